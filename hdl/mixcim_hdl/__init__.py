@@ -1,0 +1,1 @@
+"""Hardware of the mixcim processor: a pure-Python contract (config, formats, program, registers) and its RTL in Amaranth."""

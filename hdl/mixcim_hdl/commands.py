@@ -1,0 +1,239 @@
+"""Commands of the layer controller: their fields, where each lies in the command's words, and what it means.
+
+A program is a list of commands of `command_words(chip)` 32-bit words each, executed in order from index 0 to END. Fields
+are packed from bit 0 of word 0 upwards in the order given here; a field that would straddle two words starts the next
+word; unused bits are 0. RTL, model, compiler and docs read these tables; nothing else knows the layout.
+
+LOAD    copies `count` words of the weight store from `source` on into the memory of compute unit `unit` from
+        `destination` on. A word is `rows` weights (byte r = weight of row r, two's complement). SRAM-CIM: destination
+        word = slot * channels + kernel. Tiny-digital: destination word = weight word. Memristor banks take no LOAD.
+TABLE   sets the word-line table of all memristor banks: entry [input bit i][digit j] (index i * digits + j) holds the
+        rows read at a time, 1..rows (`rows_per_read`), and the ADC step as a power of two of a digit (`step_shift`).
+RUN     runs one layer (or some of its kernels) over all output pixels; see below.
+END     ends the program: status "done", interrupt.
+
+Memristor read (one bank; conductance codes G[line][row] with line = (slot * digits + j) * memristor_columns + column;
+column 2k holds w+ of kernel k, column 2k + 1 holds w-, the last column is the reference; U = conductance_unit)::
+
+    for digit j, for input bit i < input_bits, for each group of rows_per_read[i][j] = N rows below the vector's length:
+        current[c] = sum of G[c][r] over the group's rows r whose input bit i is 1
+        code[c] = clip((current[c] - current[reference] + step // 2) // step, 0, 2**adc_bits - 1)   step = U << step_shift[i][j]
+        sum[k] += (code[2k] - code[2k + 1]) << (i + place[j] + step_shift[i][j])
+
+    A group is one read cycle; a vector's length counts its filled rows (a whole number of granules), so short vectors
+    take fewer reads. MEMRISTOR_READS counts groups, ADC_SATURATIONS counts kernel columns whose code was clipped from above.
+
+RUN, in the order in which the hardware does it. Every address is in activation words, modulo 2**24::
+
+    window_row = window_start                      # address of the window's first tap: may point into the padding
+    for oy in range(output_height):
+        for ox in range(output_width):
+            for group in range(group_count):       # depthwise: one activation word of channels after the other; else 1
+                for ky in range(kernel_height):
+                    for kx in range(kernel_width):
+                        for w in range(tap_words):
+                            y = oy * stride_y - pad_top + ky;  x = ox * stride_x - pad_left + kx
+                            inside = 0 <= y < input_height and 0 <= x < input_width
+                            word = activation[window_start + oy * window_step_y + ox * window_step_x
+                                              + ky * row_pitch + kx * pixel_pitch + group + w]
+                            append the first 2**granule_log2 channels of `word` (each pad_value if not inside) to the vector
+
+    Vectors are `rows` long; the last one of a window is filled up with zeros. Each vector goes to every unit whose
+    `tiles` is not 0. With V vectors a window, unit u uses for group g, vector v, tile t the slot
+        slot[u] + ((g * V + v) * tiles[u] + t) * stride        stride: slots 1; tiny-digital BROADCAST `channels`, DEPTHWISE 1, MAX 0
+    and adds to the sum of (group g, tile t); its parameters are those of parameter tile parameter[u] + g * tiles[u] + t.
+
+    After a window, for each parameter tile (fields word_offset and lane_mask, and per lane bias and scale):
+        code = clip(round_half_even(float32(int32(sum + bias)) * scale) + zero_point, clamp_low, clamp_high)
+        if residual:  first, second = (code, old) or (old, code) if residual_first, old = the residual tensor's code
+            both minus 128 if residual_signed (onnxruntime adds int8 tensors as such, and float32 rounding sees that)
+            t = fma(first, scale_first, fixed); u = fma(second, scale_second, t)        float32, each rounded once
+            code = clip(round_half_even(u) + (128 if residual_signed), sum_low, sum_high)
+        activation[output_base + pixel * output_pitch + word_offset], lanes of lane_mask, = code
+    with the old code from activation[residual_base + pixel * output_pitch + word_offset].
+    RUN is complete when `output_tiles` (= pixels * groups * sum of tiles) tiles have been written.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+
+import numpy as np
+
+from .config import ChipConfig
+from .formats import ACTIVATION_BITS
+
+ADDRESS_BITS = 24  #: width of activation, weight-store and unit addresses in commands
+
+
+class Opcode(enum.IntEnum):
+    """Operation of a command."""
+
+    END = 1
+    LOAD = 2
+    TABLE = 3
+    RUN = 4
+
+
+class TinyMode(enum.IntEnum):
+    """What a tiny-digital unit does with a vector (field `mode` of its RUN fields; 0 for the other kinds).
+
+    BROADCAST: row r times weight [r][k] for every kernel k: weight word = `taps_per_vector` rows x `channels` kernels,
+    byte (r % taps_per_vector) * channels + k of word r // taps_per_vector. DEPTHWISE: channel k of tap a times weight
+    byte a * channels + k. MAX: maximum over the taps of each channel, weights unused.
+    """
+
+    BROADCAST = 0
+    DEPTHWISE = 1
+    MAX = 2
+
+
+class Fault(enum.IntEnum):
+    """Code in the FAULT register. The detail register holds the value in brackets."""
+
+    NONE = 0
+    ILLEGAL_COMMAND = 1  #: unknown opcode, or a field that the chip cannot do (command's first word)
+    PROGRAM_END = 2  #: ran past the last command of the program store (command index)
+    INPUT_ADDRESS = 3  #: RUN reads past the activation memory (address)
+    OUTPUT_ADDRESS = 4  #: RUN writes, or reads the residual, past the activation memory (address)
+    WEIGHT_ADDRESS = 5  #: LOAD reads past the weight store (address)
+    UNIT_ADDRESS = 6  #: LOAD writes, or a unit reads, past the unit's memory (unit number)
+    PARAMETER_ADDRESS = 7  #: parameter tile past the parameter memory (tile)
+    WATCHDOG = 8  #: no progress for `watchdog` cycles (command's first word)
+
+
+LOAD_FIELDS = {
+    "opcode": 8,
+    "unit": 8,
+    "source": ADDRESS_BITS,
+    "destination": ADDRESS_BITS,
+    "count": ADDRESS_BITS,
+}
+
+RUN_FIELDS = {
+    "opcode": 8,
+    "input_bits": 4,  #: 1..8 word-line cycles: codes must be below 2**input_bits
+    "granule_log2": 3,  #: channels taken from each word, 1..channels as a power of two
+    "residual": 1,
+    "residual_first": 1,
+    "residual_signed": 1,
+    "pad_value": ACTIVATION_BITS,
+    "window_start": ADDRESS_BITS,
+    "kernel_height": 8,
+    "input_height": 12,
+    "input_width": 12,
+    "kernel_width": 8,
+    "output_height": 12,
+    "output_width": 12,
+    "tap_words": 8,
+    "group_count": 12,
+    "pixel_pitch": 12,
+    "pad_top": 8,
+    "row_pitch": ADDRESS_BITS,
+    "pad_left": 8,
+    "window_step_x": ADDRESS_BITS,
+    "stride_y": 8,
+    "window_step_y": ADDRESS_BITS,
+    "stride_x": 8,
+    "output_base": ADDRESS_BITS,
+    "zero_point": 8,
+    "residual_base": ADDRESS_BITS,
+    "clamp_low": 8,
+    "output_pitch": 12,
+    "clamp_high": 8,
+    "sum_low": 8,
+    "output_tiles": 32,
+    "sum_high": 8,
+    "scale_first": 32,  #: float32 bit pattern, as are the next two
+    "scale_second": 32,
+    "fixed": 32,
+}
+
+UNIT_FIELDS = {"tiles": 8, "mode": 2, "slot": 16, "parameter": 16}  #: one set per unit, from the word after RUN_FIELDS on
+
+TABLE_ENTRY_FIELDS = {"rows_per_read": 8, "step_shift": 4}  #: one 16-bit half word per entry, from word 1 on
+
+
+def pack_layout(fields: Mapping[str, int]) -> tuple[dict[str, tuple[int, int]], int]:
+    """Bit offset and width of each field, and the number of 32-bit words, by the packing rule of this file."""
+    layout, bit = {}, 0
+    for name, width in fields.items():
+        if bit // 32 != (bit + width - 1) // 32:
+            bit = (bit // 32 + 1) * 32
+        layout[name] = (bit, width)
+        bit += width
+    return layout, (bit + 31) // 32
+
+
+def run_layout(chip: ChipConfig) -> dict[str, tuple[int, int]]:
+    """Bit offset and width of every RUN field; those of unit u are called `tiles[u]`, `mode[u]`, `slot[u]`, `parameter[u]`."""
+    layout, words = pack_layout(RUN_FIELDS)
+    unit, unit_words = pack_layout(UNIT_FIELDS)
+    for number in range(len(chip.units)):
+        base = (words + number * unit_words) * 32
+        layout.update({f"{name}[{number}]": (base + bit, width) for name, (bit, width) in unit.items()})
+    return layout
+
+
+def table_layout(chip: ChipConfig) -> dict[str, tuple[int, int]]:
+    """Bit offset and width of every TABLE field: `opcode`, and `rows_per_read[n]`, `step_shift[n]` for entry n."""
+    layout = {"opcode": (0, 8)}
+    for entry in range(ACTIVATION_BITS * len(chip.mode.cells)):
+        bit = 32 + 16 * entry
+        for name, width in TABLE_ENTRY_FIELDS.items():
+            layout[f"{name}[{entry}]"] = (bit, width)
+            bit += width
+    return layout
+
+
+def load_layout(chip: ChipConfig) -> dict[str, tuple[int, int]]:
+    """Bit offset and width of every LOAD field (the same on every chip)."""
+    return pack_layout(LOAD_FIELDS)[0]
+
+
+def command_layout(opcode: Opcode, chip: ChipConfig) -> dict[str, tuple[int, int]]:
+    """Bit offset and width of every field of a command."""
+    return {
+        Opcode.END: lambda chip: {"opcode": (0, 8)},
+        Opcode.LOAD: load_layout,
+        Opcode.TABLE: table_layout,
+        Opcode.RUN: run_layout,
+    }[opcode](chip)
+
+
+def command_words(chip: ChipConfig) -> int:
+    """32-bit words of every command of the chip (the longest of its commands)."""
+    return max(
+        (bit + width + 31) // 32 for opcode in Opcode for bit, width in command_layout(opcode, chip).values()
+    )
+
+
+def encode_command(opcode: Opcode, chip: ChipConfig, **fields: int) -> np.ndarray:
+    """Words of a command: uint32 (command_words(chip),). Fields that are not given are 0.
+
+    Field names of units and table entries contain brackets: pass them with `**{"tiles[0]": 4}`. Addresses are taken
+    modulo 2**24 (a window may start in the padding, at a negative address). Raises ValueError for an unknown field or
+    a value that does not fit.
+    """
+    layout = command_layout(opcode, chip)
+    value = 0
+    for name, number in {**fields, "opcode": int(opcode)}.items():
+        if name not in layout:
+            raise ValueError(f"{opcode.name} has no field '{name}'")
+        bit, width = layout[name]
+        if name == "window_start":
+            number %= 1 << width
+        if not 0 <= number < 1 << width:
+            raise ValueError(f"{opcode.name} field '{name}' must be from 0 to {(1 << width) - 1}, not {number}")
+        value |= int(number) << bit
+    return np.array([value >> 32 * index & 0xFFFFFFFF for index in range(command_words(chip))], np.uint32)
+
+
+def decode_command(words: np.ndarray, chip: ChipConfig) -> tuple[Opcode, dict[str, int]]:
+    """Opcode and fields of a command. Raises ValueError for an unknown opcode."""
+    value = sum(int(word) << 32 * index for index, word in enumerate(words))
+    opcode = Opcode(value & 0xFF)
+    return opcode, {
+        name: value >> bit & ((1 << width) - 1) for name, (bit, width) in command_layout(opcode, chip).items()
+    }

@@ -1,0 +1,165 @@
+"""`ChipConfig`: every size of a chip, frozen; the only place where sizes come from.
+
+Terms: a *vector* is one row tile of an im2col window, `rows` unsigned codes long. An *activation word* holds
+`channels` consecutive channels of one pixel. A compute unit (a *bank*) works on one *kernel tile* of `channels`
+kernels at a time. A *slot* of a CIM bank holds the weights of one vector x one kernel tile (`rows` x `channels`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+import tomllib
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from .formats import WEIGHT_MODES, WeightMode
+
+
+class ConfigError(ValueError):
+    """A chip configuration that contradicts itself. The message is one line: field, value, remedy."""
+
+
+class UnitKind(enum.Enum):
+    """Kinds of compute unit."""
+
+    MEMRISTOR = "memristor"
+    SRAM = "sram"
+    TINY = "tiny"
+
+
+@dataclass(frozen=True)
+class ChipConfig:
+    """Sizes of one chip. Defaults are those of the `demo` chip."""
+
+    name: str = "demo"
+    rows: int = 64  #: word lines of a bank = length of a vector; power of two, 16..128
+    channels: int = 16  #: channels of an activation word = kernels of a bank; power of two, 4..16
+    memristor_banks: int = 1  #: memristor-CIM units
+    memristor_slots: int = 320  #: slots of each memristor bank
+    sram_banks: int = 1  #: SRAM-CIM units
+    sram_slots: int = 64  #: slots of each SRAM-CIM bank
+    tiny_banks: int = 1  #: tiny-digital units
+    tiny_words: int = 1024  #: weight words (of `rows` weights) of each tiny-digital unit
+    accumulator_tiles: int = 64  #: kernel tiles that one unit can accumulate at a time
+    activation_words: int = 16384  #: words of the activation memory (`channels` bytes each)
+    activation_banks: int = 4  #: banks of the activation memory, interleaved by the low address bits; power of two
+    weight_words: int = 8192  #: words of the weight store (`rows` weights each)
+    program_commands: int = 128  #: commands that the program store holds
+    parameter_tiles: int = 512  #: kernel tiles in the output pipeline's parameter memory
+    output_lanes: int = 4  #: channels that the output pipeline converts per cycle; divides `channels`
+    adc_bits: int = 5  #: resolution of the bit-line ADC
+    conductance_bits: int = 8  #: width of a cell's conductance code
+    weight_mode: str = "MM-M"  #: how weights are cut into cells, a name from formats.WEIGHT_MODES
+    watchdog_cycles: int = 65536  #: reset value of the watchdog register: cycles without progress before a fault
+
+    def __post_init__(self) -> None:
+        def power(field: str, low: int, high: int) -> None:
+            value = getattr(self, field)
+            if value & (value - 1) or not low <= value <= high:
+                raise ConfigError(f"chip '{self.name}': {field} must be a power of two from {low} to {high}, not {value}")
+
+        def span(field: str, low: int, high: int) -> None:
+            value = getattr(self, field)
+            if not low <= value <= high:
+                raise ConfigError(f"chip '{self.name}': {field} must be from {low} to {high}, not {value}")
+
+        for item in dataclasses.fields(self):
+            value = getattr(self, item.name)
+            if not isinstance(value, str if item.type == "str" else int) or isinstance(value, bool):
+                raise ConfigError(f"chip '{self.name}': {item.name} must be a {item.type}, not {value!r}")
+        power("rows", 16, 128)
+        power("channels", 4, 16)
+        if self.rows < self.channels:
+            raise ConfigError(f"chip '{self.name}': rows must be at least channels ({self.channels}), not {self.rows}")
+        for field in ("memristor_banks", "sram_banks"):
+            span(field, 0, 32)
+        span("tiny_banks", 1, 32)
+        for field in ("memristor_slots", "sram_slots"):
+            span(field, 1, 1 << 15)
+        span("tiny_words", self.channels, 1 << 15)
+        span("accumulator_tiles", 1, 255)
+        power("activation_banks", 2, 16)
+        span("activation_words", 16, 1 << 20)
+        if self.activation_words % self.activation_banks:
+            raise ConfigError(
+                f"chip '{self.name}': activation_words must be a multiple of activation_banks "
+                f"({self.activation_banks}), not {self.activation_words}"
+            )
+        span("weight_words", 1, 1 << 20)
+        span("program_commands", 2, 4096)
+        span("parameter_tiles", 1, 1 << 15)
+        power("output_lanes", 1, self.channels)
+        span("adc_bits", 3, 10)
+        span("conductance_bits", 4, 8)
+        span("watchdog_cycles", 1024, (1 << 32) - 1)
+        if self.weight_mode not in WEIGHT_MODES:
+            raise ConfigError(
+                f"chip '{self.name}': weight_mode must be one of {', '.join(WEIGHT_MODES)}, not '{self.weight_mode}'"
+            )
+
+    @property
+    def mode(self) -> WeightMode:
+        """The weight mode's table of cells."""
+        return WEIGHT_MODES[self.weight_mode]
+
+    @property
+    def units(self) -> tuple[UnitKind, ...]:
+        """Kind of every compute unit; its position is the unit's number in programs: memristor, SRAM, tiny-digital."""
+        return (
+            (UnitKind.MEMRISTOR,) * self.memristor_banks
+            + (UnitKind.SRAM,) * self.sram_banks
+            + (UnitKind.TINY,) * self.tiny_banks
+        )
+
+    @property
+    def taps_per_vector(self) -> int:
+        """Whole activation words in a vector."""
+        return self.rows // self.channels
+
+    @property
+    def memristor_columns(self) -> int:
+        """Bit lines of a memristor bank that are read together: per kernel w+ and w-, and the reference column."""
+        return 2 * self.channels + 1
+
+    @property
+    def fingerprint(self) -> int:
+        """CRC-32 over every size (not the name): program files and the chip's register must agree on it."""
+        sizes = {k: v for k, v in dataclasses.asdict(self).items() if k not in ("name", "watchdog_cycles")}
+        return zlib.crc32(json.dumps(sizes, sort_keys=True).encode())
+
+    def unit_capacity(self, kind: UnitKind) -> int:
+        """Slots (memristor, SRAM-CIM) or weight words (tiny-digital) of one unit of that kind."""
+        return {
+            UnitKind.MEMRISTOR: self.memristor_slots,
+            UnitKind.SRAM: self.sram_slots,
+            UnitKind.TINY: self.tiny_words,
+        }[kind]
+
+
+def load_chip(name_or_path: str) -> ChipConfig:
+    """Preset of that name, or the chip described by a TOML file (`base = "demo"` and the fields that differ).
+
+    Raises ConfigError in one line: unknown preset, unreadable file, unknown field, inconsistent sizes.
+    """
+    from .presets import PRESETS
+
+    if name_or_path in PRESETS:
+        return PRESETS[name_or_path]
+    path = Path(name_or_path)
+    if not path.is_file():
+        raise ConfigError(f"chip '{name_or_path}' is neither a preset ({', '.join(PRESETS)}) nor a file")
+    try:
+        fields = tomllib.loads(path.read_text())
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"chip file '{path}' is not TOML: {error}") from None
+    base = fields.pop("base", "demo")
+    if base not in PRESETS:
+        raise ConfigError(f"chip file '{path}': base must be one of {', '.join(PRESETS)}, not {base!r}")
+    known = {item.name for item in dataclasses.fields(ChipConfig)}
+    for field in fields:
+        if field not in known:
+            raise ConfigError(f"chip file '{path}': unknown field '{field}'; known: {', '.join(sorted(known))}")
+    return dataclasses.replace(PRESETS[base], **{"name": path.stem, **fields})

@@ -1,0 +1,1 @@
+"""Control of the processor: bus front, registers, layer controller."""

@@ -1,0 +1,48 @@
+"""Loader: copies words of the weight store into the memory of a compute unit (command LOAD)."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ..commands import ADDRESS_BITS
+
+
+class Loader(wiring.Component):
+    """`count` words, one per cycle; `busy` for count + 1 cycles after `start`.
+
+    Members
+    -------
+    start, source, destination, count : one cycle; the rest holds while busy.
+    read_enable, read_address : weight store, whose word (latency 1) goes straight to the unit.
+    load_enable, load_address : of the unit.
+    """
+
+    start: In(1)
+    source: In(ADDRESS_BITS)
+    destination: In(ADDRESS_BITS)
+    count: In(ADDRESS_BITS)
+    busy: Out(1)
+    read_enable: Out(1)
+    read_address: Out(ADDRESS_BITS)
+    load_enable: Out(1)
+    load_address: Out(ADDRESS_BITS)
+
+    def elaborate(self, platform):
+        m = Module()
+        remaining = Signal(ADDRESS_BITS)
+        destination = Signal(ADDRESS_BITS)
+        m.d.comb += [self.read_enable.eq(remaining != 0), self.busy.eq(self.read_enable | self.load_enable)]
+        m.d.sync += [
+            remaining.eq(Mux(self.read_enable, remaining - 1, remaining)),
+            self.read_address.eq(self.read_address + self.read_enable),
+            destination.eq(destination + self.read_enable),
+            self.load_enable.eq(self.read_enable),
+            self.load_address.eq(destination),
+        ]
+        with m.If(self.start):
+            m.d.sync += [
+                remaining.eq(self.count),
+                self.read_address.eq(self.source),
+                destination.eq(self.destination),
+            ]
+        return m

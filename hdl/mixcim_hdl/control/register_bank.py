@@ -1,0 +1,177 @@
+"""Register bank: the host's view of the chip, behind the AXI4-Lite slave: registers and memory windows."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..config import ChipConfig
+from ..memristor.macro import CELLS_PER_WRITE
+from ..registers import CONTRACT_VERSION, IDENTIFICATION, Region, Register, window_bytes
+from .axi_lite import RESPONSE_LAYOUT, request_layout
+
+#: Regions that are memories, in the order of their ports.
+WINDOWS = tuple(region for region in Region if region is not Region.REGISTERS)
+
+
+class RegisterBank(wiring.Component):
+    """request -> response, latency 1, one access per cycle. Illegal accesses change nothing and answer `error`.
+
+    Members
+    -------
+    request, response : streams of axi_lite.
+    window_address (32-bit word in the region), window_data; per region <name>_write, <name>_read, <name>_data (latency 1).
+    start, abort : one cycle.    watchdog : its register.    interrupt : level.
+    busy, done, fault, fault_command, fault_detail, run_cycles, index, finished, failed : from the layer controller.
+    memristor_reads, adc_saturations : counters.
+    program_* : programming port of the memristor banks; program_banks has one bit per bank.
+    """
+
+    def __init__(self, chip: ChipConfig):
+        self._chip = chip
+        words = chip.memristor_slots * len(chip.mode.cells)
+        windows = {}
+        for region in WINDOWS:
+            name = region.name.lower()
+            windows.update({f"{name}_write": Out(1), f"{name}_read": Out(1), f"{name}_data": In(32)})
+        super().__init__(
+            {
+                "request": In(stream.Signature(request_layout(32))),
+                "response": Out(stream.Signature(RESPONSE_LAYOUT)),
+                "window_address": Out(26),
+                "window_data": Out(32),
+                **windows,
+                "start": Out(1),
+                "abort": Out(1),
+                "watchdog": Out(32, init=chip.watchdog_cycles),
+                "interrupt": Out(1),
+                "busy": In(1),
+                "done": In(1),
+                "fault": In(8),
+                "fault_command": In(24),
+                "fault_detail": In(32),
+                "run_cycles": In(32),
+                "index": In(24),
+                "finished": In(1),
+                "failed": In(1),
+                "memristor_reads": In(32),
+                "adc_saturations": In(32),
+                "program_banks": Out(max(chip.memristor_banks, 1)),
+                "program_last": Out(1),
+                "program_word": Out(range(words)),
+                "program_column": Out(range(chip.memristor_columns)),
+                "program_cells": Out(8 * CELLS_PER_WRITE),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        chip = self._chip
+        request = self.request.payload
+        region, offset = request.address[28:32], request.address[:28]
+        accept = Signal()
+        m.d.comb += [
+            self.request.ready.eq(~self.response.valid | self.response.ready),
+            accept.eq(self.request.valid & self.request.ready),
+            self.window_address.eq(offset >> 2),
+            self.window_data.eq(request.data),
+        ]
+        error = Signal(init=1)
+        read_data = Signal(32)
+        from_window = Signal(len(WINDOWS))
+        kept_from = Signal.like(from_window)
+        kept_data = Signal(32)
+        whole = (request.address[:2] == 0) & (~request.write | request.strobe.all())
+
+        # Registers that the host writes.
+        enable, status = Signal(2), Signal(2)
+        bank, word, column = Signal(8), Signal(24), Signal(8)
+        group = Signal(range(chip.rows // CELLS_PER_WRITE))
+        m.d.comb += [
+            self.interrupt.eq((enable & status).any()),
+            self.program_word.eq(word),
+            self.program_column.eq(column),
+            self.program_cells.eq(request.data),
+            self.program_last.eq(group == chip.rows // CELLS_PER_WRITE - 1),
+        ]
+        readable = {
+            Register.IDENTIFICATION: IDENTIFICATION,
+            Register.VERSION: CONTRACT_VERSION,
+            Register.FINGERPRINT: chip.fingerprint,
+            Register.CONTROL: 0,
+            Register.STATUS: Cat(self.busy, self.done, self.fault != 0),
+            Register.FAULT: Cat(self.fault, self.fault_command),
+            Register.FAULT_DETAIL: self.fault_detail,
+            Register.INTERRUPT_ENABLE: enable,
+            Register.INTERRUPT_STATUS: status,
+            Register.WATCHDOG: self.watchdog,
+            Register.RUN_CYCLES: self.run_cycles,
+            Register.COMMAND: self.index,
+            Register.MEMRISTOR_BANK: bank,
+            Register.MEMRISTOR_LINE: Cat(column, word),
+            Register.MEMRISTOR_READS: self.memristor_reads,
+            Register.ADC_SATURATIONS: self.adc_saturations,
+        }
+        clear_status = Signal(2)
+        m.d.sync += status.eq((status & ~clear_status) | Cat(self.finished, self.failed))
+        with m.If(accept & (region == Region.REGISTERS) & whole):
+            with m.If(request.write):
+                with m.Switch(offset):
+                    with m.Case(Register.CONTROL):
+                        m.d.comb += [error.eq(0), self.start.eq(request.data[0]), self.abort.eq(request.data[1])]
+                    with m.Case(Register.INTERRUPT_ENABLE):
+                        m.d.comb += error.eq(0)
+                        m.d.sync += enable.eq(request.data)
+                    with m.Case(Register.INTERRUPT_STATUS):
+                        m.d.comb += [error.eq(0), clear_status.eq(request.data)]
+                    with m.Case(Register.WATCHDOG):
+                        m.d.comb += error.eq(0)
+                        m.d.sync += self.watchdog.eq(request.data)
+                    with m.Case(Register.MEMRISTOR_BANK), m.If(request.data < chip.memristor_banks):
+                        m.d.comb += error.eq(0)
+                        m.d.sync += [bank.eq(request.data), group.eq(0)]
+                    with m.Case(Register.MEMRISTOR_LINE), m.If(request.data[:8] < chip.memristor_columns):
+                        m.d.comb += error.eq(0)
+                        m.d.sync += [Cat(column, word).eq(request.data), group.eq(0)]
+                    with m.Case(Register.MEMRISTOR_DATA):
+                        room = word < chip.memristor_slots * len(chip.mode.cells)
+                        with m.If(room & ~self.busy & (chip.memristor_banks > 0)):
+                            m.d.comb += [error.eq(0), self.program_banks.eq(1 << bank)]
+                            m.d.sync += group.eq(Mux(self.program_last, 0, group + 1))
+                            with m.If(self.program_last):
+                                last_column = column == chip.memristor_columns - 1
+                                m.d.sync += [column.eq(Mux(last_column, 0, column + 1)), word.eq(word + last_column)]
+            with m.Else(), m.Switch(offset):
+                for register, value in readable.items():
+                    with m.Case(register):
+                        m.d.comb += [error.eq(0), read_data.eq(value)]
+
+        # Memory windows.
+        for number, window in enumerate(WINDOWS):
+            name = window.name.lower()
+            write, read = getattr(self, f"{name}_write"), getattr(self, f"{name}_read")
+            read_only = window is Region.CYCLES
+            with m.If(accept & (region == window) & whole & (offset < window_bytes(window, chip)) & ~self.busy):
+                m.d.comb += [
+                    read.eq(~request.write),
+                    write.eq(0 if read_only else request.write),
+                    error.eq(request.write if read_only else 0),
+                    from_window[number].eq(~request.write),
+                ]
+
+        with m.If(self.response.ready):
+            m.d.sync += self.response.valid.eq(0)
+        response_error = Signal()
+        with m.If(accept):
+            m.d.sync += [
+                self.response.valid.eq(1),
+                response_error.eq(error),
+                kept_data.eq(read_data),
+                kept_from.eq(from_window),
+            ]
+        m.d.comb += [self.response.payload.error.eq(response_error), self.response.payload.data.eq(kept_data)]
+        for number, window in enumerate(WINDOWS):
+            with m.If(kept_from[number]):
+                m.d.comb += self.response.payload.data.eq(getattr(self, f"{window.name.lower()}_data"))
+        return m

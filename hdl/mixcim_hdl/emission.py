@@ -1,0 +1,38 @@
+"""How repeated blocks and memories reach Verilog: written once, instantiated by name, like a foundry's macros.
+
+In Amaranth's simulator (no platform) every instance is elaborated for itself. When Verilog is written, `once` puts an
+instance of a named module in the place of the component and notes the component here; `verilog.to_verilog` converts
+each noted one a single time. That makes the cost of conversion that of the distinct blocks, not of all instances.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from amaranth.hdl import ClockSignal, Elaboratable, Instance, ResetSignal
+from amaranth.lib.wiring import Component, Flow
+
+SHARED = "shared"  #: path prefix of modules that `once` makes
+
+
+@dataclass(eq=False)
+class VerilogPlatform:
+    """Passed to `elaborate` while Verilog is written. `modules`: name -> component to convert under that name."""
+
+    modules: dict[str, Component] = field(default_factory=dict)
+
+
+def once(component: Component, name: str, platform: object) -> Elaboratable:
+    """`component`, or in Verilog an instance of the module `shared.name` with the component's ports.
+
+    Every component passed under one name must be equal in all but its connections, have plain ports (no nested
+    interfaces), and keep no state that a ResetInserter above it is to clear. An unused clock or reset port is left open.
+    """
+    if not isinstance(platform, VerilogPlatform):
+        return component
+    platform.modules.setdefault(name, component)
+    component._MustUse__used = True  # type: ignore[attr-defined]  # its ports are used; amaranth would warn otherwise
+    ports: dict[str, object] = {"i_clk": ClockSignal(), "i_rst": ResetSignal()}
+    for path, member, value in component.signature.flatten(component):
+        ports[f"{'i' if member.flow is Flow.In else 'o'}_{path[0]}"] = value
+    return Instance(f"{SHARED}.{name}", **ports)

@@ -1,0 +1,127 @@
+"""Engine: all compute units side by side, from the broadcast of a vector to complete sums."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect
+
+from .commands import ADDRESS_BITS, TinyMode
+from .config import ChipConfig, UnitKind
+from .control.accumulator import Accumulator
+from .control.kernel_controller import KernelController
+from .control.sequencer import Sequencer
+from .interfaces import result_layout, run_view, vector_layout
+from .memristor.bank import MemristorBank, table_shape
+from .memristor.macro import CELLS_PER_WRITE
+from .output.arbiter import ResultArbiter
+from .sram.bank import SramBank
+from .tiny.bank import TinyBank
+
+#: Component of each kind; a fourth kind is added here and in config.UnitKind.
+BANKS = {UnitKind.MEMRISTOR: MemristorBank, UnitKind.SRAM: SramBank, UnitKind.TINY: TinyBank}
+
+
+class Engine(wiring.Component):
+    """vector stream -> result stream.
+
+    ```
+                             .-> sequencer -> memristor bank -> accumulator -.
+     vector -> kernel -------+-> sequencer -> SRAM-CIM bank --> accumulator -+-> arbiter -> result
+               controller    '-> sequencer -> tiny-digital ---> accumulator -'
+    ```
+
+    Members
+    -------
+    run : fields of the command, constant while vectors are in flight.    table : word-line table.
+    load_enable, load_unit, load_address, load_data : a weight word for unit `load_unit`.
+    program_* : programming port; program_banks has one bit per memristor bank.
+    reading, saturations : counts of this cycle over all memristor banks.
+    fault, fault_unit : a unit was to read past its memory.    moving : a vector or a result moves.
+    """
+
+    def __init__(self, chip: ChipConfig):
+        self._chip = chip
+        banks = max(chip.memristor_banks, 1)
+        super().__init__(
+            {
+                "run": In(run_view(chip)),
+                "vector": In(stream.Signature(vector_layout(chip))),
+                "result": Out(stream.Signature(result_layout(chip))),
+                "table": In(table_shape(chip)),
+                "load_enable": In(1),
+                "load_unit": In(8),
+                "load_address": In(ADDRESS_BITS),
+                "load_data": In(chip.rows * 8),
+                "program_banks": In(banks),
+                "program_last": In(1),
+                "program_word": In(range(chip.memristor_slots * len(chip.mode.cells))),
+                "program_column": In(range(chip.memristor_columns)),
+                "program_cells": In(8 * CELLS_PER_WRITE),
+                "reading": Out(range(banks + 1)),
+                "saturations": Out(range(2 * chip.channels * banks + 1)),
+                "fault": Out(1),
+                "fault_unit": Out(8),
+                "moving": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        chip, run = self._chip, self.run
+        m.submodules.kernel_controller = controller = KernelController(chip)
+        m.submodules.arbiter = arbiter = ResultArbiter(chip)
+        connect(m, wiring.flipped(self.vector), controller.vector)
+        connect(m, arbiter.result, wiring.flipped(self.result))
+        m.d.comb += controller.active.eq(Cat(run[f"tiles[{unit}]"] != 0 for unit in range(len(chip.units))))
+
+        reading, saturations, steps = [], [], []
+        for unit, kind in enumerate(chip.units):
+            name = f"{kind.value}{unit}"
+            m.submodules[f"sequencer_{name}"] = sequencer = Sequencer(chip, chip.unit_capacity(kind))
+            m.submodules[f"bank_{name}"] = bank = BANKS[kind](chip)
+            m.submodules[f"accumulator_{name}"] = accumulator = Accumulator(chip)
+            connect(m, getattr(controller, f"unit{unit}"), sequencer.vector)
+            connect(m, sequencer.step, bank.step)
+            connect(m, bank.dpv, accumulator.dpv)
+            connect(m, accumulator.result, getattr(arbiter, f"unit{unit}"))
+            mode = run[f"mode[{unit}]"]
+            m.d.comb += [
+                sequencer.tiles.eq(run[f"tiles[{unit}]"]),
+                sequencer.slot.eq(run[f"slot[{unit}]"]),
+                sequencer.parameter.eq(run[f"parameter[{unit}]"]),
+                sequencer.stride.eq(1),
+                bank.input_bits.eq(run.input_bits),
+                bank.mode.eq(mode),
+                bank.load_enable.eq(self.load_enable & (self.load_unit == unit)),
+                bank.load_address.eq(self.load_address),
+                bank.load_data.eq(self.load_data),
+            ]
+            if kind is UnitKind.TINY:
+                broadcast = Mux(mode == TinyMode.BROADCAST, chip.channels, 1)
+                m.d.comb += [
+                    sequencer.stride.eq(Mux(mode == TinyMode.MAX, 0, broadcast)),
+                    accumulator.maximum.eq(mode == TinyMode.MAX),
+                ]
+            if kind is UnitKind.MEMRISTOR:
+                m.d.comb += [
+                    bank.table.eq(self.table),
+                    bank.program_valid.eq(self.program_banks[len(reading)]),
+                    bank.program_last.eq(self.program_last),
+                    bank.program_word.eq(self.program_word),
+                    bank.program_column.eq(self.program_column),
+                    bank.program_cells.eq(self.program_cells),
+                ]
+                reading.append(bank.reading)
+                saturations.append(bank.saturations)
+            with m.If(sequencer.fault):
+                m.d.comb += [self.fault.eq(1), self.fault_unit.eq(unit)]
+            steps.append(bank.step.valid & bank.step.ready)
+        stepping = Signal()
+        m.d.comb += [
+            self.reading.eq(sum(reading)),
+            self.saturations.eq(sum(saturations)),
+            stepping.eq(Cat(steps).any()),
+            self.moving.eq(stepping | (self.result.valid & self.result.ready)),
+        ]
+        return m

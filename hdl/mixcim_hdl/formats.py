@@ -1,0 +1,61 @@
+"""Number formats and cell encodings that RTL, model and compiler share.
+
+Activations on the chip are unsigned 8-bit codes: an int8 tensor is stored with its sign bit inverted (code = q + 128),
+so word lines only ever carry 0 or 1 with a positive place value. Weights are two's complement, 8 bit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ACTIVATION_BITS = 8  #: width of an activation code
+WEIGHT_BITS = 8  #: width of a weight, two's complement
+SUM_BITS = 32  #: width of accumulators and bias, two's complement, wraps
+
+
+@dataclass(frozen=True)
+class WeightMode:
+    """How the magnitude of a weight is cut into memristor cells: sign-magnitude, differential (w = w+ - w-).
+
+    `cells`: bits held by each cell, least significant first (1: SLC, 2: MLC). A digit is the value of one cell; its
+    place is the sum of the bits below it. Source: Wen et al., Science 384, 325 (2024), weight modes; differential
+    encoding: DESIGN section 2.
+    """
+
+    name: str
+    cells: tuple[int, ...]
+
+    @property
+    def places(self) -> tuple[int, ...]:
+        """Place (power of two) of each digit, least significant first."""
+        return tuple(sum(self.cells[:index]) for index in range(len(self.cells)))
+
+    @property
+    def largest_magnitude(self) -> int:
+        """Largest |w| that the cells can hold."""
+        return (1 << sum(self.cells)) - 1
+
+
+WEIGHT_MODES = {
+    mode.name: mode
+    for mode in (
+        WeightMode("MM-S", (1,) * 8),
+        WeightMode("MM-1", (2, 2, 1, 1, 1, 1)),
+        WeightMode("MM-2", (2, 2, 2, 1, 1)),
+        WeightMode("MM-M", (2, 2, 2, 2)),
+    )
+}
+
+
+def conductance_unit(conductance_bits: int) -> int:
+    """Conductance code of one step of an MLC: levels 00..11 are 1, 2, 3, 4 units (1/4 to 4/4 of G_LRS).
+
+    `conductance_bits`: width of a conductance code; the largest level (4 units) is half of its range, which leaves
+    room for programming spread.
+    """
+    return 1 << (conductance_bits - 3)
+
+
+def ideal_conductance(digit: int, conductance_bits: int) -> int:
+    """Conductance code of a cell that holds `digit` (0..3) without any non-ideality."""
+    return (digit + 1) * conductance_unit(conductance_bits)

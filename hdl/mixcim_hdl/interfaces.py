@@ -1,0 +1,93 @@
+"""Payloads of the streams between blocks, and the view of a command; every compute unit speaks these.
+
+```
+ feeder --vector--> kernel controller --vector--> sequencer --step--> bank --dpv--> accumulator --result--> output
+                    (one per chip)                '------------- one of each per compute unit -----------'
+```
+"""
+
+from __future__ import annotations
+
+from amaranth.hdl import signed
+from amaranth.lib import data, stream
+from amaranth.lib.wiring import In, Out, Signature
+
+from .commands import ADDRESS_BITS, command_words, run_layout
+from .config import ChipConfig
+from .formats import ACTIVATION_BITS, SUM_BITS
+
+
+def planes_layout(chip: ChipConfig) -> data.ArrayLayout:
+    """A vector as bit planes: planes[b][r] is bit b of row r's code."""
+    return data.ArrayLayout(chip.rows, ACTIVATION_BITS)
+
+
+def sums_layout(chip: ChipConfig) -> data.ArrayLayout:
+    """One sum per kernel of a kernel tile."""
+    return data.ArrayLayout(signed(SUM_BITS), chip.channels)
+
+
+def vector_layout(chip: ChipConfig) -> data.StructLayout:
+    """One row tile of a window.
+
+    `length`: rows filled (the others are 0). `pixel_start`: first vector of an output pixel; `window_start`,
+    `window_end`: first and last vector of a window. `offset`: output pixel x output_pitch, in activation words.
+    """
+    return data.StructLayout(
+        {
+            "planes": planes_layout(chip),
+            "length": chip.rows.bit_length(),
+            "pixel_start": 1,
+            "window_start": 1,
+            "window_end": 1,
+            "offset": ADDRESS_BITS,
+        }
+    )
+
+
+#: Where a partial sum belongs: accumulator entry, parameter tile, output offset, first and last vector of its window.
+TAG_LAYOUT = data.StructLayout({"tile": 8, "parameter": 16, "offset": ADDRESS_BITS, "first": 1, "last": 1})
+
+
+def step_layout(chip: ChipConfig) -> data.StructLayout:
+    """One vector x one kernel tile: what a bank computes at a time. `address`: slot or weight word."""
+    return data.StructLayout(
+        {"planes": planes_layout(chip), "length": chip.rows.bit_length(), "address": 17, "tag": TAG_LAYOUT}
+    )
+
+
+def dpv_layout(chip: ChipConfig) -> data.StructLayout:
+    """Dot-product values of one step."""
+    return data.StructLayout({"sums": sums_layout(chip), "tag": TAG_LAYOUT})
+
+
+def result_layout(chip: ChipConfig) -> data.StructLayout:
+    """Complete sums of one kernel tile of one pixel, for the output pipeline."""
+    return data.StructLayout({"sums": sums_layout(chip), "parameter": 16, "offset": ADDRESS_BITS})
+
+
+def run_view(chip: ChipConfig) -> data.FlexibleLayout:
+    """RUN's fields over the command register; unit fields by names such as `tiles[0]`."""
+    fields = {name: data.Field(width, bit) for name, (bit, width) in run_layout(chip).items()}
+    return data.FlexibleLayout(command_words(chip) * 32, fields)
+
+
+class BankSignature(Signature):
+    """The one interface of all kinds of compute unit; a fourth kind needs a component with this signature, no more.
+
+    `step` comes in and, in the same order, one `dpv` goes out for each. `load_*` writes one weight word. `input_bits` and
+    `mode` are constant while steps are in flight.
+    """
+
+    def __init__(self, chip: ChipConfig):
+        super().__init__(
+            {
+                "step": In(stream.Signature(step_layout(chip))),
+                "dpv": Out(stream.Signature(dpv_layout(chip))),
+                "input_bits": In(4),
+                "mode": In(2),
+                "load_enable": In(1),
+                "load_address": In(ADDRESS_BITS),
+                "load_data": In(chip.rows * 8),
+            }
+        )

@@ -1,0 +1,1 @@
+"""Host-loadable stores and the banked activation memory."""

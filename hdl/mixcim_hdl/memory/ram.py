@@ -1,0 +1,105 @@
+"""Memory with one write port and one synchronous read port: the only kind that the processor uses."""
+
+from __future__ import annotations
+
+from amaranth.hdl import ClockSignal, Instance, Module
+from amaranth.lib import wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from ..emission import VerilogPlatform
+
+RAM_MODULE = "mixcim_ram"
+
+#: The module behind every memory in the Verilog; replace its body by a foundry's SRAM macro.
+RAM_VERILOG = f"""\
+// Memory: one write port with {{lanes}} enables, one read port with a register. Contents are 0 at power-up.
+module {RAM_MODULE} #(
+  parameter WIDTH = 32,
+  parameter DEPTH = 256,
+  parameter ADDRESS = 8,
+  parameter LANES = 1
+) (
+  input wire clk,
+  input wire [LANES-1:0] write_enable,
+  input wire [ADDRESS-1:0] write_address,
+  input wire [WIDTH-1:0] write_data,
+  input wire read_enable,
+  input wire [ADDRESS-1:0] read_address,
+  output reg [WIDTH-1:0] read_data
+);
+  localparam LANE = WIDTH / LANES;
+  reg [WIDTH-1:0] contents [0:DEPTH-1];
+  integer index;
+  initial begin
+    read_data = 0;
+    for (index = 0; index < DEPTH; index = index + 1) contents[index] = 0;
+  end
+  always @(posedge clk) if (read_enable) read_data <= contents[read_address];
+  genvar lane;
+  generate
+    for (lane = 0; lane < LANES; lane = lane + 1) begin : write_lane
+      always @(posedge clk)
+        if (write_enable[lane])
+          contents[write_address][lane*LANE +: LANE] <= write_data[lane*LANE +: LANE];
+    end
+  endgenerate
+endmodule
+""".replace("{lanes}", "LANES")
+
+
+class Ram(wiring.Component):
+    """`depth` words of `width` bits, written in `lanes` equal parts; 0 at power-up.
+
+    Read latency 1: `read_data` follows `read_enable` by a cycle and stays until the next read. Reading a word in the
+    cycle that writes it gives the old contents.
+
+    Members
+    -------
+    write_enable : one bit per lane.    write_address, write_data.    read_enable, read_address, read_data.
+    """
+
+    def __init__(self, width: int, depth: int, lanes: int = 1):
+        if width % lanes:
+            raise ValueError(f"width must be a multiple of lanes ({lanes}), not {width}")
+        self._width, self._depth, self._lanes = width, depth, lanes
+        super().__init__(
+            {
+                "write_enable": In(lanes),
+                "write_address": In(range(max(depth, 2))),
+                "write_data": In(width),
+                "read_enable": In(1),
+                "read_address": In(range(max(depth, 2))),
+                "read_data": Out(width),
+            }
+        )
+
+    def elaborate(self, platform):
+        if isinstance(platform, VerilogPlatform):
+            return Instance(
+                RAM_MODULE,
+                p_WIDTH=self._width,
+                p_DEPTH=self._depth,
+                p_ADDRESS=len(self.write_address),
+                p_LANES=self._lanes,
+                i_clk=ClockSignal(),
+                i_write_enable=self.write_enable,
+                i_write_address=self.write_address,
+                i_write_data=self.write_data,
+                i_read_enable=self.read_enable,
+                i_read_address=self.read_address,
+                o_read_data=self.read_data,
+            )
+        m = Module()
+        m.submodules.cells = memory = Memory(shape=self._width, depth=self._depth, init=[])
+        write = memory.write_port(granularity=self._width // self._lanes if self._lanes > 1 else None)
+        read = memory.read_port()
+        m.d.comb += [
+            write.en.eq(self.write_enable),
+            write.addr.eq(self.write_address),
+            write.data.eq(self.write_data),
+            read.en.eq(self.read_enable),
+            read.addr.eq(self.read_address),
+            self.read_data.eq(read.data),
+        ]
+        return m

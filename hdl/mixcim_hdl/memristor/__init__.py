@@ -1,0 +1,1 @@
+"""Memristor-CIM: emulated cell array, ADC readout, place-value shift-add."""

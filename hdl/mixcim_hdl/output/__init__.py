@@ -1,0 +1,1 @@
+"""Output pipeline: bias, float32 scale, rounding, residual, clamp."""

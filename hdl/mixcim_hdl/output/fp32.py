@@ -1,0 +1,244 @@
+"""Float32 steps of the output pipeline: int32 to float32, multiply, fused multiply-add with a small integer, round.
+
+All round to nearest, ties to even, and equal IEEE 754 binary32 in every result that the output pipeline can tell apart:
+it ends in an 8-bit integer, so subnormals count as zero and anything past 2**127 just saturates.
+"""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+MANTISSA = 24  #: bits of a float32 mantissa with the hidden one
+
+#: An unpacked float32: value = (-1)**sign * mantissa * 2**(exponent - 23); mantissa 0 is zero, else its top bit is 1.
+FLOAT = data.StructLayout({"mantissa": MANTISSA, "exponent": signed(11), "sign": 1})
+
+_SMALLEST = -1024  #: exponent of a zero: below any other, so that alignment never shifts the other operand
+
+
+def unpack_float32(m: Module, pattern: Value, name: str) -> data.View:
+    """View of FLOAT for a float32 bit pattern; subnormals become zero. Combinational."""
+    unpacked = Signal(FLOAT, name=name)
+    exponent = pattern[23:31]
+    m.d.comb += unpacked.sign.eq(pattern[31])
+    with m.If(exponent == 0):
+        m.d.comb += unpacked.exponent.eq(_SMALLEST)
+    with m.Else():
+        m.d.comb += [unpacked.exponent.eq(exponent - 127), unpacked.mantissa.eq(Cat(pattern[:23], 1))]
+    return unpacked
+
+
+def normalise(m: Module, value: Value, name: str) -> tuple[Signal, Signal]:
+    """(value shifted left until its top bit is 1, shift): a cascade of halving shifts. 0 stays 0. Combinational."""
+    width = len(value)
+    shift_bits = (width - 1).bit_length()
+    shift = Signal(shift_bits, name=f"{name}_shift")
+    for bit in reversed(range(shift_bits)):
+        distance = 1 << bit
+        shifted = Signal(width, name=f"{name}_by{distance}")
+        empty = Signal(name=f"{name}_empty{distance}")
+        top = value[max(width - distance, 0) :]
+        m.d.comb += [
+            empty.eq(top == 0),
+            shift[bit].eq(empty),
+            shifted.eq(Mux(empty, value << distance, value)),
+        ]
+        value = shifted
+    return value, shift
+
+
+def round_mantissa(m: Module, value: Value, name: str) -> tuple[Signal, Signal]:
+    """(24-bit mantissa nearest to a normalised wider one, carry): with carry the exponent grows by one. Combinational."""
+    dropped = len(value) - MANTISSA
+    kept, tail = value[dropped:], value[:dropped]
+    half = 1 << (dropped - 1)
+    up = Signal(name=f"{name}_up")
+    rounded = Signal(MANTISSA + 1, name=f"{name}_rounded")
+    mantissa = Signal(MANTISSA, name=f"{name}_mantissa")
+    m.d.comb += [
+        up.eq((tail > half) | ((tail == half) & kept[0])),
+        rounded.eq(kept + up),
+        mantissa.eq(Mux(rounded[MANTISSA], rounded >> 1, rounded)),
+    ]
+    return mantissa, rounded[MANTISSA]
+
+
+class IntegerToFloat(wiring.Component):
+    """int32 -> float32. Latency 2, one per cycle. Members: integer (int32), result (FLOAT)."""
+
+    LATENCY = 2
+    integer: In(signed(32))
+    result: Out(FLOAT)
+
+    def elaborate(self, platform):
+        m = Module()
+        magnitude, sign = Signal(32), Signal()
+        m.d.sync += [sign.eq(self.integer < 0), magnitude.eq(Mux(self.integer < 0, -self.integer, self.integer))]
+        normal, shift = normalise(m, magnitude, "normal")
+        mantissa, carry = round_mantissa(m, normal, "integer")
+        m.d.sync += [
+            self.result.sign.eq(sign),
+            self.result.mantissa.eq(mantissa),
+            self.result.exponent.eq(Mux(magnitude == 0, _SMALLEST, 31 - shift + carry)),
+        ]
+        return m
+
+
+class FloatMultiply(wiring.Component):
+    """float32 x float32, rounded once. Latency 3, one per cycle. Members: a, b, result (FLOAT)."""
+
+    LATENCY = 3
+    a: In(FLOAT)
+    b: In(FLOAT)
+    result: Out(FLOAT)
+
+    def elaborate(self, platform):
+        m = Module()
+        a_mantissa, b_mantissa = Signal(MANTISSA), Signal(MANTISSA)
+        exponent1, exponent2 = Signal(signed(12)), Signal(signed(12))
+        sign1, sign2 = Signal(), Signal()
+        product = Signal(2 * MANTISSA)
+        m.d.sync += [
+            a_mantissa.eq(self.a.mantissa),
+            b_mantissa.eq(self.b.mantissa),
+            exponent1.eq(self.a.exponent + self.b.exponent),
+            sign1.eq(self.a.sign ^ self.b.sign),
+            product.eq(a_mantissa * b_mantissa),
+            exponent2.eq(exponent1),
+            sign2.eq(sign1),
+        ]
+        normal = Signal(2 * MANTISSA)
+        high = product[-1]
+        m.d.comb += normal.eq(Mux(high, product, product << 1))
+        mantissa, carry = round_mantissa(m, normal, "product")
+        exponent = Signal(signed(13))
+        m.d.comb += exponent.eq(exponent2 + high + carry)
+        m.d.sync += self.result.sign.eq(sign2)
+        with m.If((product == 0) | (exponent < -126)):
+            m.d.sync += [self.result.mantissa.eq(0), self.result.exponent.eq(_SMALLEST)]
+        with m.Else():
+            m.d.sync += [self.result.mantissa.eq(mantissa), self.result.exponent.eq(Mux(exponent > 1000, 1000, exponent))]
+        return m
+
+
+class FusedMultiplyAdd(wiring.Component):
+    """integer x float32 + float32, rounded once. Latency 5, one per cycle.
+
+    Members: integer (signed 9 bit), scale, addend, result (FLOAT).
+    """
+
+    LATENCY = 5
+    WIDE = 32  #: bits of the exact product, and of both operands of the addition
+    integer: In(signed(9))
+    scale: In(FLOAT)
+    addend: In(FLOAT)
+    result: Out(FLOAT)
+
+    def elaborate(self, platform):
+        m = Module()
+        wide = self.WIDE
+        # 1: exact product of 8 x 24 bits
+        product, product_sign, product_exponent = Signal(wide), Signal(), Signal(signed(12))
+        addend1 = Signal(FLOAT)
+        magnitude = Signal(8)
+        m.d.comb += magnitude.eq(Mux(self.integer < 0, -self.integer, self.integer))
+        m.d.sync += [
+            product.eq(magnitude * self.scale.mantissa),
+            product_sign.eq(self.scale.sign ^ (self.integer < 0)),
+            product_exponent.eq(self.scale.exponent + (wide - MANTISSA)),
+            addend1.eq(self.addend),
+        ]
+        # 2: normalise it
+        normal, shift = normalise(m, product, "product")
+        a_mantissa, a_exponent, a_sign = Signal(wide), Signal(signed(12)), Signal()
+        b = Signal(FLOAT)
+        m.d.sync += [
+            a_mantissa.eq(normal),
+            a_exponent.eq(Mux(product == 0, 2 * _SMALLEST, product_exponent - shift)),
+            a_sign.eq(product_sign),
+            b.eq(addend1),
+        ]
+        # 3: align the smaller operand; the bits that leave it are kept as one sticky bit
+        b_mantissa = b.mantissa << (wide - MANTISSA)
+        a_larger = Signal()
+        large, small = Signal(wide), Signal(wide)
+        distance = Signal(13)
+        m.d.comb += [
+            a_larger.eq((a_exponent > b.exponent) | ((a_exponent == b.exponent) & (a_mantissa >= b_mantissa))),
+            distance.eq(Mux(a_larger, a_exponent - b.exponent, b.exponent - a_exponent)),
+        ]
+        guarded = wide + 3
+        small_guarded, aligned = Signal(guarded), Signal(guarded)
+        lost = Signal()
+        m.d.comb += [
+            large.eq(Mux(a_larger, a_mantissa, b_mantissa)),
+            small.eq(Mux(a_larger, b_mantissa, a_mantissa)),
+            small_guarded.eq(small << 3),
+        ]
+        with m.If(distance >= guarded):
+            m.d.comb += lost.eq(small != 0)
+        with m.Else():
+            m.d.comb += [
+                aligned.eq(small_guarded >> distance[: guarded.bit_length()]),
+                lost.eq((aligned << distance[: guarded.bit_length()])[:guarded] != small_guarded),
+            ]
+        large3, small3 = Signal(guarded), Signal(guarded)
+        sign3, subtract3, exponent3 = Signal(), Signal(), Signal(signed(12))
+        m.d.sync += [
+            large3.eq(large << 3),
+            small3.eq(aligned | lost),
+            exponent3.eq(Mux(a_larger, a_exponent, b.exponent)),
+            sign3.eq(Mux(a_larger, a_sign, b.sign)),
+            subtract3.eq(a_sign ^ b.sign),
+        ]
+        # 4: add magnitudes
+        total, sign4, exponent4 = Signal(guarded + 1), Signal(), Signal(signed(12))
+        m.d.sync += [
+            total.eq(Mux(subtract3, large3 - small3, large3 + small3)),
+            sign4.eq(sign3),
+            exponent4.eq(exponent3),
+        ]
+        # 5: normalise and round
+        sum_normal, sum_shift = normalise(m, total, "sum")
+        mantissa, carry = round_mantissa(m, sum_normal, "sum")
+        exponent = Signal(signed(13))
+        m.d.comb += exponent.eq(exponent4 + 1 - sum_shift + carry)
+        m.d.sync += self.result.sign.eq(sign4)
+        with m.If((total == 0) | (exponent < -126)):
+            m.d.sync += [self.result.mantissa.eq(0), self.result.exponent.eq(_SMALLEST)]
+        with m.Else():
+            m.d.sync += [self.result.mantissa.eq(mantissa), self.result.exponent.eq(Mux(exponent > 1000, 1000, exponent))]
+        return m
+
+
+class FloatToInteger(wiring.Component):
+    """float32 -> integer, ties to even, saturated to -512..511. Latency 1, one per cycle. Members: value, result."""
+
+    LATENCY = 1
+    value: In(FLOAT)
+    result: Out(signed(10))
+
+    def elaborate(self, platform):
+        m = Module()
+        exponent, mantissa = self.value.exponent, self.value.mantissa
+        whole = Signal(10)
+        tail = Signal(MANTISSA)  # what is shifted out, as a fraction with its point at the left
+        rounded = Signal(11)
+        shift = Signal(5)  # 23 - exponent: 15..24
+        fixed = Signal(2 * MANTISSA)
+        m.d.comb += shift.eq(23 - exponent)
+        m.d.comb += [
+            fixed.eq((mantissa << MANTISSA) >> shift),
+            whole.eq(fixed[MANTISSA:]),
+            tail.eq(fixed[:MANTISSA]),
+        ]
+        half = 1 << (MANTISSA - 1)
+        m.d.comb += rounded.eq(whole + ((tail > half) | ((tail == half) & whole[0])))
+        limit = Mux(self.value.sign, -512, 511)
+        with m.If(exponent < -1):
+            m.d.sync += self.result.eq(0)
+        with m.Elif((exponent > 8) | (rounded > 511)):
+            m.d.sync += self.result.eq(limit)
+        with m.Else():
+            m.d.sync += self.result.eq(Mux(self.value.sign, -rounded, rounded))
+        return m

@@ -1,0 +1,58 @@
+"""Named chips. `demo` is the chip of `make demo`; `tiny` is small enough for Amaranth's own simulator."""
+
+from __future__ import annotations
+
+from .config import ChipConfig
+
+PRESETS = {
+    chip.name: chip
+    for chip in (
+        ChipConfig(
+            name="tiny",
+            rows=16,
+            channels=4,
+            memristor_slots=64,
+            sram_slots=64,
+            tiny_words=256,
+            accumulator_tiles=8,
+            activation_words=1024,
+            activation_banks=2,
+            weight_words=1024,
+            program_commands=32,
+            parameter_tiles=64,
+            output_lanes=2,
+        ),
+        ChipConfig(name="demo"),
+        # Nature 639, 617 (2025): 4 engines, memristor 4 x 16 Mb (4 cells x 2 polarities x 2 bit a weight), SRAM-CIM
+        # 4 x 256 kb, buffers 512 kB. Banks of 128 rows x 16 kernels; the sizes that nothing public states are ours.
+        ChipConfig(
+            name="paper",
+            rows=128,
+            memristor_banks=16,
+            memristor_slots=128,
+            sram_banks=4,
+            sram_slots=16,
+            tiny_banks=4,
+            tiny_words=512,
+            accumulator_tiles=96,
+            activation_words=32768,
+            activation_banks=8,
+            weight_words=32768,
+            program_commands=512,
+            parameter_tiles=2048,
+            output_lanes=16,
+        ),
+        # Room for a 224 x 224 network layer by layer, on few units: for the model, and for slow but whole RTL runs.
+        ChipConfig(
+            name="large",
+            memristor_slots=4096,
+            sram_slots=2048,
+            tiny_words=2048,
+            accumulator_tiles=128,
+            activation_words=1 << 18,
+            weight_words=1 << 17,
+            program_commands=512,
+            parameter_tiles=4096,
+        ),
+    )
+}

@@ -1,0 +1,192 @@
+"""`Program`: everything that a chip needs to run one network; the file that compiler, model, RTL and board exchange.
+
+File: one line of ASCII (magic, version, SHA-256 of the rest), then a zip (numpy's npz) with every array and a JSON text
+called `header`. It is written whole or not at all, and refused when it is damaged, truncated, foreign, from another
+version, or made for a chip with other sizes: nothing loads half.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import json
+import os
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .config import ChipConfig
+from .registers import CONTRACT_VERSION
+
+MAGIC = "mixcim-program"
+
+
+class ProgramError(ValueError):
+    """A program file that cannot be used. One line: the file, what is wrong, the remedy."""
+
+
+@dataclass(frozen=True)
+class TensorPlace:
+    """Where a tensor lies in the activation memory, and what its codes mean.
+
+    Pixel (y, x), channel c is lane c % channels of word `address + (y * width + x) * pitch + c // channels`, with
+    pitch = ceil(channels of the tensor / channels of a word). real = scale * (code - zero_point); `signed`: the network
+    file's own type is int8, q = code - 128 (else uint8, q = code). `zero_point` is that of the code.
+    `command`: index of the last command that writes it (-1: the host does). Memory is reused: valid until `until`.
+    """
+
+    name: str
+    address: int
+    shape: tuple[int, int, int]
+    scale: float
+    zero_point: int
+    signed: bool
+    command: int
+    until: int
+
+
+@dataclass(frozen=True)
+class LayerRecord:
+    """What the reports say of a layer: the commands [first_command, last_command] that belong to it and its work.
+
+    `kernels`: number of kernels on each kind of unit, e.g. {"sram": 16}. `multiply_accumulates`: useful ones per input.
+    `format`: number format of inputs and weights, e.g. "int8/int8".
+    """
+
+    name: str
+    kind: str
+    output: str
+    first_command: int
+    last_command: int
+    kernels: dict[str, int]
+    multiply_accumulates: int
+    format: str
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """A compiled network.
+
+    `commands` uint32 (commands, words); `weights` int8 (words, rows): weight store from word 0; `memristor`: one uint8
+    (lines, rows) of conductance codes per bank, from line 0; per parameter tile `bias` int32 (tiles, channels),
+    `scale` float32 (tiles, channels), `word_offset` uint16 (tiles,), `lane_mask` uint16 (tiles,).
+    `file_shape`, `input_layout`, `output_shape`, `host_output`: as in compile.network.Network, for the host.
+    """
+
+    network: str
+    chip: str
+    fingerprint: int
+    commands: np.ndarray
+    weights: np.ndarray
+    memristor: tuple[np.ndarray, ...]
+    bias: np.ndarray
+    scale: np.ndarray
+    word_offset: np.ndarray
+    lane_mask: np.ndarray
+    tensors: dict[str, TensorPlace]
+    layers: tuple[LayerRecord, ...]
+    input: str
+    output: str
+    input_layout: str
+    file_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    host_output: tuple[str, ...]
+
+    _ARRAYS = ("commands", "weights", "bias", "scale", "word_offset", "lane_mask")
+
+    def to_bytes(self) -> bytes:
+        """The program file's bytes (the same for the same program)."""
+        header = {
+            "network": self.network,
+            "chip": self.chip,
+            "fingerprint": self.fingerprint,
+            "banks": len(self.memristor),
+            "tensors": [dataclasses.asdict(place) for place in self.tensors.values()],
+            "layers": [dataclasses.asdict(layer) for layer in self.layers],
+            "input": self.input,
+            "output": self.output,
+            "input_layout": self.input_layout,
+            "file_shape": self.file_shape,
+            "output_shape": self.output_shape,
+            "host_output": self.host_output,
+        }
+        arrays = {name: getattr(self, name) for name in self._ARRAYS}
+        arrays.update({f"memristor{bank}": lines for bank, lines in enumerate(self.memristor)})
+        arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
+        body = io.BytesIO()
+        with zipfile.ZipFile(body, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            for name, array in arrays.items():
+                buffer = io.BytesIO()
+                np.lib.format.write_array(buffer, np.ascontiguousarray(array), allow_pickle=False)
+                # A fixed date: two compilations of the same network give the same bytes.
+                archive.writestr(zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0)), buffer.getvalue(), zipfile.ZIP_DEFLATED)
+        data = body.getvalue()
+        return f"{MAGIC} {CONTRACT_VERSION} {hashlib.sha256(data).hexdigest()}\n".encode() + data
+
+    @classmethod
+    def from_bytes(cls, data: bytes, name: str) -> Program:
+        """Program from a file's bytes; `name` is used in errors. Raises ProgramError."""
+        line, _, body = data[:128].partition(b"\n")
+        words = line.decode("ascii", "replace").split()
+        if len(words) != 3 or words[0] != MAGIC:
+            raise ProgramError(f"'{name}' is not a mixcim program: write one with 'mixcim compile'")
+        if words[1] != str(CONTRACT_VERSION):
+            raise ProgramError(
+                f"program '{name}' has version {words[1]}, this mixcim reads version {CONTRACT_VERSION}: compile it again"
+            )
+        body = data[len(line) + 1 :]
+        if hashlib.sha256(body).hexdigest() != words[2]:
+            raise ProgramError(f"program '{name}' is damaged or truncated (checksum differs): compile it again")
+        with np.load(io.BytesIO(body), allow_pickle=False) as archive:
+            arrays = {key: archive[key] for key in archive.files}
+        header = json.loads(arrays["header"].tobytes())
+        tensors = [TensorPlace(**{**place, "shape": tuple(place["shape"])}) for place in header["tensors"]]
+        return cls(
+            network=header["network"],
+            chip=header["chip"],
+            fingerprint=header["fingerprint"],
+            memristor=tuple(arrays[f"memristor{bank}"] for bank in range(header["banks"])),
+            tensors={place.name: place for place in tensors},
+            layers=tuple(LayerRecord(**layer) for layer in header["layers"]),
+            input=header["input"],
+            output=header["output"],
+            input_layout=header["input_layout"],
+            file_shape=tuple(header["file_shape"]),
+            output_shape=tuple(header["output_shape"]),
+            host_output=tuple(header["host_output"]),
+            **{key: arrays[key] for key in cls._ARRAYS},
+        )
+
+    def save(self, path: Path | str) -> None:
+        """Write the file whole or not at all."""
+        path = Path(path)
+        handle, temporary = tempfile.mkstemp(dir=path.parent or ".", prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(self.to_bytes())
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+
+    @classmethod
+    def load(cls, path: Path | str) -> Program:
+        """Read a program file. Raises ProgramError when it is missing, damaged, foreign or from another version."""
+        try:
+            data = Path(path).read_bytes()
+        except OSError as error:
+            raise ProgramError(f"program '{path}' cannot be read: {error.strerror}") from None
+        return cls.from_bytes(data, str(path))
+
+    def check_chip(self, chip: ChipConfig) -> None:
+        """Raise ProgramError unless the program was compiled for a chip of exactly these sizes."""
+        if self.fingerprint != chip.fingerprint:
+            raise ProgramError(
+                f"program '{self.network}' was compiled for chip '{self.chip}' ({self.fingerprint:#010x}), "
+                f"not for '{chip.name}' ({chip.fingerprint:#010x}): compile it with --chip {chip.name}"
+            )

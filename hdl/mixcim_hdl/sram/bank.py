@@ -1,0 +1,97 @@
+"""SRAM-CIM bank: `channels` exact bit-serial dot products of one vector at a time."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Array, Module, Mux, Signal, signed
+from amaranth.lib import wiring
+
+from ..config import ChipConfig
+from ..emission import once
+from ..formats import ACTIVATION_BITS, SUM_BITS
+from ..interfaces import TAG_LAYOUT, BankSignature, planes_layout
+from .column import SramColumn
+
+
+class SramBank(wiring.Component):
+    """step -> dpv with sum[k] = sum over rows of code[r] * weight[slot][k][r], exact.
+
+    ```
+     step --> operand (bit planes) --MSB first, one plane a cycle--> columns --> register --> shift-add --> dpv
+     address --> weight memories of all columns (fetched while the step is taken)
+    ```
+
+    Latency: `input_bits` + 3 cycles from a step taken to its dpv. Throughput: one step per `input_bits` cycles.
+    Load address: slot * channels + kernel. `mode` is not used.
+    """
+
+    def __init__(self, chip: ChipConfig):
+        self._chip = chip
+        super().__init__(BankSignature(chip))
+
+    def elaborate(self, platform):
+        m = Module()
+        chip = self._chip
+        kernel_bits = (chip.channels - 1).bit_length()
+        columns = [SramColumn(chip) for _ in range(chip.channels)]
+
+        advance = Signal()  # everything stands still while a finished dpv waits for its receiver
+        busy = Signal()
+        planes = Signal(planes_layout(chip))
+        bit = Signal(range(ACTIVATION_BITS))
+        tag = Signal(TAG_LAYOUT)
+        first = Signal()
+        last_bit = Signal()
+        taken = Signal()
+        m.d.comb += [
+            last_bit.eq(bit == 0),
+            self.step.ready.eq(advance & (~busy | last_bit)),
+            taken.eq(self.step.ready & self.step.valid),
+        ]
+        with m.If(advance & busy):
+            m.d.sync += [bit.eq(bit - 1), first.eq(0)]
+            with m.If(last_bit):
+                m.d.sync += busy.eq(0)
+        with m.If(taken):
+            m.d.sync += [
+                busy.eq(1),
+                first.eq(1),
+                bit.eq(self.input_bits - 1),
+                planes.eq(self.step.payload.planes),
+                tag.eq(self.step.payload.tag),
+            ]
+
+        plane = Signal(chip.rows)
+        m.d.comb += plane.eq(Array([planes[index] for index in range(ACTIVATION_BITS)])[bit])
+        sum_valid, sum_first, sum_last = Signal(), Signal(), Signal()
+        sum_tag = Signal(TAG_LAYOUT)
+        with m.If(advance):
+            m.d.sync += [sum_valid.eq(busy), sum_first.eq(first), sum_last.eq(last_bit), sum_tag.eq(tag)]
+        done = Signal()
+        m.d.comb += [
+            done.eq(sum_valid & sum_last),
+            advance.eq(~(done & self.dpv.valid & ~self.dpv.ready)),
+        ]
+        with m.If(self.dpv.ready):
+            m.d.sync += self.dpv.valid.eq(0)
+        with m.If(advance & done):
+            m.d.sync += [self.dpv.valid.eq(1), self.dpv.payload.tag.eq(sum_tag)]
+
+        for kernel, column in enumerate(columns):
+            m.submodules[f"column{kernel}"] = once(column, "sram_column", platform)
+            m.d.comb += [
+                column.load_enable.eq(self.load_enable & (self.load_address[:kernel_bits] == kernel)),
+                column.load_address.eq(self.load_address[kernel_bits:]),
+                column.load_data.eq(self.load_data),
+                column.read_enable.eq(taken),
+                column.read_address.eq(self.step.payload.address),
+                column.plane.eq(plane),
+            ]
+            column_sum = Signal.like(column.sum, name=f"column_sum{kernel}")
+            shifted = Signal(signed(SUM_BITS), name=f"shifted{kernel}")
+            total = Signal(signed(SUM_BITS), name=f"total{kernel}")
+            m.d.comb += total.eq(Mux(sum_first, 0, shifted << 1) + column_sum)
+            with m.If(advance):
+                m.d.sync += [column_sum.eq(column.sum), shifted.eq(total)]
+                with m.If(done):
+                    m.d.sync += self.dpv.payload.sums[kernel].eq(total)
+        return m

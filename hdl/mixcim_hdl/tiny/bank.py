@@ -1,0 +1,114 @@
+"""Tiny-digital bank: `channels` exact multiply-accumulate lanes."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.lib import data, wiring
+
+from ..commands import TinyMode
+from ..config import ChipConfig
+from ..formats import ACTIVATION_BITS, SUM_BITS, WEIGHT_BITS
+from ..interfaces import TAG_LAYOUT, BankSignature
+from ..memory.ram import Ram
+
+
+class TinyBank(wiring.Component):
+    """step -> dpv; what a step means is TinyMode's docstring: BROADCAST, DEPTHWISE or MAX.
+
+    ```
+     step --> operand, shifted by one row (BROADCAST) or one word (others) per cycle --> lanes: x * w, or max --> dpv
+     weight memory: one word of `rows` weights serves taps_per_vector cycles
+    ```
+
+    Latency: cycles + 2 from a step taken to its dpv. Throughput: one step per `length` cycles (BROADCAST) or
+    length / channels cycles (DEPTHWISE, MAX). Load address: weight word. `input_bits` is not used.
+    """
+
+    def __init__(self, chip: ChipConfig):
+        self._chip = chip
+        super().__init__(BankSignature(chip))
+
+    def elaborate(self, platform):
+        m = Module()
+        chip = self._chip
+        taps, word_bits = chip.taps_per_vector, chip.channels * WEIGHT_BITS
+        m.submodules.weights = memory = Ram(chip.rows * WEIGHT_BITS, chip.tiny_words)
+        m.d.comb += [
+            memory.write_enable.eq(self.load_enable),
+            memory.write_address.eq(self.load_address),
+            memory.write_data.eq(self.load_data),
+        ]
+
+        broadcast = Signal()
+        advance, taken, busy, first, last = Signal(), Signal(), Signal(), Signal(), Signal()
+        operand = Signal(chip.rows * ACTIVATION_BITS)
+        remaining = Signal(chip.rows.bit_length())  # cycles of the step after the present one
+        tap = Signal(range(taps)) if taps > 1 else Signal(1)
+        word = Signal.like(self.step.payload.address)
+        tag = Signal(TAG_LAYOUT)
+        step = self.step.payload
+        m.d.comb += [
+            broadcast.eq(self.mode == TinyMode.BROADCAST),
+            last.eq(remaining == 0),
+            self.step.ready.eq(advance & (~busy | last)),
+            taken.eq(self.step.ready & self.step.valid),
+            memory.read_address.eq(Mux(taken, step.address, word)),
+        ]
+        with m.If(advance & busy):
+            m.d.sync += [
+                remaining.eq(remaining - 1),
+                first.eq(0),
+                operand.eq(Mux(broadcast, operand >> ACTIVATION_BITS, operand >> chip.channels * ACTIVATION_BITS)),
+                tap.eq(tap + 1),
+            ]
+            with m.If(tap == taps - 1):
+                m.d.comb += memory.read_enable.eq(~last)
+                m.d.sync += [tap.eq(0), word.eq(word + 1)]
+            with m.If(last):
+                m.d.sync += busy.eq(0)
+        with m.If(taken):
+            m.d.comb += memory.read_enable.eq(1)
+            whole_words = (step.length + (chip.channels - 1)) >> (chip.channels - 1).bit_length()
+            rows = [Cat(step.planes[bit][row] for bit in range(ACTIVATION_BITS)) for row in range(chip.rows)]
+            m.d.sync += [
+                busy.eq(1),
+                first.eq(1),
+                remaining.eq(Mux(broadcast, step.length, whole_words) - 1),
+                operand.eq(Cat(rows)),
+                tap.eq(0),
+                word.eq(step.address + 1),
+                tag.eq(step.tag),
+            ]
+
+        weights = Signal(data.ArrayLayout(signed(WEIGHT_BITS), chip.channels))
+        m.d.comb += weights.eq(memory.read_data.word_select(tap, word_bits))
+        lane_valid, lane_first, lane_last = Signal(), Signal(), Signal()
+        lane_tag = Signal(TAG_LAYOUT)
+        done = Signal()
+        m.d.comb += [done.eq(lane_valid & lane_last), advance.eq(~(done & self.dpv.valid & ~self.dpv.ready))]
+        with m.If(self.dpv.ready):
+            m.d.sync += self.dpv.valid.eq(0)
+        with m.If(advance):
+            m.d.sync += [lane_valid.eq(busy), lane_first.eq(first), lane_last.eq(last), lane_tag.eq(tag)]
+            with m.If(done):
+                m.d.sync += [self.dpv.valid.eq(1), self.dpv.payload.tag.eq(lane_tag)]
+        for lane in range(chip.channels):
+            code = Signal(ACTIVATION_BITS, name=f"code{lane}")
+            weight = Signal(signed(WEIGHT_BITS), name=f"weight{lane}")
+            kept = Signal(signed(SUM_BITS), name=f"kept{lane}")
+            before = Signal(signed(SUM_BITS), name=f"before{lane}")
+            total = Signal(signed(SUM_BITS), name=f"total{lane}")
+            m.d.comb += [
+                before.eq(Mux(lane_first, 0, kept)),
+                total.eq(Mux(self.mode == TinyMode.MAX, Mux(code > before, code, before), before + code * weight)),
+            ]
+            with m.If(advance):
+                m.d.sync += [
+                    code.eq(operand.word_select(Mux(broadcast, 0, lane), ACTIVATION_BITS)),
+                    weight.eq(weights[lane]),
+                ]
+                with m.If(lane_valid):
+                    m.d.sync += kept.eq(total)
+                with m.If(done):
+                    m.d.sync += self.dpv.payload.sums[lane].eq(total)
+        return m

@@ -1,0 +1,1 @@
+"""mixcim: model, compiler, simulator and command line of an open mixed-precision compute-in-memory processor."""

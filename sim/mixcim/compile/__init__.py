@@ -1,0 +1,1 @@
+"""Compiler: network file -> `Network` (importers, quantiser) -> placement -> `Program`."""

@@ -1,0 +1,109 @@
+"""Quantise a float ONNX network to a QDQ one: uint8 activations, int8 weights for each kernel, integer output."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+from ..errors import MixcimError
+from .onnx_file import declared_shape, graph_inputs, input_shape, read_onnx
+from .onnx_operators import is_quantised
+
+#: Inputs in one calibration step. Ranges do not depend on it.
+_BATCH = 16
+
+
+def quantise_onnx(float_path: str | Path, calibration: np.ndarray, out_path: str | Path) -> None:
+    """Quantise the float network in `float_path` and write it to `out_path`, whole or not at all.
+
+    `calibration`: float32 (N, *shape of the network's input), normalised as the network expects it. The range of each
+    activation is the smallest and largest value that they reach. BatchNormalization is folded first. The same arguments
+    give the same file. Raises MixcimError if the network cannot be read or is quantised already, or if `calibration`
+    has the wrong shape or type, is empty, or is not finite.
+    """
+    model = read_onnx(float_path)
+    if is_quantised(model):
+        raise MixcimError(f"'{float_path}' is quantised already; compile it as it is")
+    checked = check_inputs(calibration, input_shape(graph_inputs(model.graph)[0]), "calibration")
+    target = Path(out_path)
+    if not target.parent.is_dir():
+        raise MixcimError(f"directory '{target.parent}' does not exist; create it first")
+    # In the target's directory, so that the final rename stays within one file system.
+    with tempfile.TemporaryDirectory(prefix=".quantise-", dir=target.parent) as directory:
+        folded, quantised = Path(directory, "folded.onnx"), Path(directory, "quantised.onnx")
+        _fold(Path(float_path), folded)
+        _quantise(folded, checked, quantised)
+        os.replace(quantised, target)
+
+
+def check_inputs(values: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarray:
+    """`values` if they are finite float32 (N, *shape) with N > 0; MixcimError, which calls them `name`, if not."""
+    values = np.asarray(values)
+    if values.ndim != len(shape) + 1 or values.shape[1:] != shape or len(values) == 0:
+        raise MixcimError(
+            f"{name} data has shape {values.shape}; the network wants (N, {', '.join(map(str, shape))}), N > 0"
+        )
+    if values.dtype != np.float32:
+        raise MixcimError(f"{name} data is {values.dtype}; convert it to float32, normalised as the network expects it")
+    if not np.all(np.isfinite(values)):
+        raise MixcimError(f"{name} data has NaN or infinite values; remove them")
+    return values
+
+
+def _fold(source: Path, target: Path) -> None:
+    """Let onnxruntime fold constants and BatchNormalization and fuse MatMul + Add to Gemm, and write the result."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(target)
+    options.log_severity_level = 3
+    try:
+        onnxruntime.InferenceSession(str(source), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own exceptions share no base but Exception
+        reason = str(error).strip().splitlines()[0]
+        raise MixcimError(f"onnxruntime cannot run '{source}' ({reason}); export it again") from error
+
+
+def _quantise(source: Path, calibration: np.ndarray, target: Path) -> None:
+    model = onnx.load(str(source))
+    value = graph_inputs(model.graph)[0]
+    # The host computes the softmax in float.
+    excluded = [node.name for node in model.graph.node if node.op_type == "Softmax"]
+    logger = logging.getLogger()
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # onnxruntime.quantization writes its hints to the root logger
+    try:
+        quantize_static(
+            str(source),
+            str(target),
+            _Reader(value.name, calibration, declared_shape(value)[0] or _BATCH),
+            quant_format=QuantFormat.QDQ,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            nodes_to_exclude=excluded,
+            extra_options={"ActivationSymmetric": False, "WeightSymmetric": True},
+        )
+    finally:
+        logger.setLevel(level)
+
+
+class _Reader(CalibrationDataReader):
+    """Hands calibration data to onnxruntime in batches; the last one is filled up where the batch size is fixed."""
+
+    def __init__(self, name: str, data: np.ndarray, batch: int) -> None:
+        self._name = name
+        self._batches: Iterator[np.ndarray] = (
+            data[np.arange(start, start + batch) % len(data)] for start in range(0, len(data), batch)
+        )
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        batch = next(self._batches, None)
+        return None if batch is None else {self._name: np.ascontiguousarray(batch)}

@@ -1,0 +1,138 @@
+"""Integers that onnxruntime (or ONNX's reference evaluator) computes for a quantised ONNX network: what mixcim must
+match.
+
+A QDQ file says "dequantise, convolve, quantise" in float32; onnxruntime fuses that into integer operators
+(QLinearConv, ...) when it optimises the graph. Asking for a tensor inside would keep the fusion around it from
+happening. So the graph is optimised untouched and written to a file; only then are its integer tensors made outputs,
+and it runs without further optimisation.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from ..errors import MixcimError
+from .onnx_file import ELEMENT_TYPES, declared_shape, graph_inputs, read_onnx
+
+_PROVIDERS = ["CPUExecutionProvider"]
+#: Inputs in one run, where the file leaves the batch open.
+_BATCH = 32
+
+
+def reference_tensors(
+    qdq_path: str | Path, inputs: np.ndarray, evaluator: str = "onnxruntime"
+) -> dict[str, np.ndarray]:
+    """Integer value of every 8-bit activation tensor: name -> uint8 or int8 array, (N, H, W, C) or (N, features).
+
+    Among them the network's input, the output of every layer, and the final output, under the names that `import_onnx`
+    gives them. `inputs`: (N, ...) as the file takes them. `evaluator`: "onnxruntime" for its fused integer operators,
+    or "onnx" for the reference evaluator, which follows the file node by node (slow; for small cases).
+
+    Raises MixcimError if the file cannot be read or the evaluator is unknown, and RuntimeError if reading the tensors
+    inside changed the network's output.
+    """
+    model = read_onnx(qdq_path)
+    if evaluator == "onnx":
+        return _by_reference_evaluator(model, inputs)
+    if evaluator != "onnxruntime":
+        raise MixcimError(f"evaluator '{evaluator}' is unknown; choose onnxruntime or onnx")
+    optimised = optimised_model(qdq_path)
+    names = _integer_tensors(optimised)
+    final = optimised.graph.output[0].name
+    optimised.graph.output.extend(
+        helper.make_empty_tensor_value_info(name)
+        for name in names
+        if name not in (final, graph_inputs(model.graph)[0].name)
+    )
+    options = _options(onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL)
+    session = onnxruntime.InferenceSession(optimised.SerializeToString(), options, providers=_PROVIDERS)
+    untouched = onnxruntime.InferenceSession(str(qdq_path), _options(None), providers=_PROVIDERS)
+    value = graph_inputs(model.graph)[0]
+    tensors = _run(session, value, inputs)
+    if not np.array_equal(tensors[final], _run(untouched, value, inputs)[final]):
+        raise RuntimeError(f"onnxruntime gives another output for '{qdq_path}' once tensors inside are read")
+    tensors[value.name] = np.asarray(inputs)
+    return {name: _channels_last(array) for name, array in tensors.items() if array.dtype in (np.uint8, np.int8)}
+
+
+def optimised_model(path: str | Path) -> onnx.ModelProto:
+    """The graph that onnxruntime makes of the file: fused to integer operators, still in NCHW layout."""
+    with tempfile.TemporaryDirectory() as directory:
+        target = Path(directory, "optimised.onnx")
+        options = _options(onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED)
+        options.optimized_model_filepath = str(target)
+        onnxruntime.InferenceSession(str(path), options, providers=_PROVIDERS)
+        return onnx.load(str(target))
+
+
+def operator_counts(model: onnx.ModelProto) -> Counter[str]:
+    """How often each operator occurs."""
+    return Counter(node.op_type for node in model.graph.node)
+
+
+def _options(level: onnxruntime.GraphOptimizationLevel | None) -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    if level is not None:
+        options.graph_optimization_level = level
+    return options
+
+
+def _integer_tensors(model: onnx.ModelProto) -> list[str]:
+    """Names of the 8-bit activations, found by shape inference of each node's output type as onnxruntime has it."""
+    constants = {initializer.name: initializer for initializer in model.graph.initializer}
+    integers: dict[str, bool] = {
+        value.name: value.type.tensor_type.elem_type in (onnx.TensorProto.UINT8, onnx.TensorProto.INT8)
+        for value in model.graph.input
+    }
+    for node in model.graph.node:
+        if node.op_type == "DequantizeLinear":
+            integer = False
+        elif node.op_type == "QuantizeLinear":
+            zero_point = constants.get(node.input[2]) if len(node.input) > 2 else None
+            integer = zero_point is None or numpy_helper.to_array(zero_point).dtype.itemsize == 1
+        elif node.op_type.startswith("Q"):
+            integer = True
+        else:
+            integer = integers.get(node.input[0], False) if node.input else False
+        integers.update(dict.fromkeys(node.output, integer))
+    return [name for name, integer in integers.items() if integer and name]
+
+
+def _run(
+    session: onnxruntime.InferenceSession, value: onnx.ValueInfoProto, inputs: np.ndarray
+) -> dict[str, np.ndarray]:
+    batch = declared_shape(value)[0] or _BATCH
+    names = [output.name for output in session.get_outputs()]
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    for start in range(0, len(inputs), batch):
+        chunk = inputs[start : start + batch]
+        # A fixed batch must be full; what is added is cut off again.
+        fill = chunk[np.arange(batch) % len(chunk)] if declared_shape(value)[0] else chunk
+        for name, array in zip(names, session.run(names, {value.name: np.ascontiguousarray(fill)}), strict=True):
+            parts[name].append(np.asarray(array)[: len(chunk)])
+    return {name: np.concatenate(arrays) for name, arrays in parts.items()}
+
+
+def _by_reference_evaluator(model: onnx.ModelProto, inputs: np.ndarray) -> dict[str, np.ndarray]:
+    value = graph_inputs(model.graph)[0]
+    constants = {initializer.name for initializer in model.graph.initializer}
+    names = [name for node in model.graph.node for name in node.output if name and name not in constants]
+    session = ReferenceEvaluator(model)
+    arrays: dict[str, Any] = dict(zip(names, session.run(names, {value.name: inputs}), strict=True))
+    arrays[value.name] = inputs
+    eight_bit = [dtype for dtype in ELEMENT_TYPES.values() if dtype.itemsize == 1]
+    return {name: _channels_last(np.asarray(a)) for name, a in arrays.items() if np.asarray(a).dtype in eight_bit}
+
+
+def _channels_last(array: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(array.transpose(0, 2, 3, 1)) if array.ndim == 4 else array

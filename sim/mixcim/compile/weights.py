@@ -1,0 +1,136 @@
+"""Weights of a layer, laid out as the compute units hold them.
+
+A window is cut into vectors of `rows` rows. Row order: ky, kx, activation word, channel within the word (the first
+`granule` of them). `Window` says how; `dense_slots` and `diagonal_slots` give the weights of every vector as *slots*,
+int8 (slots, rows, channels); the functions after them turn slots into the words or lines of each kind of unit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mixcim_hdl.config import ChipConfig
+from mixcim_hdl.formats import conductance_unit
+
+from .network import Layer, LayerKind, Network
+
+
+@dataclass(frozen=True)
+class Window:
+    """How a layer's window becomes vectors.
+
+    `granule`: channels taken from each activation word. `tap_words`: words taken at each position. `rows`: filled rows
+    of a window (of one group of channels, for a layer that keeps channels apart). `vectors`: vectors of a window.
+    `separate`: channels are kept apart (depthwise, pooling, identity): one group per activation word.
+    """
+
+    granule: int
+    tap_words: int
+    rows: int
+    vectors: int
+    separate: bool
+
+
+def window_of(network: Network, layer: Layer, chip: ChipConfig) -> Window:
+    """The window of a layer on a chip."""
+    channels = network.tensors[layer.input].shape[2]
+    separate = layer.kind is not LayerKind.CONVOLUTION
+    words = -(-channels // chip.channels)
+    # Few channels: only as many rows as the next power of two, so that they do not drag empty rows along. Layers that
+    # keep channels apart take whole words, the layout that tiny-digital's lanes have.
+    granule = chip.channels if separate or words > 1 else 1 << (channels - 1).bit_length()
+    tap_words = 1 if separate else words
+    rows = layer.kernel[0] * layer.kernel[1] * tap_words * granule
+    return Window(granule, tap_words, rows, -(-rows // chip.rows), separate)
+
+
+def kernel_rows(layer: Layer, window: Window, chip: ChipConfig) -> np.ndarray:
+    """Weights of each kernel in row order: int8 (kernels rounded up to whole words, vectors, rows), zeros elsewhere."""
+    assert layer.weight is not None
+    kernels, height, width, channels = layer.weight.shape
+    padded_kernels = -(-kernels // chip.channels) * chip.channels
+    rows = np.zeros((padded_kernels, height * width, window.tap_words * window.granule), np.int8)
+    rows[:kernels, :, :channels] = layer.weight.reshape(kernels, height * width, channels)
+    result = np.zeros((padded_kernels, window.vectors * chip.rows), np.int8)
+    result[:, : window.rows] = rows.reshape(padded_kernels, window.rows)
+    return result.reshape(padded_kernels, window.vectors, chip.rows)
+
+
+def channel_taps(layer: Layer, channels: int, window: Window, chip: ChipConfig) -> np.ndarray:
+    """Weights of a layer that keeps channels apart: int8 (groups, vectors, taps of a vector, channels of a word).
+
+    `channels`: channels of its tensors. Pooling and identity weigh every tap with 1; lanes without channel hold 0.
+    """
+    taps = layer.kernel[0] * layer.kernel[1]
+    groups = -(-channels // chip.channels)
+    values = np.zeros((window.vectors * chip.taps_per_vector, groups * chip.channels), np.int8)
+    values[:taps, :channels] = 1 if layer.weight is None else layer.weight.reshape(channels, taps).T
+    shape = (window.vectors, chip.taps_per_vector, groups, chip.channels)
+    return np.ascontiguousarray(values.reshape(shape).transpose(2, 0, 1, 3))
+
+
+def dense_slots(rows: np.ndarray, words: np.ndarray, lanes: np.ndarray, chip: ChipConfig) -> np.ndarray:
+    """Slots of the kernel tiles `words` of a convolution: int8 (vectors * tiles, rows, channels), slot = v * tiles + t.
+
+    `rows`: from kernel_rows. `words` (tiles,): output word of each tile. `lanes` bool (tiles, channels): kernels that
+    are the tile's own; the others get weight 0.
+    """
+    kernels = rows.reshape(-1, chip.channels, rows.shape[1], chip.rows)[words]
+    kernels = np.where(lanes[:, :, None, None], kernels, np.int8(0))
+    return np.ascontiguousarray(kernels.transpose(2, 0, 3, 1)).reshape(-1, chip.rows, chip.channels)
+
+
+def masked_taps(taps: np.ndarray, first_group: int, lanes: np.ndarray) -> np.ndarray:
+    """Taps of the groups from `first_group` on, 0 in lanes that are not the tile's own (`lanes`: groups, channels)."""
+    part = taps[first_group : first_group + len(lanes)]
+    return np.where(lanes[:, None, None, :], part, np.int8(0))
+
+
+def diagonal_slots(taps: np.ndarray, chip: ChipConfig) -> np.ndarray:
+    """Slots of a layer that keeps channels apart, on a CIM unit: int8 (groups * vectors, rows, channels).
+
+    Row a * channels + c of a vector (channel c of tap a) has its weight in column c and 0 in all others.
+    """
+    eye = np.eye(chip.channels, dtype=np.int8)
+    return (taps[..., :, None] * eye).reshape(-1, chip.rows, chip.channels)
+
+
+def sram_words(slots: np.ndarray) -> np.ndarray:
+    """Weight words of SRAM-CIM: int8 (slots * channels, rows), word = slot * channels + kernel."""
+    return np.ascontiguousarray(slots.transpose(0, 2, 1)).reshape(-1, slots.shape[1])
+
+
+def broadcast_words(slots: np.ndarray) -> np.ndarray:
+    """Weight words of tiny-digital in BROADCAST mode: int8 (slots * channels, rows).
+
+    A word holds `taps_per_vector` rows x `channels` kernels, byte (row % taps_per_vector) * channels + kernel.
+    """
+    return np.ascontiguousarray(slots).reshape(-1, slots.shape[1])
+
+
+def depthwise_words(taps: np.ndarray, chip: ChipConfig) -> np.ndarray:
+    """Weight words of tiny-digital in DEPTHWISE mode: int8 (groups * vectors, rows), byte tap * channels + channel."""
+    return np.ascontiguousarray(taps).reshape(-1, chip.rows)
+
+
+def weight_digits(slots: np.ndarray, chip: ChipConfig) -> np.ndarray:
+    """Digit held by every cell: uint8 (slots, digits, columns, rows), columns as in commands.py: w+, w-, reference.
+
+    Weights are cut as sign and magnitude: w = w+ - w-, one of the two 0. The reference column holds 0.
+    """
+    weights = slots.transpose(0, 2, 1).astype(np.int16)
+    magnitudes = np.zeros((len(slots), chip.memristor_columns, chip.rows), np.int16)
+    magnitudes[:, 0:-1:2] = np.maximum(weights, 0)
+    magnitudes[:, 1:-1:2] = np.maximum(-weights, 0)
+    mode = chip.mode
+    digits = [magnitudes >> place & (1 << bits) - 1 for bits, place in zip(mode.cells, mode.places, strict=True)]
+    return np.stack(digits, axis=1).astype(np.uint8)
+
+
+def memristor_lines(slots: np.ndarray, chip: ChipConfig) -> np.ndarray:
+    """Bit lines of a memristor bank: ideal conductance codes, uint8 (slots * digits * columns, rows)."""
+    digits = weight_digits(slots, chip)
+    # formats.ideal_conductance for a whole array: digit d is level d + 1.
+    return ((digits + 1) * np.uint8(conductance_unit(chip.conductance_bits))).reshape(-1, chip.rows)

@@ -1,0 +1,218 @@
+"""`Processor`: drives a chip over its host port, whatever is behind the port: simulated RTL, netlist, FPGA board."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from mixcim_hdl.commands import Fault, Opcode, encode_command
+from mixcim_hdl.config import ChipConfig
+from mixcim_hdl.program import Program, TensorPlace
+from mixcim_hdl.registers import CONTRACT_VERSION, IDENTIFICATION, Region, Register, program_stride, window_address
+
+from ..errors import MixcimError
+
+_BUSY, _DONE, _FAULT = 1, 2, 4
+_ABORT = 2
+#: Cycles after which the host gives up on the interrupt; the chip's own watchdog fires long before.
+DEFAULT_LIMIT = 10_000_000_000
+
+
+class Bus(Protocol):
+    """A host port. Words are uint32, addresses are in bytes; `step`: bytes from one word to the next (0: a FIFO)."""
+
+    def write(self, address: int, words: np.ndarray, step: int = 4) -> None:
+        """Write words to address, address + step, ..."""
+        ...
+
+    def read(self, address: int, count: int, step: int = 4) -> np.ndarray:
+        """Read `count` words from address, address + step, ..."""
+        ...
+
+    def run_until_interrupt(self, max_cycles: int) -> int:
+        """Wait for the interrupt line, at most that many clock cycles; cycles taken."""
+        ...
+
+
+@dataclass(frozen=True)
+class Counters:
+    """What the chip counted in its last run. `cycles` from start to interrupt; the others as in registers.py."""
+
+    cycles: int
+    memristor_reads: int
+    adc_saturations: int
+
+
+class Processor:
+    """A chip of the sizes `chip` on a bus. Raises MixcimError if what answers there is something else."""
+
+    def __init__(self, bus: Bus, chip: ChipConfig) -> None:
+        self.bus = bus
+        self.chip = chip
+        self.program: Program | None = None
+        self.cycle_limit = DEFAULT_LIMIT  #: cycles after which `wait` gives up
+        self._check_identity()
+        self._write_register(Register.CONTROL, _ABORT)
+        self._write_register(Register.INTERRUPT_STATUS, 3)
+        self._write_register(Register.INTERRUPT_ENABLE, 3)
+
+    def load(self, program: Program) -> None:
+        """Write everything but the input: commands, weights, parameters, memristor cells. The chip must be idle.
+
+        Raises ProgramError if the program is for another chip, before anything is written.
+        """
+        program.check_chip(self.chip)
+        self._write_commands(0, program.commands)
+        self._write_window(Region.WEIGHTS, _as_words(program.weights))
+        parameters = np.stack([program.bias.view(np.uint32), program.scale.view(np.uint32)], axis=-1)
+        self._write_window(Region.PARAMETERS, parameters)
+        tiles = program.word_offset.astype(np.uint32) | program.lane_mask.astype(np.uint32) << 16
+        self._write_window(Region.TILES, tiles)
+        for bank, lines in enumerate(program.memristor):
+            if len(lines):
+                self._write_register(Register.MEMRISTOR_BANK, bank)
+                self._write_register(Register.MEMRISTOR_LINE, 0)
+                self.bus.write(window_address(Region.REGISTERS, Register.MEMRISTOR_DATA), _as_words(lines), step=0)
+        self.program = program
+
+    def write_input(self, codes: np.ndarray) -> None:
+        """Write one input: codes uint8 (height, width, channels). Raises MixcimError for another shape or type."""
+        place = self._loaded().tensors[self._loaded().input]
+        if codes.shape != place.shape or codes.dtype != np.uint8:
+            raise MixcimError(f"an input must be uint8 of shape {place.shape}, not {codes.dtype} of shape {codes.shape}")
+        height, width, channels = place.shape
+        words = np.zeros((height, width, _pitch(place, self.chip) * self.chip.channels), np.uint8)
+        words[:, :, :channels] = codes
+        self._write_window(Region.ACTIVATIONS, _as_words(words), place.address * self.chip.channels)
+
+    def read_tensor(self, place: TensorPlace) -> np.ndarray:
+        """Codes of a tensor where it lies now: uint8 (height, width, channels)."""
+        height, width, channels = place.shape
+        pitch = _pitch(place, self.chip)
+        count = height * width * pitch * self.chip.channels // 4
+        address = window_address(Region.ACTIVATIONS, place.address * self.chip.channels)
+        words = np.ascontiguousarray(self.bus.read(address, count)).view(np.uint8)
+        return words.reshape(height, width, pitch * self.chip.channels)[:, :, :channels].copy()
+
+    def start(self) -> None:
+        """Start the program at command 0; `wait` for its end."""
+        self._write_register(Register.CONTROL, 1)
+
+    def wait(self) -> Counters:
+        """Wait for the end of the run. Raises MixcimError that names the fault, its command and its detail."""
+        self.bus.run_until_interrupt(self.cycle_limit)
+        status = self._read_register(Register.STATUS)
+        if status & _BUSY:
+            self._write_register(Register.CONTROL, _ABORT)
+            raise MixcimError(f"the chip raised no interrupt in {self.cycle_limit} cycles: raise the limit")
+        self._write_register(Register.INTERRUPT_STATUS, 3)
+        if status & _FAULT:
+            raise MixcimError(self._fault_text())
+        if not status & _DONE:
+            raise MixcimError(f"the chip stopped with status {status:#x}, neither done nor fault: was it started?")
+        return Counters(
+            self._read_register(Register.RUN_CYCLES),
+            self._read_register(Register.MEMRISTOR_READS),
+            self._read_register(Register.ADC_SATURATIONS),
+        )
+
+    def command_cycles(self) -> np.ndarray:
+        """Cycles that each command of the program took in the last run: int64 (commands,)."""
+        count = len(self._loaded().commands)
+        return self.bus.read(window_address(Region.CYCLES), count).astype(np.int64)
+
+    def infer(self, codes: np.ndarray) -> tuple[np.ndarray, Counters]:
+        """One input (height, width, channels) to output codes of the same form, and what the chip counted."""
+        program = self._loaded()
+        self.write_input(codes)
+        self.start()
+        counters = self.wait()
+        return self.read_tensor(program.tensors[program.output]), counters
+
+    def run(self, codes: np.ndarray) -> np.ndarray:
+        """Inputs uint8 (N, height, width, channels) to outputs uint8 (N, height, width, channels), one after the other."""
+        place = self._loaded().tensors[self._loaded().output]
+        return np.array([self.infer(code)[0] for code in codes], np.uint8).reshape(-1, *place.shape)
+
+    def run_stepwise(self, codes: np.ndarray, on_tensor: Callable[[str, np.ndarray], None]) -> None:
+        """Run one input (height, width, channels) a command at a time; `on_tensor(name, codes)` for every tensor.
+
+        Each command is put at the head of the program store with an END behind it, so that every tensor can be read
+        before its memory is used again. The program store is as it was afterwards.
+        """
+        program = self._loaded()
+        self.write_input(codes)
+        self._report(-1, on_tensor)
+        end = encode_command(Opcode.END, self.chip)
+        try:
+            for index, command in enumerate(program.commands[:-1]):
+                self._write_commands(0, np.stack([command, end]))
+                self.start()
+                self.wait()
+                self._report(index, on_tensor)
+        finally:
+            self._write_commands(0, program.commands[:2])
+
+    def _report(self, command: int, on_tensor: Callable[[str, np.ndarray], None]) -> None:
+        for place in self._loaded().tensors.values():
+            if place.command == command:
+                on_tensor(place.name, self.read_tensor(place))
+
+    def _loaded(self) -> Program:
+        if self.program is None:
+            raise MixcimError("the chip has no program: load one first")
+        return self.program
+
+    def _check_identity(self) -> None:
+        for register, expected, what in (
+            (Register.IDENTIFICATION, IDENTIFICATION, "identification"),
+            (Register.VERSION, CONTRACT_VERSION, "contract version"),
+            (Register.FINGERPRINT, self.chip.fingerprint, f"fingerprint of chip '{self.chip.name}'"),
+        ):
+            value = self._read_register(register)
+            if value != expected:
+                raise MixcimError(
+                    f"the chip answers {value:#010x} for its {what}, not {expected:#010x}: it is another chip, or an older one"
+                )
+
+    def _fault_text(self) -> str:
+        word = self._read_register(Register.FAULT)
+        code, index = word & 0xFF, word >> 8
+        name = Fault(code).name if code in set(Fault) else f"number {code}"
+        owner = ""
+        if self.program is not None:
+            for layer in self.program.layers:
+                if layer.first_command <= index <= layer.last_command:
+                    owner = f" (layer '{layer.name}')"
+        detail = self._read_register(Register.FAULT_DETAIL)
+        return (
+            f"the chip stopped with fault {name} at command {index}{owner}, detail {detail:#x}: "
+            f"see Fault in commands.py, and compile the network again"
+        )
+
+    def _write_commands(self, first: int, commands: np.ndarray) -> None:
+        stride = program_stride(self.chip)
+        padded = np.zeros((len(commands), stride), np.uint32)
+        padded[:, : commands.shape[1]] = commands
+        self._write_window(Region.PROGRAM, padded, first * stride * 4)
+
+    def _write_window(self, region: Region, words: np.ndarray, byte: int = 0) -> None:
+        if words.size:
+            self.bus.write(window_address(region, byte), np.ascontiguousarray(words).reshape(-1))
+
+    def _write_register(self, register: Register, value: int) -> None:
+        self.bus.write(window_address(Region.REGISTERS, register), np.array([value], np.uint32))
+
+    def _read_register(self, register: Register) -> int:
+        return int(self.bus.read(window_address(Region.REGISTERS, register), 1)[0])
+
+
+def _as_words(values: np.ndarray) -> np.ndarray:
+    """Bytes as 32-bit words, little endian, in C order."""
+    return np.ascontiguousarray(values).reshape(-1).view(np.uint32)
+
+
+def _pitch(place: TensorPlace, chip: ChipConfig) -> int:
+    return -(-place.shape[2] // chip.channels)

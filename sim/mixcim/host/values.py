@@ -1,0 +1,59 @@
+"""Between what a network file takes and gives, and the codes on the chip.
+
+The chip holds unsigned 8-bit codes of (height, width, channels): code = q for uint8 tensors, q + 128 for int8 tensors.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from mixcim_hdl.program import Program, TensorPlace
+
+from ..errors import MixcimError
+
+
+def input_codes(program: Program, values: np.ndarray) -> np.ndarray:
+    """Codes uint8 (N, height, width, channels) of inputs in the network file's own layout, (N, *file_shape).
+
+    `values`: floats are quantised as the file's QuantizeLinear does (round half to even, saturate); uint8 and int8 are
+    taken as the tensor's own integers. Raises MixcimError for another shape, another type, or values that are not finite.
+    """
+    place = program.tensors[program.input]
+    if values.ndim < 1 or values.shape[1:] != program.file_shape:
+        raise MixcimError(
+            f"inputs have shape {values.shape}, network '{program.network}' takes (N, "
+            f"{', '.join(map(str, program.file_shape))}), layout {program.input_layout}: reshape or transpose them"
+        )
+    if values.dtype.kind == "f":
+        if not np.isfinite(values).all():
+            raise MixcimError("inputs have NaN or infinite values: remove them")
+        offset = 128 if place.signed else 0
+        quotient = values.astype(np.float32) / np.float32(place.scale)
+        codes = np.clip(np.rint(quotient) + (place.zero_point - offset), -offset, 255 - offset) + offset
+    elif values.dtype == (np.int8 if place.signed else np.uint8):
+        codes = values.astype(np.int16) + (128 if place.signed else 0)
+    else:
+        raise MixcimError(
+            f"inputs are {values.dtype}, network '{program.network}' takes float32 or "
+            f"{'int8' if place.signed else 'uint8'}: convert them"
+        )
+    if program.input_layout == "NCHW" and values.ndim == 4:
+        codes = codes.transpose(0, 2, 3, 1)
+    return np.ascontiguousarray(codes.reshape(-1, *place.shape).astype(np.uint8))
+
+
+def integers(place: TensorPlace, codes: np.ndarray) -> np.ndarray:
+    """The tensor's own integers, int8 or uint8, of its codes; any shape."""
+    return (codes.astype(np.int16) - 128).astype(np.int8) if place.signed else codes.astype(np.uint8)
+
+
+def output_values(program: Program, codes: np.ndarray) -> np.ndarray:
+    """Real outputs float32 (N, *output_shape) of output codes (N, height, width, channels), softmax included if the host does it."""
+    place = program.tensors[program.output]
+    reals = (codes.astype(np.float32) - np.float32(place.zero_point)) * np.float32(place.scale)
+    if len(program.output_shape) == 3 and program.input_layout == "NCHW":
+        reals = reals.transpose(0, 3, 1, 2)
+    reals = reals.reshape(-1, *program.output_shape)
+    if "softmax" in program.host_output:
+        powers = np.exp(reals - reals.max(axis=-1, keepdims=True))
+        reals = powers / powers.sum(axis=-1, keepdims=True)
+    return reals

