@@ -16,8 +16,8 @@ needs_workloads = pytest.mark.skipif(
     not WORKLOADS.is_dir(), reason="the workload pack ../shared/workloads is not beside the repository"
 )
 
-_CIFAR100_MEAN = np.float32([0.5070, 0.4865, 0.4409])
-_CIFAR100_DEVIATION = np.float32([0.2673, 0.2564, 0.2761])
+_CIFAR100_MEAN = np.array([0.5070, 0.4865, 0.4409], np.float32)
+_CIFAR100_DEVIATION = np.array([0.2673, 0.2564, 0.2761], np.float32)
 
 
 def cifar100(file: str) -> tuple[np.ndarray, np.ndarray]:

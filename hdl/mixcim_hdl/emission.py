@@ -8,8 +8,9 @@ each noted one a single time. That makes the cost of conversion that of the dist
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
-from amaranth.hdl import ClockSignal, Elaboratable, Instance, ResetSignal
+from amaranth.hdl import ClockSignal, Instance, ResetSignal
 from amaranth.lib.wiring import Component, Flow
 
 SHARED = "shared"  #: path prefix of modules that `once` makes
@@ -22,7 +23,7 @@ class VerilogPlatform:
     modules: dict[str, Component] = field(default_factory=dict)
 
 
-def once(component: Component, name: str, platform: object) -> Elaboratable:
+def once(component: Component, name: str, platform: object) -> Any:
     """`component`, or in Verilog an instance of the module `shared.name` with the component's ports.
 
     Every component passed under one name must be equal in all but its connections, have plain ports (no nested

@@ -11,10 +11,10 @@ from .config import ChipConfig, UnitKind
 from .control.accumulator import Accumulator
 from .control.kernel_controller import KernelController
 from .control.sequencer import Sequencer
-from .interfaces import result_layout, run_view, vector_layout
-from .memristor.bank import MemristorBank, table_shape
-from .memristor.macro import CELLS_PER_WRITE
+from .interfaces import result_layout, run_view, table_shape, vector_layout
+from .memristor.bank import MemristorBank
 from .output.arbiter import ResultArbiter
+from .registers import CELLS_PER_WRITE
 from .sram.bank import SramBank
 from .tiny.bank import TinyBank
 

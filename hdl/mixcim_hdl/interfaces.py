@@ -12,7 +12,7 @@ from amaranth.hdl import signed
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out, Signature
 
-from .commands import ADDRESS_BITS, command_words, run_layout
+from .commands import ADDRESS_BITS, TABLE_ENTRY_FIELDS, command_words, run_layout
 from .config import ChipConfig
 from .formats import ACTIVATION_BITS, SUM_BITS
 
@@ -70,6 +70,11 @@ def run_view(chip: ChipConfig) -> data.FlexibleLayout:
     """RUN's fields over the command register; unit fields by names such as `tiles[0]`."""
     fields = {name: data.Field(width, bit) for name, (bit, width) in run_layout(chip).items()}
     return data.FlexibleLayout(command_words(chip) * 32, fields)
+
+
+def table_shape(chip: ChipConfig) -> data.ArrayLayout:
+    """The word-line table of the memristor banks: entry [input bit * digits + digit]."""
+    return data.ArrayLayout(data.StructLayout(TABLE_ENTRY_FIELDS), ACTIVATION_BITS * len(chip.mode.cells))
 
 
 class BankSignature(Signature):

@@ -11,6 +11,7 @@ import enum
 from .config import ChipConfig
 
 IDENTIFICATION = 0x4D58434D  #: "MXCM"
+CELLS_PER_WRITE = 4  #: conductance codes in one write of MEMRISTOR_DATA
 CONTRACT_VERSION = 1  #: of commands, registers and program files together
 
 
@@ -45,7 +46,7 @@ class Register(enum.IntEnum):
     MEMRISTOR_LINE = 0x34  #: bit line: column (bits 7:0) of word slot * digits + digit (31:8); counts up by itself, line by line
     MEMRISTOR_DATA = 0x38  #: write only: conductance codes of four cells, row 0 in bits 7:0; rows / 4 writes program a line
     MEMRISTOR_READS = 0x3C  #: read only: word-line reads of all memristor banks since start
-    ADC_SATURATIONS = 0x40  #: read only: conversions that hit the ADC's largest code since start
+    ADC_SATURATIONS = 0x40  #: read only: conversions clipped to the ADC's largest code since start
 
 
 def window_address(region: Region, byte: int = 0) -> int:

@@ -15,7 +15,7 @@ def random_network(seed: int, layers: int = 5, widest: int = 9, largest_weight: 
     """
     random = np.random.default_rng(seed)
     signed = bool(random.integers(2))
-    shape = tuple(int(side) for side in random.integers(3, 8, 2)) + (int(random.integers(1, widest + 1)),)
+    shape = (int(random.integers(3, 8)), int(random.integers(3, 8)), int(random.integers(1, widest + 1)))
     tensors = {"in": Tensor("in", shape, _quantisation(random, signed))}
     network = Network(f"random{seed}", tensors, [], "in", "in", "NHWC", shape, shape)
     values = {"in": _codes(random, tensors["in"], 4)}
@@ -57,17 +57,20 @@ def _layer(
     source = tensors[str(random.choice(list(tensors)[-2:]))] if number else tensors["in"]
     height, width, channels = source.shape
     kind = LayerKind.CONVOLUTION if last else KINDS[int(random.integers(len(KINDS)))]
-    kernel = (height, width) if last else tuple(int(random.integers(1, min(3, side) + 1)) for side in (height, width))
-    stride = (1, 1) if last else tuple(int(step) for step in random.integers(1, 3, 2))
-    padding = (0,) * 4 if last else tuple(int(random.integers(0, side)) for side in (*kernel, *kernel))
+    kernel, stride, padding = (height, width), (1, 1), (0, 0, 0, 0)
     if kind is LayerKind.IDENTITY:
-        kernel, stride, padding = (1, 1), (1, 1), (0, 0, 0, 0)
-    shape = tuple(
-        (side + padding[axis] + padding[axis + 2] - kernel[axis]) // stride[axis] + 1
-        for axis, side in enumerate((height, width))
-    )
+        kernel = (1, 1)
+    elif not last:
+        kernel = (int(random.integers(1, min(3, height) + 1)), int(random.integers(1, min(3, width) + 1)))
+        stride = (int(random.integers(1, 3)), int(random.integers(1, 3)))
+        top, left, bottom, right = (int(random.integers(0, side)) for side in (*kernel, *kernel))
+        padding = (top, left, bottom, right)
     kernels = int(random.integers(1, widest + 1)) if kind is LayerKind.CONVOLUTION else channels
-    shape = (*shape, kernels)
+    shape = (
+        (height + padding[0] + padding[2] - kernel[0]) // stride[0] + 1,
+        (width + padding[1] + padding[3] - kernel[1]) // stride[1] + 1,
+        kernels,
+    )
     weight_shape = {
         LayerKind.CONVOLUTION: (kernels, *kernel, channels),
         LayerKind.DEPTHWISE: (kernels, *kernel),

@@ -84,12 +84,14 @@ def test_peak_is_what_one_layer_needs_at_most_twice() -> None:
 
 
 def test_too_little_memory_is_refused_with_numbers() -> None:
-    network = random_network(3, layers=9, widest=40)
-    used = used_words(network, DEMO, allocate(network, DEMO))
+    used, network = max(
+        ((used_words(network, DEMO, allocate(network, DEMO)), network) for network in map(random_network, SEEDS)),
+        key=lambda item: item[0],
+    )
     chip = dataclasses.replace(DEMO, activation_words=used - used % 4 - 4)
     with pytest.raises(MixcimError) as error:
         allocate(network, chip)
     assert f"activation memory of chip 'demo' holds {chip.activation_words} words, layer '" in str(error.value)
     assert f"needs {used}: use a chip with more activation_words" in str(error.value)
     with pytest.raises(MixcimError, match="leave out keep_all"):
-        allocate(random_network(3, layers=9), dataclasses.replace(DEMO, activation_words=64), keep_all=True)
+        allocate(network, dataclasses.replace(DEMO, activation_words=-(-used // 4) * 4), keep_all=True)

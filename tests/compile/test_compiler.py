@@ -5,6 +5,7 @@ import functools
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -337,7 +338,7 @@ def workload(name: str) -> tuple[Network, np.ndarray]:
     ("name", "chip"),
     [(name, chip) for name in MODELS for chip in ("demo", "paper", "large") if name != "mobilenet" or chip == "large"],
 )
-def test_real_networks_equal_the_definition(name: str, chip: str, options: dict[str, str]) -> None:
+def test_real_networks_equal_the_definition(name: str, chip: str, options: dict[str, Any]) -> None:
     network, codes = workload(name)
     program = compile_network(network, PRESETS[chip], **options)
     assert compare(network, program, PRESETS[chip], codes) == ([], 0)

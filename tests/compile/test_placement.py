@@ -4,10 +4,11 @@ import dataclasses
 import functools
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from compile.random_networks import random_network
-from mixcim.compile.network import LayerKind, Network
+from mixcim.compile.network import Layer, LayerKind, Network, Quantisation, Tensor
 from mixcim.compile.placement import place, read_placement_file
 from mixcim.errors import MixcimError
 from mixcim_hdl.config import UnitKind
@@ -15,6 +16,11 @@ from mixcim_hdl.presets import PRESETS
 
 DEMO = PRESETS["demo"]
 NETWORK = random_network(12, layers=8, widest=20)
+
+
+def inputs_of(layer: Layer) -> int:
+    assert layer.weight is not None
+    return layer.weight[0].size
 
 
 def names(network: Network, kind: LayerKind) -> list[str]:
@@ -26,7 +32,7 @@ def wide_network() -> Network:
     """A network whose convolutions are too long for tiny-digital's rule: it has at least three of them."""
     for seed in range(200):
         network = random_network(seed, layers=8, widest=60)
-        long = [layer for layer in network.layers if layer.kind is LayerKind.CONVOLUTION and layer.weight[0].size > 64]
+        long = [layer for layer in network.layers if layer.kind is LayerKind.CONVOLUTION and inputs_of(layer) > 64]
         if len(long) >= 3 and names(network, LayerKind.MAX_POOL):
             return network
     raise AssertionError("no such network in 200 seeds")
@@ -38,8 +44,30 @@ def test_default_rule() -> None:
         units = set(place(network, DEMO)[layer.name])
         if layer.kind is not LayerKind.CONVOLUTION:
             assert units == {UnitKind.TINY}
-        else:
-            assert units == {UnitKind.SRAM if layer.weight[0].size > 32 else UnitKind.TINY}
+        elif inputs_of(layer) > 64:
+            assert units == {UnitKind.SRAM}
+
+
+@pytest.mark.parametrize(
+    ("kernel", "channels", "kernels", "unit"),
+    [
+        ((3, 3), 1, 16, "tiny"),  # 9 rows: as many cycles as the feeder needs for 9 words
+        ((3, 3), 1, 17, "sram"),  # two kernel tiles: 18 cycles
+        ((3, 3), 3, 16, "sram"),  # 36 rows from 9 words
+        ((1, 1), 8, 40, "tiny"),  # 8 rows: as many cycles as 8 input bits
+        ((1, 1), 9, 16, "sram"),
+    ],
+)
+def test_few_input_kernels_go_to_tiny(kernel: tuple[int, int], channels: int, kernels: int, unit: str) -> None:
+    quantisation = Quantisation(1.0, 0, False)
+    tensors = {"x": Tensor("x", (5, 5, channels), quantisation), "y": Tensor("y", (3, 3, kernels), quantisation)}
+    weight = np.ones((kernels, *kernel, channels), np.int8)
+    layer = Layer(
+        *("c", LayerKind.CONVOLUTION, "x", "y", kernel, (1, 1), (0, 0, 0, 0), weight),
+        *(np.zeros(kernels, np.int32), np.ones(kernels, np.float32), (0, 255)),
+    )
+    network = Network("few", tensors, [layer], "x", "y", "NHWC", (5, 5, channels), (3, 3, kernels))
+    assert place(network, DEMO)["c"] == (UnitKind(unit),) * kernels
 
 
 def test_hidden_convolutions_go_to_memristor_but_not_first_last_or_fully_connected() -> None:

@@ -1,6 +1,6 @@
 """A deliberately naive interpreter of commands.py: the pseudo code there, loop by loop, one input at a time.
 
-Shares nothing with the model but the contract. Float32 steps are done on `fractions.Fraction`. Faults are not looked for.
+Shares nothing with the model but the contract. Float32 steps are done on `fractions.Fraction`. It looks for no faults.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 import numpy as np
+
 from mixcim_hdl.commands import Opcode, TinyMode, decode_command
 from mixcim_hdl.config import ChipConfig, UnitKind
 from mixcim_hdl.formats import ACTIVATION_BITS, conductance_unit
@@ -24,7 +25,7 @@ def bits_to_fraction(bits: int) -> Fraction:
     return -magnitude if bits >> 31 else magnitude
 
 
-def half_even(value: Fraction) -> int:
+def half_even(value: Fraction | int) -> int:
     """Nearest integer, ties to even."""
     low = value.numerator // value.denominator
     rest = value - low
@@ -40,14 +41,15 @@ def to_float32(value: Real) -> Real:
     while magnitude >= Fraction(2) ** (exponent + 1):
         exponent += 1
     step = Fraction(2) ** (exponent - 23)
-    rounded = half_even(magnitude / step) * step
+    rounded = step * half_even(Fraction(magnitude / step))
     if rounded >= Fraction(2) ** 128:
         return float("inf") if value > 0 else float("-inf")
     return rounded if value > 0 else -rounded
 
 
-def fma(factor: int, scale: Fraction, addend: Real) -> Real:
-    """factor * scale + addend, rounded once."""
+def fma(factor: int, scale: Real, addend: Real) -> Real:
+    """factor * scale + addend, rounded once; scale is finite."""
+    assert isinstance(scale, Fraction)
     return addend if isinstance(addend, float) else to_float32(factor * scale + addend)
 
 

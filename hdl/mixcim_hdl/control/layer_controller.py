@@ -11,8 +11,7 @@ from amaranth.lib.wiring import In, Out
 from ..commands import ADDRESS_BITS, Fault, Opcode, command_words, load_layout, table_layout
 from ..config import ChipConfig, UnitKind
 from ..formats import ACTIVATION_BITS
-from ..interfaces import run_view
-from ..memristor.bank import table_shape
+from ..interfaces import run_view, table_shape
 from ..registers import program_stride
 
 

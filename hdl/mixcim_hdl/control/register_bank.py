@@ -7,8 +7,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import ChipConfig
-from ..memristor.macro import CELLS_PER_WRITE
-from ..registers import CONTRACT_VERSION, IDENTIFICATION, Region, Register, window_bytes
+from ..registers import CELLS_PER_WRITE, CONTRACT_VERSION, IDENTIFICATION, Region, Register, window_bytes
 from .axi_lite import RESPONSE_LAYOUT, request_layout
 
 #: Regions that are memories, in the order of their ports.

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from amaranth.hdl import Array, Module, Mux, Signal, signed
-from amaranth.lib import data, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..commands import TABLE_ENTRY_FIELDS
 from ..config import ChipConfig
 from ..formats import ACTIVATION_BITS, SUM_BITS
-from ..interfaces import TAG_LAYOUT, BankSignature, planes_layout
+from ..interfaces import TAG_LAYOUT, BankSignature, planes_layout, table_shape
+from ..registers import CELLS_PER_WRITE
 from .adc import Adc
-from .macro import CELLS_PER_WRITE, MemristorMacro
-
-
-def table_shape(chip: ChipConfig) -> data.ArrayLayout:
-    """The word-line table: entry [input bit * digits + digit]."""
-    return data.ArrayLayout(data.StructLayout(TABLE_ENTRY_FIELDS), ACTIVATION_BITS * len(chip.mode.cells))
+from .macro import MemristorMacro
 
 
 class MemristorBank(wiring.Component):
@@ -28,7 +23,7 @@ class MemristorBank(wiring.Component):
                             the group)
     ```
 
-    Latency: reads + 3 cycles from a step taken to its dpv; one step per `reads` cycles, with
+    Latency: reads + EXTRA_LATENCY cycles from a step taken to its dpv; one step per `reads` cycles, with
     reads = sum over input bits i < input_bits and digits j of ceil(length / rows_per_read[i][j]).
 
     Members beside those of BankSignature (`mode` and `load_*` are not used: cells come in by the programming port)
@@ -37,6 +32,8 @@ class MemristorBank(wiring.Component):
     program_* : programming port of the macro.
     reading : one word-line read takes place.    saturations : conversions of it that saturated; both for the counters.
     """
+
+    EXTRA_LATENCY = 3
 
     def __init__(self, chip: ChipConfig):
         self._chip = chip

@@ -13,8 +13,7 @@ from amaranth.lib.wiring import In, Out
 from ..config import ChipConfig
 from ..emission import once
 from ..memory.ram import Ram
-
-CELLS_PER_WRITE = 4  #: conductance codes in one write of the programming port
+from ..registers import CELLS_PER_WRITE
 
 
 class BitLine(wiring.Component):

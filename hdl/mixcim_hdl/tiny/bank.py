@@ -20,9 +20,11 @@ class TinyBank(wiring.Component):
      weight memory: one word of `rows` weights serves taps_per_vector cycles
     ```
 
-    Latency: cycles + 2 from a step taken to its dpv. Throughput: one step per `length` cycles (BROADCAST) or
+    Latency: cycles + EXTRA_LATENCY from a step taken to its dpv. Throughput: one step per `length` cycles (BROADCAST) or
     length / channels cycles (DEPTHWISE, MAX). Load address: weight word. `input_bits` is not used.
     """
+
+    EXTRA_LATENCY = 2
 
     def __init__(self, chip: ChipConfig):
         self._chip = chip

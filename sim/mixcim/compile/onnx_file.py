@@ -32,8 +32,9 @@ def read_onnx(path: str | Path) -> onnx.ModelProto:
     try:
         model = onnx.load(str(path))
         onnx.checker.check_model(str(path))
-    except (DecodeError, onnx.checker.ValidationError, FileNotFoundError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        constants = {constant.name: numpy_helper.to_array(constant) for constant in model.graph.initializer}
+    except (DecodeError, onnx.checker.ValidationError, FileNotFoundError, ValueError, KeyError, TypeError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise MixcimError(f"'{path}' is not a readable ONNX file ({reason}); export it again") from error
     for kind, values in (("input", graph_inputs(model.graph)), ("output", list(model.graph.output))):
         if len(values) != 1:
@@ -43,8 +44,8 @@ def read_onnx(path: str | Path) -> onnx.ModelProto:
         if element not in ELEMENT_TYPES:
             name = helper.tensor_dtype_to_string(element).removeprefix("TensorProto.").lower()
             raise MixcimError(f"{kind} '{values[0].name}' of '{path}' is {name}; mixcim takes float32, uint8 or int8")
-    for initializer in model.graph.initializer:
-        check_constant(initializer.name, numpy_helper.to_array(initializer))
+    for name, values in constants.items():
+        check_constant(name, values)
     return model
 
 
@@ -94,7 +95,9 @@ def input_shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:
 def attributes(node: onnx.NodeProto) -> dict[str, Any]:
     """The node's attributes as Python values, strings decoded."""
     values = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
-    return {name: value.decode() if isinstance(value, bytes) else value for name, value in values.items()}
+    return {
+        name: value.decode("utf-8", "replace") if isinstance(value, bytes) else value for name, value in values.items()
+    }
 
 
 def fold(node: onnx.NodeProto, inputs: list[np.ndarray], opsets: list[onnx.OperatorSetIdProto]) -> np.ndarray:

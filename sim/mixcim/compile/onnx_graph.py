@@ -318,6 +318,13 @@ def window_of(
 ) -> Window:
     """The node's window on an input of that size with `extra` zeros around it; its padding includes `extra`."""
     settings = attributes(node)
+    for name, length in (("strides", 2), ("pads", 4), ("dilations", 2)):
+        if len(settings.get(name, range(length))) != length:
+            fail(node, f"has {name} {list(settings[name])}; mixcim slides windows in two dimensions")
+    if min(*kernel, *settings.get("strides", (1, 1))) < 1:
+        fail(
+            node, f"has kernel {list(kernel)} and strides {list(settings.get('strides', (1, 1)))}; both must be above 0"
+        )
     if any(step != 1 for step in settings.get("dilations", (1, 1))):
         fail(node, f"has dilations {list(settings['dilations'])}; mixcim takes 1 only")
     strides = tuple(settings.get("strides", (1, 1)))

@@ -4,8 +4,9 @@ Rule by default (`default_unit`):
 
 1. Depthwise, pooling and identity layers: tiny-digital. A CIM unit would hold them as a diagonal, with 1 weight in
    `channels` used; a maximum is something that only tiny-digital can do.
-2. Convolution and fully connected layers whose whole window is so short that tiny-digital is done with it (it takes
-   `taps_per_vector` rows a cycle) before SRAM-CIM (it takes one input bit a cycle): tiny-digital.
+2. Few-input kernels: convolution and fully connected layers with windows so short that tiny-digital (one row a cycle
+   for each kernel tile) takes no longer than SRAM-CIM would (one input bit a cycle for each vector and kernel tile),
+   or than the input feeder does (one activation word a cycle): tiny-digital.
 3. All other convolution and fully connected layers: SRAM-CIM, which is exact. With `hidden` set to another kind, hidden
    convolutions go there instead: not the first layer with weights, not the last one, no fully connected layer (these
    are the ones that the paper's policy keeps on SRAM-CIM), and no layer of case 1.
@@ -32,6 +33,7 @@ from mixcim_hdl.formats import ACTIVATION_BITS
 
 from ..errors import MixcimError
 from .network import Layer, LayerKind, Network
+from .weights import window_of
 
 _RANGED = re.compile(r"(?P<layer>.+?):(?P<parts>\d+(-\d+)?=[^=,:]*(,\d+(-\d+)?=[^=,:]*)*)")
 _WHOLE = re.compile(r"(?P<layer>.+)=(?P<unit>[^=]*)")
@@ -120,11 +122,13 @@ def default_unit(network: Network, layer: Layer, chip: ChipConfig, hidden: UnitK
     is_hidden = layer.name not in (weighted[0], weighted[-1]) and not is_fully_connected(network, layer)
     if hidden is not None and is_hidden:
         return hidden
-    rows = layer.kernel[0] * layer.kernel[1] * network.tensors[layer.input].shape[2]
-    fits_one_vector = rows <= chip.rows
-    if chip.sram_banks == 0 or (fits_one_vector and -(-rows // chip.taps_per_vector) <= ACTIVATION_BITS):
+    if chip.sram_banks == 0:
         return UnitKind.TINY
-    return UnitKind.SRAM
+    window = window_of(network, layer, chip)
+    tiles = -(-kernel_count(network, layer) // chip.channels)
+    tiny_cycles = -(-tiles // chip.tiny_banks) * window.rows
+    sram_cycles = -(-tiles // chip.sram_banks) * window.vectors * ACTIVATION_BITS
+    return UnitKind.TINY if tiny_cycles <= max(sram_cycles, window.rows // window.granule) else UnitKind.SRAM
 
 
 def find_layer(network: Network, text: str, rule: str) -> Layer:

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
+from onnx import helper, numpy_helper, shape_inference
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 from ..errors import MixcimError
-from .onnx_file import declared_shape, graph_inputs, input_shape, read_onnx
+from .onnx_file import attributes, declared_shape, graph_inputs, input_shape, read_onnx
 from .onnx_operators import is_quantised
 
 #: Inputs in one calibration step. Ranges do not depend on it.
@@ -40,6 +41,7 @@ def quantise_onnx(float_path: str | Path, calibration: np.ndarray, out_path: str
     with tempfile.TemporaryDirectory(prefix=".quantise-", dir=target.parent) as directory:
         folded, quantised = Path(directory, "folded.onnx"), Path(directory, "quantised.onnx")
         _fold(Path(float_path), folded)
+        _unify_pools(folded)
         _quantise(folded, checked, quantised)
         os.replace(quantised, target)
 
@@ -69,6 +71,44 @@ def _fold(source: Path, target: Path) -> None:
     except Exception as error:  # onnxruntime's own exceptions share no base but Exception
         reason = str(error).strip().splitlines()[0]
         raise MixcimError(f"onnxruntime cannot run '{source}' ({reason}); export it again") from error
+
+
+def _unify_pools(path: Path) -> None:
+    """Write averages over the whole image as GlobalAveragePool, in the file at `path`.
+
+    onnxruntime leaves ReduceMean out of quantisation, and averages in an AveragePool in float32 where it sums integers
+    in a GlobalAveragePool: only the latter can be matched integer for integer.
+    """
+    model = shape_inference.infer_shapes(onnx.load(str(path)))
+    graph = model.graph
+    values = [*graph.input, *graph.value_info]
+    sizes = {value.name: declared_shape(value)[2:] for value in values if len(declared_shape(value)) == 4}
+    constants = {constant.name: constant for constant in graph.initializer}
+    nodes = []
+    for node in graph.node:
+        settings = attributes(node)
+        if node.op_type == "ReduceMean" and node.input[0] in sizes:
+            axes = settings.get("axes", ())
+            if len(node.input) > 1 and node.input[1] in constants:
+                axes = numpy_helper.to_array(constants[node.input[1]]).reshape(-1)
+            if sorted(int(axis) % 4 for axis in axes) == [2, 3]:
+                flat = not settings.get("keepdims", 1)
+                pooled = f"{node.output[0]}_image" if flat else node.output[0]
+                nodes.append(helper.make_node("GlobalAveragePool", [node.input[0]], [pooled], name=node.name))
+                if flat:
+                    nodes.append(helper.make_node("Flatten", [pooled], [node.output[0]], name=f"{node.name}_flatten"))
+                continue
+        if (
+            node.op_type == "AveragePool"
+            and tuple(settings["kernel_shape"]) == sizes.get(node.input[0])
+            and not any(settings.get("pads", ()))
+        ):
+            nodes.append(helper.make_node("GlobalAveragePool", node.input, node.output, name=node.name))
+            continue
+        nodes.append(node)
+    del graph.node[:]
+    graph.node.extend(nodes)
+    onnx.save(model, str(path))
 
 
 def _quantise(source: Path, calibration: np.ndarray, target: Path) -> None:

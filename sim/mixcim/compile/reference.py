@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
-from onnx import helper, numpy_helper
+from onnx import helper, numpy_helper, version_converter
 from onnx.reference import ReferenceEvaluator
 
 from ..errors import MixcimError
@@ -53,9 +53,9 @@ def reference_tensors(
         for name in names
         if name not in (final, graph_inputs(model.graph)[0].name)
     )
-    options = _options(onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL)
+    options = session_options(onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL)
     session = onnxruntime.InferenceSession(optimised.SerializeToString(), options, providers=_PROVIDERS)
-    untouched = onnxruntime.InferenceSession(str(qdq_path), _options(None), providers=_PROVIDERS)
+    untouched = onnxruntime.InferenceSession(str(qdq_path), session_options(), providers=_PROVIDERS)
     value = graph_inputs(model.graph)[0]
     tensors = _run(session, value, inputs)
     if not np.array_equal(tensors[final], _run(untouched, value, inputs)[final]):
@@ -68,7 +68,7 @@ def optimised_model(path: str | Path) -> onnx.ModelProto:
     """The graph that onnxruntime makes of the file: fused to integer operators, still in NCHW layout."""
     with tempfile.TemporaryDirectory() as directory:
         target = Path(directory, "optimised.onnx")
-        options = _options(onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED)
+        options = session_options(onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED)
         options.optimized_model_filepath = str(target)
         onnxruntime.InferenceSession(str(path), options, providers=_PROVIDERS)
         return onnx.load(str(target))
@@ -79,9 +79,17 @@ def operator_counts(model: onnx.ModelProto) -> Counter[str]:
     return Counter(node.op_type for node in model.graph.node)
 
 
-def _options(level: onnxruntime.GraphOptimizationLevel | None) -> onnxruntime.SessionOptions:
+def session_options(level: onnxruntime.GraphOptimizationLevel | None = None) -> onnxruntime.SessionOptions:
+    """Options under which onnxruntime computes exact integers on every x86-64 processor; `level` of graph
+    optimisation.
+    """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    # Without this, onnxruntime on x86-64 turns int8 activations of QDQ files into uint8 ones with names of its own; the
+    # integers are the same but for the last bit of an Add.
+    options.add_session_config_entry("session.qdqisint8allowed", "1")
+    # A processor without VNNI would add pairs of uint8 x int8 products in 16 bits and saturate.
+    options.add_session_config_entry("session.x64quantprecision", "1")
     if level is not None:
         options.graph_optimization_level = level
     return options
@@ -127,7 +135,9 @@ def _by_reference_evaluator(model: onnx.ModelProto, inputs: np.ndarray) -> dict[
     value = graph_inputs(model.graph)[0]
     constants = {initializer.name for initializer in model.graph.initializer}
     names = [name for node in model.graph.node for name in node.output if name and name not in constants]
-    session = ReferenceEvaluator(model)
+    # The evaluator implements quantisation from operator set 19 on; what older sets say of it means the same.
+    opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    session = ReferenceEvaluator(model if opset >= 19 else version_converter.convert_version(model, 19))
     arrays: dict[str, Any] = dict(zip(names, session.run(names, {value.name: inputs}), strict=True))
     arrays[value.name] = inputs
     eight_bit = [dtype for dtype in ELEMENT_TYPES.values() if dtype.itemsize == 1]

@@ -73,6 +73,10 @@ _OPTIONS = {
     "AVERAGE_POOL_2D": (tflite.Pool2DOptions, (*_WINDOW, "FilterHeight", "FilterWidth")),
     "MAX_POOL_2D": (tflite.Pool2DOptions, (*_WINDOW, "FilterHeight", "FilterWidth")),
 }
+#: Operator -> number of inputs that it has at least, where that is not 1.
+_LEAST_INPUTS: dict[str, int] = dict.fromkeys(
+    ("ADD", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "MEAN", "PAD"), 2
+)
 
 
 def read_tflite(path: str | Path) -> FileGraph:
@@ -115,7 +119,13 @@ def _read_graph(model: tflite.Model) -> FileGraph:
             if not -1 <= reference < len(tensors):
                 raise ValueError(f"operator {index} refers to tensor {reference} of {len(tensors)}")
         operators.append(FileOperator(index, kind, inputs, outputs, _read_options(operator, kind)))
-    return FileGraph(tensors, operators, _integers(graph.InputsAsNumpy()), _integers(graph.OutputsAsNumpy()))
+        if not outputs or len(inputs) < _LEAST_INPUTS.get(kind, 1):
+            raise ValueError(f"operator {index}, a {kind}, has {len(inputs)} inputs and {len(outputs)} outputs")
+    ends = _integers(graph.InputsAsNumpy()), _integers(graph.OutputsAsNumpy())
+    for reference in (*ends[0], *ends[1]):
+        if not 0 <= reference < len(tensors):
+            raise ValueError(f"the graph refers to tensor {reference} of {len(tensors)}")
+    return FileGraph(tensors, operators, *ends)
 
 
 def _read_options(operator: tflite.Operator, kind: str) -> dict[str, int]:
@@ -131,7 +141,8 @@ def _read_options(operator: tflite.Operator, kind: str) -> dict[str, int]:
 
 
 def _read_tensor(model: tflite.Model, tensor: tflite.Tensor) -> FileTensor:
-    name = (tensor.Name() or b"").decode("utf-8", "replace")
+    # Names go into one-line messages.
+    name = "".join(mark if mark.isprintable() else "?" for mark in (tensor.Name() or b"").decode("utf-8", "replace"))
     shape = _integers(tensor.ShapeAsNumpy())
     dtype = _TYPE_NAMES.get(tensor.Type(), f"type {tensor.Type()}")
     quantisation = tensor.Quantization()

@@ -148,6 +148,9 @@ class _Importer:
         """Weights of the operator; `layout` turns the file's array into `Layer.weight`'s."""
         tensor = self.graph.tensors[operator.inputs[1]]
         values = self._constant(operator, 1)
+        rank = 2 if operator.kind == "FULLY_CONNECTED" else 4
+        if values.ndim != rank:
+            raise MixcimError(f"{operator.title} has weights of shape {values.shape}; it takes rank {rank}")
         if values.dtype != np.int8 or tensor.scale.size == 0:
             raise MixcimError(f"{operator.title} has {tensor.dtype} weights; mixcim takes int8, quantise them")
         if np.any(tensor.zero_point != 0):

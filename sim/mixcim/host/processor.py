@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+
 from mixcim_hdl.commands import Fault, Opcode, encode_command
 from mixcim_hdl.config import ChipConfig
 from mixcim_hdl.program import Program, TensorPlace
@@ -81,7 +82,9 @@ class Processor:
         """Write one input: codes uint8 (height, width, channels). Raises MixcimError for another shape or type."""
         place = self._loaded().tensors[self._loaded().input]
         if codes.shape != place.shape or codes.dtype != np.uint8:
-            raise MixcimError(f"an input must be uint8 of shape {place.shape}, not {codes.dtype} of shape {codes.shape}")
+            raise MixcimError(
+                f"an input must be uint8 of shape {place.shape}, not {codes.dtype} of shape {codes.shape}"
+            )
         height, width, channels = place.shape
         words = np.zeros((height, width, _pitch(place, self.chip) * self.chip.channels), np.uint8)
         words[:, :, :channels] = codes
@@ -132,7 +135,7 @@ class Processor:
         return self.read_tensor(program.tensors[program.output]), counters
 
     def run(self, codes: np.ndarray) -> np.ndarray:
-        """Inputs uint8 (N, height, width, channels) to outputs uint8 (N, height, width, channels), one after the other."""
+        """Inputs to outputs, one after the other: both uint8 (N, height, width, channels)."""
         place = self._loaded().tensors[self._loaded().output]
         return np.array([self.infer(code)[0] for code in codes], np.uint8).reshape(-1, *place.shape)
 
@@ -174,7 +177,7 @@ class Processor:
             value = self._read_register(register)
             if value != expected:
                 raise MixcimError(
-                    f"the chip answers {value:#010x} for its {what}, not {expected:#010x}: it is another chip, or an older one"
+                    f"the chip answers {value:#010x} for its {what}, not {expected:#010x}: it is another or older chip"
                 )
 
     def _fault_text(self) -> str:

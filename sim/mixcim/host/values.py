@@ -6,6 +6,7 @@ The chip holds unsigned 8-bit codes of (height, width, channels): code = q for u
 from __future__ import annotations
 
 import numpy as np
+
 from mixcim_hdl.program import Program, TensorPlace
 
 from ..errors import MixcimError
@@ -14,8 +15,9 @@ from ..errors import MixcimError
 def input_codes(program: Program, values: np.ndarray) -> np.ndarray:
     """Codes uint8 (N, height, width, channels) of inputs in the network file's own layout, (N, *file_shape).
 
-    `values`: floats are quantised as the file's QuantizeLinear does (round half to even, saturate); uint8 and int8 are
-    taken as the tensor's own integers. Raises MixcimError for another shape, another type, or values that are not finite.
+    `values`: floats are quantised as the file's QuantizeLinear does (round half to even, saturate); integers of the
+    tensor's own type are taken as they are, and so is uint8 as codes for an int8 tensor (pixels: q = x - 128). Raises
+    MixcimError for another shape, another type, or values that are not finite.
     """
     place = program.tensors[program.input]
     if values.ndim < 1 or values.shape[1:] != program.file_shape:
@@ -29,12 +31,14 @@ def input_codes(program: Program, values: np.ndarray) -> np.ndarray:
         offset = 128 if place.signed else 0
         quotient = values.astype(np.float32) / np.float32(place.scale)
         codes = np.clip(np.rint(quotient) + (place.zero_point - offset), -offset, 255 - offset) + offset
-    elif values.dtype == (np.int8 if place.signed else np.uint8):
-        codes = values.astype(np.int16) + (128 if place.signed else 0)
+    elif values.dtype == np.uint8:
+        codes = values
+    elif values.dtype == np.int8 and place.signed:
+        codes = values.astype(np.int16) + 128
     else:
         raise MixcimError(
             f"inputs are {values.dtype}, network '{program.network}' takes float32 or "
-            f"{'int8' if place.signed else 'uint8'}: convert them"
+            f"{'int8 or ' if place.signed else ''}uint8: convert them"
         )
     if program.input_layout == "NCHW" and values.ndim == 4:
         codes = codes.transpose(0, 2, 3, 1)
@@ -47,7 +51,7 @@ def integers(place: TensorPlace, codes: np.ndarray) -> np.ndarray:
 
 
 def output_values(program: Program, codes: np.ndarray) -> np.ndarray:
-    """Real outputs float32 (N, *output_shape) of output codes (N, height, width, channels), softmax included if the host does it."""
+    """Real outputs float32 (N, *output_shape) of codes (N, height, width, channels), after the host's own softmax."""
     place = program.tensors[program.output]
     reals = (codes.astype(np.float32) - np.float32(place.zero_point)) * np.float32(place.scale)
     if len(program.output_shape) == 3 and program.input_layout == "NCHW":

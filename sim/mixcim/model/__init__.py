@@ -1,4 +1,4 @@
-"""Bit-exact numpy model of the processor: one file per hardware block, each written from the definition in commands.py."""
+"""Bit-exact numpy model of the processor: one file per hardware block, written from the definition in commands.py."""
 
 from .fault import FaultError
 from .processor import ProcessorModel

@@ -14,7 +14,7 @@ class ExactProduct:
     """
 
     def __init__(self, matrix: np.ndarray, largest_code: int) -> None:
-        """`matrix`: integers (rows, columns); `largest_code`: upper limit of the unsigned codes that will be multiplied."""
+        """`matrix`: integers (rows, columns); `largest_code`: upper limit of the codes that will be multiplied."""
         wide = np.asarray(matrix, np.int64)
         extreme = max(
             int(np.where(wide > 0, wide, 0).sum(axis=0).max(initial=0)),
@@ -30,5 +30,5 @@ class ExactProduct:
 
 
 def wrapped(sums: np.ndarray) -> np.ndarray:
-    """Exact integers in a float array as int32, modulo 2**32; float32 arrays hold less than 2**24 and need no modulo."""
+    """Exact integers in a float array as int32, modulo 2**32; float32 arrays hold less than 2**24 and need none."""
     return sums.astype(np.int32) if sums.dtype == np.float32 else sums.astype(np.int64).astype(np.int32)

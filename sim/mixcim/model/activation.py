@@ -38,7 +38,7 @@ class ActivationMemory:
         height, width, channels = place.shape
         words = -(-channels // self.chip.channels)
         source = self.words[:, place.address : place.address + height * width * words]
-        return source.reshape(len(source), height, width, -1)[..., :channels].copy()
+        return source.reshape(len(source), height, width, words * self.chip.channels)[..., :channels].copy()
 
     def tile(self, first: int, pitch: int, inputs: slice, pixels: range) -> np.ndarray:
         """View uint8 (inputs, pixels, channels) of one word per pixel: word first + pixel * pitch.

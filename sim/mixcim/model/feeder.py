@@ -12,9 +12,9 @@ from .activation import ActivationMemory
 
 
 def tap_addresses(fields: Mapping[str, int]) -> np.ndarray:
-    """Activation addresses of every tap of every window of a RUN, group 0: int64 (pixels, taps), -1 in the padding.
+    """Where every tap of every window of a RUN lies, before group and modulo: int64 (pixels, taps), -1 in the padding.
 
-    Taps are ordered ky, kx, w, pixels oy, ox, as in commands.py; addresses are modulo 2**24.
+    Taps are ordered ky, kx, w, pixels oy, ox, as in commands.py.
     """
 
     def axis(output: str, kernel: str, stride: str, pad: str, limit: str) -> np.ndarray:
@@ -40,19 +40,19 @@ def tap_addresses(fields: Mapping[str, int]) -> np.ndarray:
         + np.arange(fields["tap_words"])
     )
     inside = inside_y[:, None, :, None, None] & inside_x[None, :, None, :, None]
-    address = np.where(inside, address % (1 << ADDRESS_BITS), -1)
+    address = np.where(inside, address, -1)
     return address.reshape(fields["output_height"] * fields["output_width"], -1)
 
 
 def group_addresses(addresses: np.ndarray, group: int) -> np.ndarray:
-    """Addresses of a later group: `group` words further, the padding's -1 kept."""
+    """Activation addresses of a group: `group` words further, modulo 2**24, the padding's -1 kept."""
     return np.where(addresses < 0, -1, (addresses + group) % (1 << ADDRESS_BITS))
 
 
 def windows(memory: ActivationMemory, inputs: slice, addresses: np.ndarray, granule: int) -> np.ndarray:
     """Windows uint8 (inputs, pixels, taps * granule): the first `granule` channels of the word of each tap.
 
-    `addresses` int64 (pixels, taps) as from `tap_addresses`, checked; -1 takes the memory's padding word.
+    `addresses` int64 (pixels, taps) as from `group_addresses`, checked; -1 takes the memory's padding word.
     """
     source = memory.words[inputs]
     indices = np.where(addresses < 0, memory.padding_word, addresses)

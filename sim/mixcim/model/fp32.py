@@ -19,11 +19,11 @@ def scaled(sums: np.ndarray, scale: np.ndarray) -> np.ndarray:
     return result
 
 
-def fused_multiply_add(factor: np.ndarray, scale: np.float32, addend: np.ndarray) -> np.ndarray:
+def fused_multiply_add(factor: np.ndarray, scale: np.float32, addend: np.ndarray | np.float32) -> np.ndarray:
     """factor * scale + addend, rounded once to nearest even float32.
 
-    `factor` integers of at most 16 bits, `scale` a finite float32, `addend` float32 (may be infinite); shapes broadcast.
-    Returns float32.
+    `factor` integers of at most 16 bits, `scale` a finite float32, `addend` float32 (may be infinite); shapes
+    broadcast. Returns float32.
 
     The product is exact in float64 (16 + 24 significant bits). Its sum with the addend is rounded to float64 with
     Knuth's TwoSum, which also gives the exact error; "round to odd" (Boldo and Melquiond, 2008) moves an inexact sum

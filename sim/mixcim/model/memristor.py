@@ -28,7 +28,7 @@ SPARSE = 1 / 64
 
 @dataclass(frozen=True)
 class ReadTable:
-    """Word-line table: per input bit (row) and digit (column) the rows read at a time, and the ADC step's power of two."""
+    """Word-line table: per input bit (row) and digit (column) the rows read at a time and the ADC step's power of 2."""
 
     rows_per_read: tuple[tuple[int, ...], ...]
     step_shift: tuple[tuple[int, ...], ...]

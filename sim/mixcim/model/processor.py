@@ -33,7 +33,8 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class _Work:
-    """What one unit does with a vector of one group: a share of the exact product, an ADC's correction, or a maximum."""
+    """What one unit does with the windows of a group: a share of the exact product, with an ADC's part or not, or (no
+    matrix) a maximum."""
 
     unit: int
     tiles: int
@@ -49,7 +50,7 @@ class ProcessorModel:
     """
 
     def __init__(self, chip: ChipConfig, program: Program) -> None:
-        """Raises MixcimError when the program was made for another chip, does not fit it, or holds a scale that is not finite."""
+        """Raises MixcimError if the program is for another chip, does not fit it, or has a scale that is not finite."""
         self.chip, self.program = chip, program
         try:
             program.check_chip(chip)
@@ -90,16 +91,16 @@ class ProcessorModel:
         for bank, cells in enumerate(program.memristor):
             if int(cells.max(initial=0)) >> chip.conductance_bits:
                 raise MixcimError(
-                    f"program '{program.network}': conductance code {int(cells.max())} in memristor bank {bank} has more "
-                    f"than {chip.conductance_bits} bits"
+                    f"program '{program.network}': conductance code {int(cells.max())} in memristor bank {bank} "
+                    f"has more than {chip.conductance_bits} bits"
                 )
         for place in program.tensors.values():
             height, width, channels = place.shape
             end = place.address + height * width * -(-channels // chip.channels)
             if end > chip.activation_words:
                 raise MixcimError(
-                    f"program '{program.network}': tensor '{place.name}' ends at activation word {end}, past the memory's "
-                    f"{chip.activation_words} words"
+                    f"program '{program.network}': tensor '{place.name}' ends at activation word {end}, past "
+                    f"the memory's {chip.activation_words} words"
                 )
 
     def run(
@@ -114,9 +115,9 @@ class ProcessorModel:
         """Codes uint8 (inputs, height, width, channels) of the output tensor for those of the input tensor.
 
         `batch`: inputs at a time (default: by size of the activation memory). `capture`: names of tensors to keep in
-        `captured`. `on_command(index, opcode, fields)` is called after each command of each batch, `progress(done, total)`
-        likewise, in units of inputs x commands. Raises MixcimError for codes of another shape or type and for an unknown
-        tensor, FaultError where the processor would stop with a fault.
+        `captured`. `on_command(index, opcode, fields)` is called after each command of each batch, and so is
+        `progress(done, total)`, in units of inputs x commands. Raises MixcimError for codes of another shape or type,
+        or an unknown tensor, FaultError where the processor would stop with a fault.
         """
         program = self.program
         shape = program.tensors[program.input].shape
@@ -185,9 +186,10 @@ class _Execution:
     def commands(self) -> Iterator[tuple[Opcode, dict[str, int]]]:
         """Execute command after command up to END, yielding each after it is done."""
         program = self.model.program
-        for self.index in range(self.chip.program_commands):
+        for index in range(self.chip.program_commands):
+            self.index = index
             # Words of the program store that nobody wrote are 0.
-            words = program.commands[self.index] if self.index < len(program.commands) else np.zeros(1, np.uint32)
+            words = program.commands[index] if index < len(program.commands) else np.zeros(1, np.uint32)
             if int(words[0]) & 0xFF not in Opcode.__members__.values():
                 raise self.fail(Fault.ILLEGAL_COMMAND, f"unknown opcode {int(words[0]) & 0xFF}")
             opcode, fields = decode_command(words, self.chip)
@@ -200,7 +202,7 @@ class _Execution:
             yield opcode, fields
             if opcode == Opcode.END:
                 return
-        raise self.fail(Fault.PROGRAM_END, f"the program store ends after {self.chip.program_commands} commands without END")
+        raise self.fail(Fault.PROGRAM_END, f"no END within the store's {self.chip.program_commands} commands")
 
     def load(self, fields: Mapping[str, int]) -> None:
         """LOAD: weight store to unit memory."""
@@ -239,7 +241,8 @@ class _Execution:
         for group in range(fields["group_count"]):
             here = group_addresses(addresses, group)
             if int(here.max(initial=-1)) >= self.chip.activation_words:
-                reason = f"RUN reads activation word {int(here.max())}, past the memory's {self.chip.activation_words} words"
+                limit = self.chip.activation_words
+                reason = f"RUN reads activation word {int(here.max())}, past the memory's {limit} words"
                 raise self.fail(Fault.INPUT_ADDRESS, reason)
             works = self._works(fields, group, length)
             tiles = self._parameter_tiles(fields, group, pixels)
@@ -263,9 +266,7 @@ class _Execution:
                 offsets, masks = self.model.word_offset[tiles].tolist(), self.model.lane_mask[tiles].tolist()
                 write_tiles(self.memory, inputs, rows, result, offsets, masks, fields)
 
-    def _sums(
-        self, works: list[_Work], product: ExactProduct | None, codes: np.ndarray, inputs: slice
-    ) -> np.ndarray:
+    def _sums(self, works: list[_Work], product: ExactProduct | None, codes: np.ndarray, inputs: slice) -> np.ndarray:
         """Sums int32 (windows, kernels of all units) of windows uint8 (inputs, pixels, length)."""
         flat = codes.reshape(-1, codes.shape[2])
         exact = product(flat) if product is not None else None
@@ -310,7 +311,8 @@ class _Execution:
                 raise MixcimError(f"command {self.index}: RUN on memristor unit {unit} before any TABLE")
         written = fields["output_height"] * fields["output_width"] * fields["group_count"] * total
         if not total or fields["output_tiles"] != written:
-            raise MixcimError(f"command {self.index}: RUN output_tiles is {fields['output_tiles']}, but {written} are written")
+            stated = fields["output_tiles"]
+            raise MixcimError(f"command {self.index}: RUN output_tiles is {stated}, but {written} are written")
         for name in ("scale_first", "scale_second", "fixed") if fields["residual"] else ():
             if not np.isfinite(float32_from_bits(fields[name])):
                 raise MixcimError(f"command {self.index}: RUN {name} is not finite")
@@ -360,7 +362,8 @@ class _Execution:
             first = (fields[base] + self.model.word_offset[tiles]) % (1 << ADDRESS_BITS)
             last = int(first.max()) + (pixels - 1) * fields["output_pitch"]
             if last >= self.chip.activation_words:
-                reason = f"RUN reaches activation word {last} ({base}), past the memory's {self.chip.activation_words} words"
+                limit = self.chip.activation_words
+                reason = f"RUN reaches activation word {last} ({base}), past the memory's {limit} words"
                 raise self.fail(Fault.OUTPUT_ADDRESS, reason)
         return np.array(tiles)
 

@@ -8,7 +8,7 @@ from mixcim_hdl.config import ChipConfig
 
 
 class SramBank:
-    """Weights of one SRAM-CIM unit: `words` int8 (slots * channels, rows), word = slot * channels + kernel, 0 at reset."""
+    """Weights of one SRAM-CIM unit: `words` int8 (slots * channels, rows), word slot * channels + kernel; reset: 0."""
 
     def __init__(self, chip: ChipConfig) -> None:
         self.chip = chip

@@ -13,14 +13,13 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from mixcim.errors import MixcimError
-from mixcim_hdl.verilog import LINT_WAIVERS
 
 from . import toolchain
 
 #: Called as progress(steps done, steps in all, what is being done) whenever a step is finished.
 Progress = Callable[[int, int, str], None]
 
-#: g++ options for the model itself; measured in docs, -O3 compiles several times longer for little speed.
+#: g++ options for the model itself: of -Os, -O1, -O2, -O3 and -march=native none was faster beyond the noise.
 DEFAULT_OPTIMISATION = ("-Os",)
 _DRIVER = Path(__file__).with_name("driver.cpp")
 _VERILATOR_FLAGS = (
@@ -120,6 +119,9 @@ def build_library(
 
 def lint(verilog: str, top: str) -> list[str]:
     """Warnings of `verilator -Wall` on a Verilog text, one line each, without those in LINT_WAIVERS."""
+    # Imported here: building and running need no Amaranth, and start much faster without it.
+    from mixcim_hdl.verilog import LINT_WAIVERS
+
     with tempfile.TemporaryDirectory(prefix="mixcim_lint_") as folder:
         Path(folder, "top.v").write_text(verilog)
         command = [str(toolchain.verilator_binary()), "--lint-only", "-Wall", "-Wno-fatal", "--top-module", top]

@@ -19,7 +19,7 @@ TOP = "mixcim"  #: name of the top module
 
 
 def rtl_processor(chip: ChipConfig, wave: Path | str | None = None, progress: Progress | None = None) -> Processor:
-    """The chip's RTL, built (once per content), reset and running, behind a host driver; `processor.bus` is the Simulator.
+    """The chip's RTL, built (once per content) and reset, behind a host driver; `processor.bus` is the Simulator.
 
     `wave`: waveform file, in the best format there is here (see trace_format). `progress`: see build_library.
     Raises MixcimError when a tool is missing or the waveform cannot be written.

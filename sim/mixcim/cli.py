@@ -1,0 +1,84 @@
+"""The `mixcim` command: its sub-commands, and what becomes of errors."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+import click
+
+from mixcim_hdl.config import ConfigError
+from mixcim_hdl.program import ProgramError
+
+from .errors import MixcimError
+
+#: Sub-command -> (module in mixcim.commands, one line of help). A module is imported when its command is used: numpy
+#: and onnxruntime take a second to load, and `mixcim --help` should not.
+COMMANDS = {
+    "compile": ("compile", "Compile a network for a chip into a program file."),
+    "run": ("run", "Run a program or a network on inputs, on the model or on the simulated RTL."),
+    "demo": ("demo", "Classify handwritten digits on the simulated RTL and compare with the model and ONNX Runtime."),
+    "info": ("info", "Show a chip: sizes, memories, peak work per cycle, registers, commands."),
+    "verilog": ("verilog", "Write a chip's Verilog."),
+}
+USER_ERROR, INTERRUPTED = 2, 130  #: exit codes
+
+
+class LazyCommands(click.Group):
+    """A group that imports a sub-command's module when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        return importlib.import_module(f"{__package__}.commands.{COMMANDS[cmd_name][0]}").command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=LazyCommands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="mixcim")
+def cli() -> None:
+    """An open mixed-precision memristor and SRAM compute-in-memory processor: compile, run, look inside."""
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code: 0, 1 (a comparison differs), 2 (bad input), 130 (Ctrl-C).
+
+    `arguments`: without the program's name; default: the process's own. Bad input is one line on stderr.
+    """
+    try:
+        result = cli.main(
+            args=None if arguments is None else list(arguments), prog_name="mixcim", standalone_mode=False
+        )
+        return result if isinstance(result, int) else 0
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except click.ClickException as error:
+        error.show()
+        return USER_ERROR
+    except (click.Abort, KeyboardInterrupt):
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except (MixcimError, ConfigError, ProgramError) as error:
+        print(f"mixcim: {error}", file=sys.stderr)
+        return USER_ERROR
+    except BrokenPipeError:
+        # The reader (head, less) has left; without this, closing stdout at exit would complain again.
+        sys.stdout = None
+        return 0
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"mixcim: '{error.filename}': {error.strerror}; check the path and its permissions", file=sys.stderr)
+        return USER_ERROR
+
+
+def main() -> None:
+    """Entry point of the `mixcim` script."""
+    sys.exit(run())

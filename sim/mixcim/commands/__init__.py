@@ -1,0 +1,1 @@
+"""Sub-commands of `mixcim`, one file each; shared options, inputs, tables and progress bars beside them."""

@@ -1,0 +1,185 @@
+"""`mixcim run`: a program (or a network, compiled first) on inputs, on the model or on the simulated RTL."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from mixcim_hdl.config import ChipConfig, load_chip
+from mixcim_hdl.program import Program
+
+from ..errors import MixcimError
+from ..host.values import input_codes, integers, output_values
+from ..model import ProcessorModel
+from ..rtl.processor import rtl_processor
+from .inputs import chip_of, compile_file, is_program, read_inputs
+from .options import FILE, compile_options, image_options, json_option
+from .report import console, layer_records, layer_table, print_json, progress_bar
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """Output codes uint8 (N, height, width, channels), seconds without build and load, events summed over the inputs.
+
+    `cycles`: of one input, RTL only. `command_cycles`: of each command for the last input, RTL only.
+    """
+
+    codes: np.ndarray
+    seconds: float
+    memristor_reads: int
+    adc_saturations: int
+    cycles: int | None = None
+    command_cycles: np.ndarray | None = None
+
+
+def run_on_model(program: Program, chip: ChipConfig, codes: np.ndarray, quiet: bool) -> Result:
+    """Run all inputs, uint8 (N, height, width, channels), on the numpy model."""
+    model = ProcessorModel(chip, program)
+    with progress_bar(quiet) as advance:
+        start = time.perf_counter()
+        output = model.run(codes, progress=lambda done, total: advance(done, total, "model"))
+        seconds = time.perf_counter() - start
+    return Result(output, seconds, int(model.memristor_reads.sum()), int(model.adc_saturations.sum()))
+
+
+def run_on_rtl(program: Program, chip: ChipConfig, codes: np.ndarray, quiet: bool, wave: Path | None = None) -> Result:
+    """Run inputs, uint8 (N, height, width, channels), one after the other on the simulated RTL."""
+    with progress_bar(quiet) as advance:
+        processor = rtl_processor(chip, wave, advance)
+        processor.load(program)
+        outputs, reads, saturations, cycles = [], 0, 0, 0
+        start = time.perf_counter()
+        for number, code in enumerate(codes):
+            output, counters = processor.infer(code)
+            outputs.append(output)
+            cycles = counters.cycles
+            reads += counters.memristor_reads
+            saturations += counters.adc_saturations
+            advance(number + 1, len(codes), "RTL")
+        seconds = time.perf_counter() - start
+        return Result(np.array(outputs), seconds, reads, saturations, cycles, processor.command_cycles())
+
+
+def accuracy(values: np.ndarray, labels: np.ndarray) -> float:
+    """Share of inputs whose largest output is their label. `values` (N, ...); `labels` integers (N,)."""
+    return float((values.reshape(len(values), -1).argmax(axis=1) == labels).mean())
+
+
+@click.command()
+@click.argument("subject", metavar="PROGRAM|NETWORK", type=FILE)
+@click.option("--inputs", "inputs_file", type=FILE, required=True, help="Inputs, .npz (inputs or images) or .npy.")
+@click.option("--on", "engine", type=click.Choice(["model", "rtl"]), default="model", show_default=True)
+@click.option("--limit", type=click.IntRange(1), help="Take only the first inputs.")
+@click.option("--labels", default="labels", show_default=True, help="Array of the inputs file with the right answers.")
+@click.option("--wave", type=FILE, help="Write a waveform (with --on rtl).")
+@click.option("-o", "--output", type=FILE, help="Write codes and real outputs to this .npz file.")
+@click.option("--chip", "chip_name", help="Chip; default: the program's own, or demo for a network.")
+@compile_options
+@image_options
+@json_option
+def command(
+    subject: Path,
+    inputs_file: Path,
+    engine: str,
+    limit: int | None,
+    labels: str,
+    wave: Path | None,
+    output: Path | None,
+    chip_name: str | None,
+    calibrate: Path | None,
+    rules: tuple[str, ...],
+    placement: Path | None,
+    hidden: str | None,
+    table: str,
+    mean: str | None,
+    std: str | None,
+    as_json: bool,
+) -> None:
+    """Run a program (from mixcim compile) or a network (compiled first, same options) on inputs.
+
+    Inputs: arrays in the network file's own layout, float32 or its own integers; or uint8 images with --mean and --std.
+    Images (N, height, width, channels) are transposed where the network wants channels first. For an int8 network
+    without --mean and --std, uint8 images are its integers plus 128.
+    """
+    if wave is not None and engine != "rtl":
+        raise MixcimError(f"--wave {wave} needs --on rtl: the model has no signals")
+    for path in (wave, output):
+        if path is not None and not path.parent.is_dir():
+            raise MixcimError(f"folder '{path.parent}' does not exist; create it first")
+    if is_program(subject):
+        if rules or placement or hidden or calibrate or table != "16":
+            raise MixcimError(f"'{subject}' is compiled already: leave out the options of compile")
+        program = Program.load(subject)
+        chip = chip_of(program, chip_name)
+    else:
+        chip = load_chip(chip_name or "demo")
+        _, program = compile_file(subject, chip, calibrate, rules, placement, hidden, table, mean, std)
+    values, arrays = read_inputs(inputs_file, program.file_shape, program.input_layout, mean, std)
+    codes = input_codes(program, values)[:limit]
+    known = _labels(arrays, labels, len(values), inputs_file)
+    result = (
+        run_on_rtl(program, chip, codes, as_json, wave)
+        if engine == "rtl"
+        else run_on_model(program, chip, codes, as_json)
+    )
+    reals = output_values(program, result.codes)
+    if output is not None:
+        place = program.tensors[program.output]
+        # An open file: given a name, numpy would add ".npz" to it.
+        with output.open("wb") as file:
+            np.savez(file, integers=integers(place, result.codes), outputs=reals)
+    summary: dict[str, Any] = {
+        "network": program.network,
+        "chip": chip.name,
+        "on": engine,
+        "inputs": len(codes),
+        "seconds": result.seconds,
+        "inputs_per_second": len(codes) / result.seconds,
+        "accuracy": None if known is None else accuracy(reals, known[: len(codes)]),
+        "cycles": result.cycles,
+        "memristor_reads": result.memristor_reads,
+        "adc_saturations": result.adc_saturations,
+    }
+    layers = [] if result.command_cycles is None else layer_records(program, chip, result.command_cycles)
+    if as_json:
+        classes = reals.reshape(len(reals), -1).argmax(axis=1)
+        print_json({**summary, "classes": classes.tolist(), "outputs": reals.tolist(), "layers": layers})
+        return
+    screen = console()
+    if layers:
+        screen.print(layer_table(layers, f"{program.network} on chip {chip.name}, RTL"))
+    for line in _lines(summary, reals):
+        screen.print(line, soft_wrap=True)
+
+
+def _labels(arrays: dict[str, np.ndarray], key: str, count: int, path: Path) -> np.ndarray | None:
+    """Right answers, if the file has them; a key other than the default must be there."""
+    if key not in arrays:
+        if key != "labels":
+            raise MixcimError(f"'{path}' has no array '{key}'; it has {', '.join(arrays)}")
+        return None
+    known = arrays[key]
+    if known.shape != (count,) or known.dtype.kind not in "iu":
+        raise MixcimError(f"'{path}': labels '{key}' are {known.dtype} of shape {known.shape}, not integers ({count},)")
+    return known
+
+
+def _lines(summary: dict[str, Any], reals: np.ndarray) -> list[str]:
+    flat = reals.reshape(len(reals), -1)
+    shown = [f"class {row.argmax()} ({row.max():.4g})" for row in flat[:8]]
+    lines = [
+        f"{summary['inputs']} inputs in {summary['seconds']:.2f} s on the {summary['on']}, "
+        f"{summary['inputs_per_second']:.1f} a second",
+        f"answers: {', '.join(shown)}{', ...' if len(flat) > len(shown) else ''}",
+        f"memristor reads {summary['memristor_reads']:,}, saturated conversions {summary['adc_saturations']:,}",
+    ]
+    if summary["cycles"] is not None:
+        lines.append(f"{summary['cycles']:,} cycles for one input")
+    if summary["accuracy"] is not None:
+        lines.append(f"accuracy {summary['accuracy']:.2%}")
+    return lines

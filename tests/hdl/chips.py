@@ -1,0 +1,15 @@
+"""Small chips for block tests: one of each shape that matters."""
+
+from __future__ import annotations
+
+from mixcim_hdl.config import ChipConfig
+from mixcim_hdl.presets import PRESETS
+
+TINY = PRESETS["tiny"]
+#: Other proportions: a vector of two words, more lanes, other cells, two banks of each kind.
+OTHER = ChipConfig(
+    name="other", rows=16, channels=8, memristor_banks=2, memristor_slots=8, sram_banks=2, sram_slots=8, tiny_banks=2,
+    tiny_words=32, accumulator_tiles=8, activation_words=256, activation_banks=4, weight_words=64, program_commands=8,
+    parameter_tiles=16, output_lanes=8, adc_bits=4, conductance_bits=6, weight_mode="MM-1",
+)  # fmt: skip
+CHIPS = [TINY, OTHER]

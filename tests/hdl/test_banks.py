@@ -1,0 +1,231 @@
+"""The three kinds of compute unit against the definition of a dot product, with stalls, and their stated latency."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hdl.chips import CHIPS, TINY
+from hdl.streams import STALLS, latency, receive, send, simulate
+from mixcim_hdl.commands import TinyMode
+from mixcim_hdl.formats import conductance_unit
+from mixcim_hdl.memristor.bank import MemristorBank
+from mixcim_hdl.sram.bank import SramBank
+from mixcim_hdl.tiny.bank import TinyBank
+
+by_chip = pytest.mark.parametrize("chip", CHIPS, ids=lambda chip: chip.name)
+by_stall = pytest.mark.parametrize("stalls", STALLS)
+
+
+def payload_of(chip, codes: np.ndarray, length: int, address: int, number: int) -> dict:
+    """A step's payload; the tag carries a number to see that it travels along."""
+    planes = [int(sum(int(code >> bit & 1) << row for row, code in enumerate(codes))) for bit in range(8)]
+    tag = {"tile": number % 256, "parameter": number, "offset": 3 * number, "first": number & 1, "last": number >> 1 & 1}
+    return {"planes": planes, "length": length, "address": address, "tag": tag}
+
+
+def random_steps(chip, rng, count: int, slots: int, bits: int = 8):
+    """(codes, length, address) of random steps: rows past the length are 0."""
+    for _ in range(count):
+        length = int(rng.integers(1, chip.rows + 1))
+        codes = rng.integers(0, 1 << bits, chip.rows)
+        codes[length:] = 0
+        yield codes, length, int(rng.integers(slots))
+
+
+async def load(ctx, bank, words: dict[int, np.ndarray]) -> None:
+    """Write weight words through the load port."""
+    ctx.set(bank.load_enable, 1)
+    for address, weights in words.items():
+        ctx.set(bank.load_address, address)
+        ctx.set(bank.load_data, int.from_bytes(weights.astype(np.int8).tobytes(), "little"))
+        await ctx.tick()
+    ctx.set(bank.load_enable, 0)
+
+
+def check(bank, chip, prepare, steps, expected, stalls, seed=1) -> None:
+    """Send steps, compare all dot-product values and tags."""
+
+    async def driver(ctx):
+        await prepare(ctx)
+        payloads = [payload_of(chip, *step, number) for number, step in enumerate(steps)]
+        await send(ctx, bank.step, payloads, stalls[0], seed)
+
+    async def checker(ctx):
+        got = await receive(ctx, bank.dpv, len(steps), stalls[1], seed)
+        for number, (dpv, want) in enumerate(zip(got, expected, strict=True)):
+            assert dpv["sums"] == list(want), f"step {number}"
+            assert dpv["tag"] == payload_of(chip, *steps[number], number)["tag"]
+
+    simulate(bank, driver, checker)
+
+
+@by_chip
+@by_stall
+@pytest.mark.parametrize("bits", [1, 3, 8])
+def test_sram_bank(chip, stalls, bits):
+    rng = np.random.default_rng(bits)
+    weights = rng.integers(-128, 128, (chip.sram_slots, chip.channels, chip.rows))
+    weights[0] = -128
+    slots = min(chip.sram_slots, 6)
+    words = {s * chip.channels + k: weights[s, k] for s in range(slots) for k in range(chip.channels)}
+    steps = list(random_steps(chip, rng, 10, slots, bits))
+    steps[0] = (np.full(chip.rows, (1 << bits) - 1), chip.rows, 0)
+    expected = [weights[address] @ codes for codes, _, address in steps]
+    bank = SramBank(chip)
+
+    async def prepare(ctx):
+        ctx.set(bank.input_bits, bits)
+        await load(ctx, bank, words)
+
+    check(bank, chip, prepare, steps, expected, stalls)
+
+
+@by_chip
+@by_stall
+@pytest.mark.parametrize("mode", TinyMode)
+def test_tiny_bank(chip, stalls, mode):
+    rng = np.random.default_rng(mode.value)
+    words = rng.integers(-128, 128, (chip.tiny_words, chip.rows))
+    words[0] = -128
+    taps = chip.taps_per_vector
+    span = chip.channels if mode is TinyMode.BROADCAST else 1
+    steps, expected = [], []
+    for codes, length, address in random_steps(chip, rng, 10, min(chip.tiny_words, 32) - span):
+        if mode is not TinyMode.BROADCAST:
+            length = -(-length // chip.channels) * chip.channels
+        steps.append((codes, length, address))
+        if mode is TinyMode.BROADCAST:
+            weights = words[address : address + chip.channels].reshape(-1, chip.channels)
+            expected.append(codes[:length] @ weights[:length])
+        else:
+            by_tap = codes.reshape(taps, chip.channels)[: length // chip.channels]
+            weights = words[address].reshape(taps, chip.channels)[: length // chip.channels]
+            expected.append((by_tap * weights).sum(0) if mode is TinyMode.DEPTHWISE else by_tap.max(0))
+    bank = TinyBank(chip)
+
+    async def prepare(ctx):
+        ctx.set(bank.mode, mode.value)
+        await load(ctx, bank, dict(enumerate(words[:32])))
+
+    check(bank, chip, prepare, steps, expected, stalls)
+
+
+def memristor_sums(chip, lines, table, codes, length, slot, bits):
+    """(sums, reads, saturations) by the definition in commands.py. `lines`: (slots, digits, columns, rows)."""
+    unit, largest = conductance_unit(chip.conductance_bits), (1 << chip.adc_bits) - 1
+    sums, reads, saturations = np.zeros(chip.channels, int), 0, 0
+    for digit, place in enumerate(chip.mode.places):
+        for bit in range(bits):
+            rows_per_read, shift = table[bit, digit]
+            for row in range(0, length, rows_per_read):
+                on = (codes[row : row + rows_per_read] >> bit) & 1
+                current = lines[slot, digit, :, row : row + rows_per_read].astype(int) @ on
+                step = unit << shift
+                code = (current[:-1] - current[-1] + step // 2) // step
+                reads += 1
+                saturations += int((code > largest).sum())
+                code = code.clip(0, largest)
+                sums += (code[0::2] - code[1::2]) << (bit + place + shift)
+    return sums, reads, saturations
+
+
+@by_chip
+@pytest.mark.parametrize("stalls", STALLS[::3])
+@pytest.mark.parametrize("bits", [2, 8])
+def test_memristor_bank(chip, stalls, bits):
+    """Cells hold any code (non-ideal, stuck, random reference), tables any rows and steps; counters are checked, too."""
+    rng = np.random.default_rng(bits)
+    digits, slots = len(chip.mode.cells), 2
+    shape = (slots, digits, chip.memristor_columns, chip.rows)
+    lines = rng.integers(0, 1 << chip.conductance_bits, shape)
+    lines[:, :, -1] = conductance_unit(chip.conductance_bits)
+    lines[1, 0, -1] = rng.integers(0, 1 << chip.conductance_bits, chip.rows)
+    table = np.stack([rng.integers(1, chip.rows + 1, (8, digits)), rng.integers(0, 3, (8, digits))], -1)
+    steps = list(random_steps(chip, rng, 5, slots, bits))
+    results = [memristor_sums(chip, lines, table, codes, length, slot, bits) for codes, length, slot in steps]
+    bank = MemristorBank(chip)
+    counted = {"reading": 0, "saturations": 0}
+
+    async def prepare(ctx):
+        ctx.set(bank.input_bits, bits)
+        for entry, (rows, shift) in enumerate(table.reshape(-1, 2)):
+            ctx.set(bank.table[entry], {"rows_per_read": int(rows), "step_shift": int(shift)})
+        ctx.set(bank.program_valid, 1)
+        for word in range(slots * digits):
+            ctx.set(bank.program_word, word)
+            for column in range(chip.memristor_columns):
+                ctx.set(bank.program_column, column)
+                cells = lines.reshape(-1, chip.memristor_columns, chip.rows)[word, column]
+                for row in range(0, chip.rows, 4):
+                    ctx.set(bank.program_last, row + 4 == chip.rows)
+                    ctx.set(bank.program_cells, sum(int(c) << 8 * n for n, c in enumerate(cells[row : row + 4])))
+                    await ctx.tick()
+        ctx.set(bank.program_valid, 0)
+
+    async def count(ctx):
+        async for _, _, reading, saturations in ctx.tick().sample(bank.reading, bank.saturations):
+            counted["reading"] += reading
+            counted["saturations"] += saturations
+
+    payloads = [payload_of(chip, *step, number) for number, step in enumerate(steps)]
+
+    async def driver(ctx):
+        await prepare(ctx)
+        await send(ctx, bank.step, payloads, stalls[0], 1)
+
+    async def checker(ctx):
+        got = await receive(ctx, bank.dpv, len(steps), stalls[1], 1)
+        assert [dpv["sums"] for dpv in got] == [list(sums) for sums, _, _ in results]
+        assert [dpv["tag"] for dpv in got] == [payload["tag"] for payload in payloads]
+
+    simulate(bank, driver, checker, background=[count])
+    assert counted == {"reading": sum(r for _, r, _ in results), "saturations": sum(s for _, _, s in results)}
+
+
+@pytest.mark.parametrize("kind", [SramBank, TinyBank, MemristorBank])
+def test_latency_and_throughput_are_as_documented(kind):
+    chip, bits, rows_per_read = TINY, 5, 6
+    bank = kind(chip)
+    work = {
+        SramBank: bits,
+        TinyBank: chip.rows,  # BROADCAST: one row a cycle
+        MemristorBank: bits * len(chip.mode.cells) * -(-chip.rows // rows_per_read),
+    }[kind]
+    payload = payload_of(chip, np.full(chip.rows, 3), chip.rows, 0, 1)
+    taken_at, done_at = [], []
+
+    async def driver(ctx):
+        ctx.set(bank.input_bits, bits)
+        ctx.set(bank.dpv.ready, 1)
+        if kind is MemristorBank:
+            for entry in range(8 * len(chip.mode.cells)):
+                ctx.set(bank.table[entry], {"rows_per_read": rows_per_read, "step_shift": 0})
+        ctx.set(bank.step.payload, payload)
+        ctx.set(bank.step.valid, 1)
+        for cycle in range(5 * work):
+            *_, ready, valid = await ctx.tick().sample(bank.step.ready, bank.dpv.valid)
+            taken_at.extend([cycle] * ready)
+            done_at.extend([cycle] * valid)
+
+    simulate(bank, driver)
+    assert done_at[0] - taken_at[0] == work + kind.EXTRA_LATENCY
+    assert {b - a for a, b in zip(taken_at, taken_at[1:], strict=False)} == {work}
+
+
+def test_latency_helper_sees_a_cycle():
+    """The helper that other tests rely on: a register is one cycle late."""
+    from amaranth.hdl import Module, Signal
+
+    m = Module()
+    start, finish = Signal(), Signal()
+    m.d.sync += finish.eq(start)
+
+    async def drive(ctx):
+        await ctx.tick()
+        ctx.set(start, 1)
+        await ctx.tick()
+
+    async def measure(ctx):
+        assert await latency(ctx, start, finish) == 1
+
+    simulate(m, drive, measure)

@@ -1,0 +1,105 @@
+"""Memories: RAM, host store, banked activation memory."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hdl.chips import OTHER, TINY
+from hdl.streams import simulate
+from mixcim_hdl.memory.activation import ActivationMemory
+from mixcim_hdl.memory.ram import Ram
+from mixcim_hdl.memory.store import Store
+
+
+@pytest.mark.parametrize(("width", "depth", "lanes"), [(8, 1, 1), (32, 5, 4), (24, 16, 3)])
+def test_ram_reads_old_data_and_writes_by_lane(width, depth, lanes):
+    ram, rng = Ram(width, depth, lanes), random.Random(1)
+    contents, lane = [0] * depth, width // lanes
+
+    async def drive(ctx):
+        expected = 0
+        for _ in range(200):
+            enable, address, data = rng.getrandbits(lanes), rng.randrange(depth), rng.getrandbits(width)
+            read, source = rng.getrandbits(1), rng.randrange(depth)
+            for name, value in {"write_enable": enable, "write_address": address, "write_data": data,
+                                "read_enable": read, "read_address": source}.items():  # fmt: skip
+                ctx.set(getattr(ram, name), value)
+            await ctx.tick()
+            if read:
+                expected = contents[source]
+            assert ctx.get(ram.read_data) == expected
+            mask = sum((1 << lane) - 1 << lane * n for n in range(lanes) if enable >> n & 1)
+            contents[address] = (contents[address] & ~mask) | (data & mask)
+
+    simulate(ram, drive)
+
+
+def test_ram_refuses_lanes_that_do_not_divide_the_width():
+    with pytest.raises(ValueError, match=r"width must be a multiple of lanes \(3\), not 32"):
+        Ram(32, 4, 3)
+
+
+@pytest.mark.parametrize(("width", "depth"), [(32, 8), (128, 4)])
+def test_store_is_little_endian_for_the_host(width, depth):
+    store, rng = Store(width, depth), random.Random(2)
+    words = [rng.getrandbits(32) for _ in range(store.host_words)]
+
+    async def drive(ctx):
+        for address, word in enumerate(words):
+            ctx.set(store.host_address, address)
+            ctx.set(store.host_data, word)
+            ctx.set(store.host_write, 1)
+            await ctx.tick()
+        ctx.set(store.host_write, 0)
+        ctx.set(store.host_read, 1)
+        for address, word in enumerate(words):
+            ctx.set(store.host_address, address)
+            await ctx.tick()
+            assert ctx.get(store.host_read_data) == word
+        ctx.set(store.host_read, 0)
+        ctx.set(store.read_enable, 1)
+        parts = width // 32
+        for address in range(depth):
+            ctx.set(store.read_address, address)
+            await ctx.tick()
+            whole = sum(word << 32 * n for n, word in enumerate(words[address * parts : (address + 1) * parts]))
+            assert ctx.get(store.read_data) == whole
+
+    simulate(store, drive)
+
+
+@pytest.mark.parametrize("chip", [TINY, OTHER], ids=lambda chip: chip.name)
+def test_activation_memory_serves_both_readers(chip):
+    """Random traffic of both readers and the writer; the second reader waits exactly while the first has its bank."""
+    memory, rng = ActivationMemory(chip), random.Random(3)
+    contents = [0] * chip.activation_words
+    conflicts = []
+
+    async def drive(ctx):
+        expected = {"first": 0, "second": 0}
+        for _ in range(2000):
+            use = {name: rng.getrandbits(1) for name in expected}
+            address = {name: rng.randrange(chip.activation_words) for name in expected}
+            lanes, target = rng.getrandbits(chip.channels), rng.randrange(chip.activation_words)
+            data = rng.getrandbits(8 * chip.channels)
+            for name in expected:
+                ctx.set(getattr(memory, f"{name}_enable"), use[name])
+                ctx.set(getattr(memory, f"{name}_address"), address[name])
+            for name, value in {"write_lanes": lanes, "write_address": target, "write_data": data}.items():
+                ctx.set(getattr(memory, name), value)
+            conflict = use["first"] and address["first"] % chip.activation_banks == address["second"] % chip.activation_banks
+            *_, ready = await ctx.tick().sample(memory.second_ready)
+            assert ready == (not conflict)
+            conflicts.append(bool(conflict and use["second"]))
+            if use["first"]:
+                expected["first"] = contents[address["first"]]
+            if use["second"] and ready:
+                expected["second"] = contents[address["second"]]
+            for name, value in expected.items():
+                assert ctx.get(getattr(memory, f"{name}_data")) == value
+            mask = sum(0xFF << 8 * n for n in range(chip.channels) if lanes >> n & 1)
+            contents[target] = (contents[target] & ~mask) | (data & mask)
+
+    simulate(memory, drive)
+    assert sum(conflicts) > 50

@@ -1,0 +1,270 @@
+"""Faults, refusals, tensors, counters and bookkeeping of `ProcessorModel`."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from mixcim.errors import MixcimError
+from mixcim.model import FaultError, ProcessorModel
+from mixcim.model.accumulator import ExactProduct
+from mixcim_hdl.commands import Fault, Opcode, TinyMode, encode_command
+from mixcim_hdl.presets import PRESETS
+from mixcim_hdl.program import Program, TensorPlace
+from model.random_program import random_program
+
+CHIP = PRESETS["tiny"]
+
+#: A 1 x 1 layer of one tile on the SRAM-CIM unit: 2 x 2 pixels at word 0 to word 100.
+RUN = {
+    "input_bits": 8,
+    "granule_log2": 2,
+    "kernel_height": 1,
+    "kernel_width": 1,
+    "tap_words": 1,
+    "group_count": 1,
+    "input_height": 2,
+    "input_width": 2,
+    "output_height": 2,
+    "output_width": 2,
+    "stride_y": 1,
+    "stride_x": 1,
+    "pixel_pitch": 1,
+    "row_pitch": 2,
+    "window_step_x": 1,
+    "window_step_y": 2,
+    "output_base": 100,
+    "output_pitch": 1,
+    "output_tiles": 4,
+    "clamp_high": 255,
+    "tiles[1]": 1,
+}
+
+
+def program_of(*commands, **changes):
+    """A program of those commands, (opcode, fields) each, with the weight store counting and one parameter tile."""
+    fields = {
+        "network": "directed",
+        "chip": CHIP.name,
+        "fingerprint": CHIP.fingerprint,
+        "commands": np.array([encode_command(opcode, CHIP, **given) for opcode, given in commands]),
+        "weights": np.arange(64 * CHIP.rows, dtype=np.int64).astype(np.int8).reshape(64, CHIP.rows),
+        "memristor": (),
+        "bias": np.zeros((1, CHIP.channels), np.int32),
+        "scale": np.ones((1, CHIP.channels), np.float32),
+        "word_offset": np.zeros(1, np.uint16),
+        "lane_mask": np.full(1, 15, np.uint16),
+        "tensors": {
+            "input": TensorPlace("input", 0, (2, 2, 3), 1.0, 0, False, -1, 99),
+            "output": TensorPlace("output", 100, (2, 2, 4), 1.0, 0, False, len(commands) - 1, 99),
+        },
+        "layers": (),
+        "input": "input",
+        "output": "output",
+        "input_layout": "NHWC",
+        "file_shape": (2, 2, 3),
+        "output_shape": (2, 2, 4),
+        "host_output": (),
+    }
+    return Program(**{**fields, **changes})
+
+
+INPUT = np.arange(12, dtype=np.uint8).reshape(1, 2, 2, 3)
+END = (Opcode.END, {})
+LOAD = (Opcode.LOAD, {"unit": 1, "source": 0, "destination": 0, "count": 4})
+TABLE = {f"rows_per_read[{entry}]": 8 for entry in range(32)}
+
+
+def run_with(**fields):
+    return (Opcode.RUN, {**RUN, **fields})
+
+
+@pytest.mark.parametrize(
+    ("commands", "index", "fault", "words"),
+    [
+        ([LOAD, run_with(input_bits=0), END], 1, Fault.ILLEGAL_COMMAND, "input_bits must be from 1 to 8, not 0"),
+        ([run_with(granule_log2=3), END], 0, Fault.ILLEGAL_COMMAND, "takes 8 channels of a word that has 4"),
+        ([run_with(tap_words=0), END], 0, Fault.ILLEGAL_COMMAND, "'tap_words' must not be 0"),
+        ([run_with(**{"tiles[1]": 9}), END], 0, Fault.ILLEGAL_COMMAND, "9 tiles in unit 1, which has 8"),
+        ([run_with(**{"mode[1]": 1}), END], 0, Fault.ILLEGAL_COMMAND, "unit 1 (sram) has no mode 1"),
+        ([run_with(**{"mode[2]": 3}), END], 0, Fault.ILLEGAL_COMMAND, "unit 2 (tiny) has no mode 3"),
+        ([(Opcode.LOAD, {"unit": 0, "count": 1}), END], 0, Fault.ILLEGAL_COMMAND, "LOAD into unit 0"),
+        ([(Opcode.LOAD, {"unit": 3, "count": 1}), END], 0, Fault.ILLEGAL_COMMAND, "LOAD into unit 3"),
+        ([(Opcode.TABLE, {**TABLE, "rows_per_read[5]": 17}), END], 0, Fault.ILLEGAL_COMMAND, "entry 5 reads 17 rows"),
+        ([(Opcode.TABLE, {**TABLE, "rows_per_read[5]": 0}), END], 0, Fault.ILLEGAL_COMMAND, "entry 5 reads 0 rows"),
+        ([LOAD], 1, Fault.ILLEGAL_COMMAND, "unknown opcode 0"),
+        ([LOAD] * 32, 32 - 1, Fault.PROGRAM_END, "no END within the store's 32 commands"),
+        ([run_with(window_start=1021), END], 0, Fault.INPUT_ADDRESS, "word 1024, past the memory's 1024 words"),
+        ([run_with(window_start=-1), END], 0, Fault.INPUT_ADDRESS, "word 16777215, past"),
+        ([run_with(output_base=1021), END], 0, Fault.OUTPUT_ADDRESS, "word 1024 (output_base)"),
+        ([run_with(residual=1, residual_base=1022), END], 0, Fault.OUTPUT_ADDRESS, "word 1025 (residual_base)"),
+        (
+            [(Opcode.LOAD, {"unit": 1, "source": 1020, "count": 5}), END],
+            0,
+            Fault.WEIGHT_ADDRESS,
+            "up to weight word 1025, past the store's 1024",
+        ),
+        (
+            [(Opcode.LOAD, {"unit": 2, "destination": 250, "count": 7}), END],
+            0,
+            Fault.UNIT_ADDRESS,
+            "unit 2 up to word 257, past its 256",
+        ),
+        ([run_with(**{"slot[1]": 64}), END], 0, Fault.UNIT_ADDRESS, "unit 1 (sram) up to 65, past its capacity of 64"),
+        ([run_with(**{"parameter[1]": 64}), END], 0, Fault.PARAMETER_ADDRESS, "tile 64, past the memory's 64 tiles"),
+    ],
+)
+def test_faults_name_command_and_limit(commands, index, fault, words):
+    with pytest.raises(FaultError) as raised:
+        ProcessorModel(CHIP, program_of(*commands)).run(INPUT)
+    assert (raised.value.fault, raised.value.command) == (fault, index)
+    assert words in str(raised.value) and "\n" not in str(raised.value) and f"command {index}: " in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("commands", "words"),
+    [
+        ([run_with(output_tiles=5), END], "output_tiles is 5, but 4 are written"),
+        ([run_with(input_bits=3), END], "reads the code 11, which has more than input_bits = 3 bits"),
+        ([run_with(output_tiles=8, **{"tiles[0]": 1}), END], "memristor unit 0 before any TABLE"),
+        ([run_with(residual=1, scale_second=0x7F800000), END], "scale_second is not finite"),
+    ],
+)
+def test_programs_without_meaning_are_refused(commands, words):
+    with pytest.raises(MixcimError, match=words):
+        ProcessorModel(CHIP, program_of(*commands)).run(INPUT)
+
+
+def test_unknown_opcode_is_a_fault():
+    program = program_of(LOAD, END)
+    program.commands[1, 0] = 9
+    with pytest.raises(FaultError, match="command 1: unknown opcode 9"):
+        ProcessorModel(CHIP, program).run(INPUT)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"fingerprint": 1}, "compile it with --chip tiny"),
+        ({"weights": np.zeros((1025, 16), np.int8)}, "1025 weight words, chip 'tiny' only 1024"),
+        ({"memristor": (np.zeros((1, 16), np.uint8),) * 2}, "2 memristor banks, chip 'tiny' only 1"),
+        ({"scale": np.full((1, 4), np.nan, np.float32)}, "a scale of parameter tile 0 is not finite"),
+        (
+            {"tensors": {"input": TensorPlace("input", 1023, (2, 2, 3), 1.0, 0, False, -1, 9)}},
+            "tensor 'input' ends at activation word 1027",
+        ),
+    ],
+)
+def test_programs_that_do_not_fit_are_refused(changes, words):
+    with pytest.raises(MixcimError, match=words):
+        ProcessorModel(CHIP, program_of(END, **changes))
+
+
+def test_wrong_inputs_and_tensor_names_are_refused():
+    model = ProcessorModel(CHIP, program_of(LOAD, run_with(), END))
+    with pytest.raises(MixcimError, match="must be uint8 \\(inputs, 2, 2, 3\\), not uint8 \\(2, 2, 3\\)"):
+        model.run(INPUT[0])
+    with pytest.raises(MixcimError, match="no tensor 'nothing'"):
+        model.run(INPUT, capture={"nothing"})
+    with pytest.raises(MixcimError, match="batch must be at least 1, not 0"):
+        model.run(INPUT, batch=0)
+
+
+def test_directed_layer_by_hand():
+    """Weight of row r, kernel k is 16 k + r (as int8); the fourth lane of the input is 0; the bias wraps."""
+    bias = np.array([[0, -50, 2**31 - 1, 0]], np.int32)
+    scale = np.array([[1, 1, -(2.0**-24), 0.5]], np.float32)
+    mask = np.array([7], np.uint16)
+    program = program_of(LOAD, run_with(), END, bias=bias, scale=scale, lane_mask=mask)
+    got = ProcessorModel(CHIP, program).run(INPUT)[0].reshape(4, 4)
+    for pixel, (a, b, c) in enumerate(INPUT.reshape(4, 3).astype(int)):
+        sums = [sum(x * (16 * k + r) for r, x in enumerate((a, b, c))) for k in range(3)]
+        assert got[pixel, 0] == min(sums[0], 255)
+        assert got[pixel, 1] == min(max(sums[1] - 50, 0), 255)
+        assert got[pixel, 2] == 128  # wrapped to just above -2**31: times -2**-24
+        assert got[pixel, 3] == 0  # not in the mask
+
+
+def test_capture_callbacks_and_batches():
+    program, codes = random_program(CHIP, 3, inputs=5)
+    model = ProcessorModel(CHIP, program)
+    seen, progress = [], []
+    whole = model.run(
+        codes,
+        capture=list(program.tensors),
+        on_command=lambda index, opcode, fields: seen.append((index, opcode, fields["opcode"])),
+        progress=lambda done, total: progress.append((done, total)),
+    )
+    assert [index for index, _, _ in seen] == list(range(len(program.commands)))
+    assert all(opcode == code for _, opcode, code in seen) and seen[-1][1] == Opcode.END
+    assert progress[-1] == (5 * len(seen), 5 * len(seen)) and progress == sorted(progress)
+    captured, reads, clipped = model.captured, model.memristor_reads, model.adc_saturations
+    np.testing.assert_array_equal(captured["input"], codes)
+    assert set(captured) == set(program.tensors) and all(len(tensor) == 5 for tensor in captured.values())
+    progress.clear()
+    np.testing.assert_array_equal(
+        model.run(codes, batch=2, capture=list(captured), progress=lambda *numbers: progress.append(numbers)), whole
+    )
+    assert progress[-1] == (5 * len(seen), 5 * len(seen))
+    for name, tensor in captured.items():
+        np.testing.assert_array_equal(model.captured[name], tensor)
+    np.testing.assert_array_equal(model.memristor_reads, reads)
+    np.testing.assert_array_equal(model.adc_saturations, clipped)
+
+
+def test_chunks_of_one_input_equal_whole_inputs(monkeypatch):
+    program, codes = random_program(CHIP, 5, inputs=3)
+    want = ProcessorModel(CHIP, program).run(codes)
+    for size in (1, 100, 700):
+        monkeypatch.setattr("mixcim.model.processor.CHUNK_CODES", size)
+        np.testing.assert_array_equal(ProcessorModel(CHIP, program).run(codes), want)
+
+
+def test_no_inputs_give_no_outputs():
+    model = ProcessorModel(CHIP, program_of(LOAD, run_with(), END))
+    assert model.run(INPUT[:0]).shape == (0, 2, 2, 4)
+
+
+@pytest.mark.parametrize("rows", [100, 3000])
+def test_exact_product_takes_float64_before_float32_would_round(rows):
+    random = np.random.default_rng(0)
+    matrix = random.integers(0, 128, (rows, 5))
+    product = ExactProduct(matrix, 255)
+    assert product.dtype == (np.float32 if rows == 100 else np.float64)
+    codes = random.integers(200, 256, (40, rows)).astype(np.uint8)
+    np.testing.assert_array_equal(product(codes), codes.astype(np.int64) @ matrix)
+
+
+def test_exact_product_wraps_to_32_bits():
+    product = ExactProduct(np.full((3, 1), 2**30), 255)
+    assert product(np.array([[1, 1, 0], [1, 1, 1]], np.uint8)).ravel().tolist() == [-(2**31), -(2**30)]
+
+
+def test_maximum_of_a_window_with_several_vectors():
+    """MAX over 3 x 3 pixels (9 taps are 3 vectors of 4), with padding below every code."""
+    chip = dataclasses.replace(CHIP)
+    codes = np.random.default_rng(0).integers(1, 256, (1, 3, 3, 4)).astype(np.uint8)
+    fields = {
+        **RUN,
+        "input_height": 3,
+        "input_width": 3,
+        "kernel_height": 3,
+        "kernel_width": 3,
+        "row_pitch": 3,
+        "pad_top": 1,
+        "pad_left": 1,
+        "window_start": -4,
+        "window_step_y": 3,
+        "tiles[1]": 0,
+        "tiles[2]": 1,
+        "mode[2]": int(TinyMode.MAX),
+    }
+    tensors = {
+        "input": TensorPlace("input", 0, (3, 3, 4), 1.0, 0, False, -1, 9),
+        "output": TensorPlace("output", 100, (2, 2, 4), 1.0, 0, False, 0, 9),
+    }
+    got = ProcessorModel(chip, program_of((Opcode.RUN, fields), END, tensors=tensors)).run(codes)[0]
+    for y in range(2):
+        for x in range(2):
+            window = codes[0, max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2].reshape(-1, 4)
+            np.testing.assert_array_equal(got[y, x], window.max(axis=0))
