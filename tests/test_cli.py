@@ -1,5 +1,6 @@
 """The command line: what it writes and prints, and one line and exit code 2 for every kind of mistake."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from compile.random_networks import random_network
 from mixcim import cli
+from mixcim.commands.inputs import read_inputs
 from mixcim.compile.compiler import compile_network
 from mixcim.compile.load import dequantise_output, load_network, quantise_input
 from mixcim.host.values import input_codes, output_values
@@ -87,6 +90,28 @@ def test_run_prints_accuracy(digits_file: Path, capsys: pytest.CaptureFixture[st
     assert cli.run(["run", DIGITS, "--inputs", str(digits_file), "--limit", "10"]) == 0
     text = capsys.readouterr().out
     assert "10 inputs" in text and "accuracy 100.00%" in text and "answers: class " in text
+
+
+def test_images_become_network_inputs(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (2, 4, 5, 3)).astype(np.uint8)
+    np.savez(tmp_path / "images.npz", images=images, other=images)
+    mean, std = np.array([0.1, 0.2, 0.3]), np.array([0.4, 0.5, 0.6])
+    values, _ = read_inputs(tmp_path / "images.npz", (3, 4, 5), "NCHW", "0.1,0.2,0.3", "0.4,0.5,0.6")
+    assert values.dtype == np.float32
+    assert np.allclose(values, ((images / 255 - mean) / std).transpose(0, 3, 1, 2), atol=1e-5)
+
+
+def test_channels_first_inputs_become_codes_channels_last() -> None:
+    network = next(network for network in map(random_network, range(40)) if network.tensors["in"].shape[2] > 2)
+    place = network.tensors["in"]
+    height, width, channels = place.shape
+    network = dataclasses.replace(network, input_layout="NCHW", file_shape=(channels, height, width))
+    program = compile_network(network, PRESETS["demo"])
+    values = np.random.default_rng(0).normal(0, 5, (3, channels, height, width)).astype(np.float32)
+    expected = np.rint(values / np.float32(place.quantisation.scale)) + place.quantisation.zero_point
+    low, high = place.quantisation.limits
+    assert np.array_equal(input_codes(program, values), (np.clip(expected, low, high) - low).transpose(0, 2, 3, 1))
+    assert np.array_equal(input_codes(program, values), quantise_input(network, values) - low)
 
 
 def test_images_are_normalised(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -45,7 +45,7 @@ RUN, in the order in which the hardware does it. Every address is in activation 
 
     After a window, for each parameter tile (fields word_offset and lane_mask, and per lane bias and scale):
         code = clip(round_half_even(float32(int32(sum + bias)) * scale) + zero_point, clamp_low, clamp_high)
-        if residual:  first, second = (code, old) or (old, code) if residual_first, old = the residual tensor's code
+        if residual:  first, second = (old, code) if residual_first else (code, old), old = the residual tensor's code
             both minus 128 if residual_signed (onnxruntime adds int8 tensors as such, and float32 rounding sees that)
             t = fma(first, scale_first, fixed); u = fma(second, scale_second, t)        float32, each rounded once
             code = clip(round_half_even(u) + (128 if residual_signed), sum_low, sum_high)
@@ -80,8 +80,8 @@ class TinyMode(enum.IntEnum):
     """What a tiny-digital unit does with a vector (field `mode` of its RUN fields; 0 for the other kinds).
 
     BROADCAST: row r times weight [r][k] for every kernel k: weight word = `taps_per_vector` rows x `channels` kernels,
-    byte (r % taps_per_vector) * channels + k of word r // taps_per_vector. DEPTHWISE: channel k of tap a times weight
-    byte a * channels + k. MAX: maximum over the taps of each channel, weights unused.
+    byte (r % taps_per_vector) * channels + k of word r // taps_per_vector. DEPTHWISE: row a * channels + k of the
+    vector times weight byte a * channels + k, summed over a for every channel k. MAX: maximum over a, weights unused.
     """
 
     BROADCAST = 0

@@ -207,6 +207,25 @@ def _words(network: Network) -> int:
     )
 
 
+@pytest.mark.parametrize("swapped", [False, True])
+def test_second_operand_of_the_sum_is_multiplied_first(swapped: bool) -> None:
+    # The other order gives other codes so rarely that comparing tensors does not find it.
+    network = next(network for network in map(random_network, range(40)) if network.layers[2].residual)
+    residual = network.layers[2].residual
+    assert residual is not None
+    network.layers[2] = dataclasses.replace(
+        network.layers[2], residual=dataclasses.replace(residual, order_swapped=swapped)
+    )
+    program = compile_network(network, DEMO)
+    _, fields = decode_command(program.commands[program.layers[2].last_command], DEMO)
+    out = np.float32(network.tensors[network.layers[2].output].quantisation.scale)
+    own = np.float32(residual.quantisation.scale) / out
+    other = np.float32(network.tensors[residual.tensor].quantisation.scale) / out
+    scales = [np.uint32(fields[name]).view(np.float32) for name in ("scale_first", "scale_second")]
+    assert fields["residual_first"] == (not swapped)
+    assert scales == ([own, other] if swapped else [other, own])
+
+
 def test_same_arguments_same_bytes() -> None:
     one, other = (
         compile_network(random_network(7), CROWDED, scattered(random_network(7), 1), "exact").to_bytes()

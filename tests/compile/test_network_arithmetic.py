@@ -8,12 +8,12 @@ import onnxruntime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mixcim.compile.reference import session_options
 from onnx import TensorProto, helper, numpy_helper
 
 from mixcim.compile.evaluate import evaluate_layer
 from mixcim.compile.float32 import fused_multiply_add
 from mixcim.compile.network import Layer, LayerKind, Network, Quantisation, Residual, Tensor
+from mixcim.compile.reference import session_options
 
 
 def session(kind: str, shape: list[int], constants: dict[str, np.ndarray], inputs: list[str], **attributes: Any):
@@ -28,7 +28,7 @@ def session(kind: str, shape: list[int], constants: dict[str, np.ndarray], input
     opsets = [helper.make_opsetid("", 13), helper.make_opsetid("com.microsoft", 1)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
     return onnxruntime.InferenceSession(
-        model.SerializeToString(), session_options(), providers=["CPUExecutionProvider"]
+        model.SerializeToString(), session_options(element == TensorProto.INT8), providers=["CPUExecutionProvider"]
     )
 
 

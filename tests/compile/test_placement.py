@@ -9,7 +9,7 @@ import pytest
 
 from compile.random_networks import random_network
 from mixcim.compile.network import Layer, LayerKind, Network, Quantisation, Tensor
-from mixcim.compile.placement import place, read_placement_file
+from mixcim.compile.placement import is_fully_connected, place, read_placement_file
 from mixcim.errors import MixcimError
 from mixcim_hdl.config import UnitKind
 from mixcim_hdl.presets import PRESETS
@@ -81,6 +81,13 @@ def test_hidden_convolutions_go_to_memristor_but_not_first_last_or_fully_connect
         if layer.kind is LayerKind.CONVOLUTION and layer.kernel != network.tensors[layer.input].shape[:2]
     }
     assert on_memristor == expected and expected
+
+
+def test_last_convolution_is_not_hidden() -> None:
+    network = wide_network()
+    while network.layers[-1].kind is not LayerKind.CONVOLUTION or is_fully_connected(network, network.layers[-1]):
+        network = dataclasses.replace(network, layers=network.layers[:-1])
+    assert UnitKind.MEMRISTOR not in place(network, DEMO, hidden="memristor")[network.layers[-1].name]
 
 
 def test_chip_without_sram_falls_back_to_tiny() -> None:

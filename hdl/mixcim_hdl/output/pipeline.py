@@ -22,7 +22,8 @@ class OutputPipeline(wiring.Component):
                  residual word ------------------^
     ```
 
-    A tile takes channels / output_lanes cycles (beats); latency Lane.LATENCY + 4. It never stalls once a tile is in.
+    A tile takes channels / output_lanes cycles (beats); latency Lane.LATENCY + EXTRA_LATENCY from the cycle that takes a
+    tile to the cycle that writes its last beat. It never stalls once a tile is in.
 
     Members
     -------
@@ -35,6 +36,8 @@ class OutputPipeline(wiring.Component):
     parameter_fault, parameter : tile number past the parameter memory.
     output_fault, output_address : word past the activation memory; it is not written.
     """
+
+    EXTRA_LATENCY = 2
 
     def __init__(self, chip: ChipConfig):
         self._chip = chip

@@ -46,6 +46,7 @@ def reference_tensors(
     if evaluator != "onnxruntime":
         raise MixcimError(f"evaluator '{evaluator}' is unknown; choose onnxruntime or onnx")
     optimised = optimised_model(qdq_path)
+    signed = _has_signed_activations(model)
     names = _integer_tensors(optimised)
     final = optimised.graph.output[0].name
     optimised.graph.output.extend(
@@ -53,9 +54,9 @@ def reference_tensors(
         for name in names
         if name not in (final, graph_inputs(model.graph)[0].name)
     )
-    options = session_options(onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL)
+    options = session_options(signed, onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL)
     session = onnxruntime.InferenceSession(optimised.SerializeToString(), options, providers=_PROVIDERS)
-    untouched = onnxruntime.InferenceSession(str(qdq_path), session_options(), providers=_PROVIDERS)
+    untouched = onnxruntime.InferenceSession(str(qdq_path), session_options(signed), providers=_PROVIDERS)
     value = graph_inputs(model.graph)[0]
     tensors = _run(session, value, inputs)
     if not np.array_equal(tensors[final], _run(untouched, value, inputs)[final]):
@@ -68,7 +69,8 @@ def optimised_model(path: str | Path) -> onnx.ModelProto:
     """The graph that onnxruntime makes of the file: fused to integer operators, still in NCHW layout."""
     with tempfile.TemporaryDirectory() as directory:
         target = Path(directory, "optimised.onnx")
-        options = session_options(onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED)
+        signed = _has_signed_activations(onnx.load(str(path)))
+        options = session_options(signed, onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED)
         options.optimized_model_filepath = str(target)
         onnxruntime.InferenceSession(str(path), options, providers=_PROVIDERS)
         return onnx.load(str(target))
@@ -79,20 +81,40 @@ def operator_counts(model: onnx.ModelProto) -> Counter[str]:
     return Counter(node.op_type for node in model.graph.node)
 
 
-def session_options(level: onnxruntime.GraphOptimizationLevel | None = None) -> onnxruntime.SessionOptions:
-    """Options under which onnxruntime computes exact integers on every x86-64 processor; `level` of graph
-    optimisation.
+def session_options(
+    signed: bool, level: onnxruntime.GraphOptimizationLevel | None = None
+) -> onnxruntime.SessionOptions:
+    """Options for exact integers on x86-64 (with int8 activations: if it has VNNI). `signed`: activations are int8.
+
+    `level`: of graph optimisation, onnxruntime's default if None.
     """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    # Without this, onnxruntime on x86-64 turns int8 activations of QDQ files into uint8 ones with names of its own; the
-    # integers are the same but for the last bit of an Add.
-    options.add_session_config_entry("session.qdqisint8allowed", "1")
-    # A processor without VNNI would add pairs of uint8 x int8 products in 16 bits and saturate.
-    options.add_session_config_entry("session.x64quantprecision", "1")
+    if signed:
+        # Without this, int8 activations of QDQ files become uint8 ones with names of onnxruntime's own. The integers
+        # are the same but for the last bit of an Add.
+        options.add_session_config_entry("session.qdqisint8allowed", "1")
+    else:
+        # Without VNNI, a processor adds pairs of uint8 x int8 products in 16 bits and may saturate. This turns weights
+        # to uint8 there; int8 activations have no kernel for such weights, so for them the danger remains.
+        options.add_session_config_entry("session.x64quantprecision", "1")
     if level is not None:
         options.graph_optimization_level = level
     return options
+
+
+def _has_signed_activations(model: onnx.ModelProto) -> bool:
+    """Whether the network's input, or the first operand of a quantising node, is int8."""
+    constants = {constant.name: constant.data_type for constant in model.graph.initializer}
+    zero_points = [
+        node.input[2]
+        for node in model.graph.node
+        if (node.op_type == "QuantizeLinear" or node.op_type.startswith("QLinear"))
+        and len(node.input) > 2
+        and node.input[0] not in constants
+    ]
+    inputs = [value.type.tensor_type.elem_type for value in graph_inputs(model.graph)]
+    return onnx.TensorProto.INT8 in [*inputs, *(constants.get(name) for name in zero_points)]
 
 
 def _integer_tensors(model: onnx.ModelProto) -> list[str]:
