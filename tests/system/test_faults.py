@@ -1,0 +1,221 @@
+"""Faults on the chip: named in the registers, interrupt raised, nothing hangs, and the next run is right again."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from mixcim_hdl.commands import Fault, Opcode, command_words, encode_command
+from mixcim_hdl.presets import PRESETS
+from mixcim_hdl.registers import Region, Register, program_stride, window_address, window_bytes
+
+from mixcim.rtl.processor import rtl_processor
+from mixcim.rtl.simulator import BusError
+
+CHIP = PRESETS["tiny"]
+SRAM, TINY = 1, 2  # unit numbers of this chip
+
+#: A RUN that copies one word through the tiny-digital unit: 1 x 1 window, maximum, scale 1.
+COPY = {
+    "input_bits": 8, "granule_log2": 2, "kernel_height": 1, "kernel_width": 1, "input_height": 1, "input_width": 1,
+    "output_height": 1, "output_width": 1, "tap_words": 1, "group_count": 1, "pixel_pitch": 1, "row_pitch": 1,
+    "output_base": 1, "output_pitch": 1, "clamp_high": 255, "output_tiles": 1, "tiles[2]": 1, "mode[2]": 2,
+}  # fmt: skip
+
+
+class Bare:
+    """A processor driven by registers alone."""
+
+    def __init__(self):
+        self.bus = rtl_processor(CHIP).bus
+        self.write(Region.TILES, [15 << 16])
+        one = int(np.float32(1).view(np.uint32))
+        self.write(Region.PARAMETERS, [0, one] * CHIP.channels)
+        self.write(Region.ACTIVATIONS, [0x04030201, 0])
+
+    def write(self, region, words):
+        self.bus.write(window_address(region), np.array(words, np.uint32))
+
+    def register(self, register, value=None):
+        address = window_address(Region.REGISTERS, register)
+        if value is None:
+            return int(self.bus.read(address, 1)[0])
+        self.bus.write(address, np.array([value], np.uint32))
+        return value
+
+    def run(self, *commands):
+        """Run commands; (fault code, command index, detail), with the interrupt seen and cleared."""
+        padded = np.zeros((len(commands), program_stride(CHIP)), np.uint32)
+        padded[:, : command_words(CHIP)] = commands
+        self.write(Region.PROGRAM, padded.reshape(-1))
+        self.register(Register.CONTROL, 1)
+        self.bus.run_until_interrupt(5000)
+        assert self.bus.interrupt, "no interrupt"
+        status, pending = self.register(Register.STATUS), self.register(Register.INTERRUPT_STATUS)
+        word = self.register(Register.FAULT)
+        assert status == (0b100 if word & 0xFF else 0b010)
+        assert pending == (0b10 if word & 0xFF else 0b01)
+        self.register(Register.INTERRUPT_STATUS, 3)
+        assert not self.bus.interrupt
+        return Fault(word & 0xFF), word >> 8, self.register(Register.FAULT_DETAIL)
+
+    def check_healthy(self):
+        """A correct program works: the chip has come back from whatever was before."""
+        self.write(Region.ACTIVATIONS, [0x04030201, 0])
+        assert self.run(run(), END)[0] is Fault.NONE
+        assert int(self.bus.read(window_address(Region.ACTIVATIONS, 4), 1)[0]) == 0x04030201
+
+
+def run(**fields):
+    return encode_command(Opcode.RUN, CHIP, **(COPY | fields))
+
+
+END = encode_command(Opcode.END, CHIP)
+GOOD_TABLE = {f"rows_per_read[{n}]": 16 for n in range(32)}
+
+
+@pytest.fixture(scope="module")
+def chip():
+    processor = Bare()
+    processor.register(Register.INTERRUPT_ENABLE, 3)
+    return processor
+
+
+ILLEGAL = [
+    np.full(command_words(CHIP), 0, np.uint32),
+    np.full(command_words(CHIP), 0xFF, np.uint32),
+    run(input_bits=0),
+    run(input_bits=9),
+    run(granule_log2=3),
+    run(kernel_height=0),
+    run(tap_words=0),
+    run(output_width=0),
+    run(**{"tiles[2]": 0}),
+    run(**{"tiles[2]": CHIP.accumulator_tiles + 1}),
+    run(**{"mode[2]": 3}),
+    run(**{"tiles[1]": 1, "mode[1]": 1}),
+    encode_command(Opcode.LOAD, CHIP, unit=0, count=1),
+    encode_command(Opcode.LOAD, CHIP, unit=3, count=1),
+    encode_command(Opcode.TABLE, CHIP, **(GOOD_TABLE | {"rows_per_read[31]": 0})),
+    encode_command(Opcode.TABLE, CHIP, **(GOOD_TABLE | {"rows_per_read[5]": 17})),
+]
+
+
+@pytest.mark.parametrize("command", ILLEGAL, ids=range(len(ILLEGAL)))
+def test_illegal_commands(chip, command):
+    copy = run()
+    assert chip.run(copy, command, END) == (Fault.ILLEGAL_COMMAND, 1, int(command[0]))
+    chip.check_healthy()
+
+
+@pytest.mark.parametrize(
+    ("command", "fault", "detail"),
+    [
+        (run(window_start=CHIP.activation_words), Fault.INPUT_ADDRESS, CHIP.activation_words),
+        (run(window_start=-1), Fault.INPUT_ADDRESS, (1 << 24) - 1),
+        (run(output_base=CHIP.activation_words), Fault.OUTPUT_ADDRESS, CHIP.activation_words),
+        (run(residual=1, residual_base=CHIP.activation_words + 2), Fault.OUTPUT_ADDRESS, CHIP.activation_words + 2),
+        (run(**{"mode[2]": 0, "slot[2]": CHIP.tiny_words - 3}), Fault.UNIT_ADDRESS, TINY),
+        (run(**{"tiles[1]": 1, "slot[1]": CHIP.sram_slots, "output_tiles": 2}), Fault.UNIT_ADDRESS, SRAM),
+        (run(**{"parameter[2]": CHIP.parameter_tiles}), Fault.PARAMETER_ADDRESS, CHIP.parameter_tiles),
+        (
+            encode_command(Opcode.LOAD, CHIP, unit=SRAM, source=CHIP.weight_words - 1, count=2),
+            Fault.WEIGHT_ADDRESS,
+            CHIP.weight_words,
+        ),
+        (
+            encode_command(Opcode.LOAD, CHIP, unit=SRAM, destination=CHIP.sram_slots * CHIP.channels, count=1),
+            Fault.UNIT_ADDRESS,
+            SRAM,
+        ),
+        (encode_command(Opcode.LOAD, CHIP, unit=TINY, destination=CHIP.tiny_words, count=1), Fault.UNIT_ADDRESS, TINY),
+    ],
+)
+def test_addresses_out_of_range(chip, command, fault, detail):
+    assert chip.run(run(), run(), command, END) == (fault, 2, detail)
+    chip.check_healthy()
+
+
+def test_watchdog_stops_a_layer_that_never_ends(chip):
+    chip.register(Register.WATCHDOG, 500)
+    command = run(output_tiles=2)
+    assert chip.run(command, END) == (Fault.WATCHDOG, 0, int(command[0]))
+    chip.register(Register.WATCHDOG, CHIP.watchdog_cycles)
+    chip.check_healthy()
+
+
+def test_more_tiles_than_stated_is_a_fault(chip):
+    command = run(output_width=3, output_tiles=1, input_width=3)
+    fault, index, _ = chip.run(command, run(), END)
+    assert (fault, index) != (Fault.NONE, 0)
+    chip.check_healthy()
+
+
+def test_program_without_end(chip):
+    fault, index, detail = chip.run(*[run()] * CHIP.program_commands)
+    assert (fault, index, detail) == (Fault.PROGRAM_END, CHIP.program_commands, CHIP.program_commands)
+    chip.check_healthy()
+
+
+def test_abort_stops_a_run_and_the_next_one_works(chip):
+    chip.register(Register.WATCHDOG, 0)
+    chip.write(Region.PROGRAM, [*run(output_tiles=9), *[0] * (program_stride(CHIP) - command_words(CHIP)), *END])
+    chip.register(Register.CONTROL, 1)
+    chip.bus.run(2000)
+    assert chip.register(Register.STATUS) == 0b001
+    chip.register(Register.CONTROL, 2)
+    assert chip.register(Register.STATUS) == 0
+    chip.register(Register.WATCHDOG, CHIP.watchdog_cycles)
+    chip.check_healthy()
+
+
+def test_bus_answers_illegal_accesses_with_an_error(chip):
+    bus = chip.bus
+    word = np.array([1], np.uint32)
+    for region in Region:
+        with pytest.raises(BusError):
+            bus.read(window_address(region, window_bytes(region, CHIP)), 1)
+        with pytest.raises(BusError):
+            bus.write(window_address(region, window_bytes(region, CHIP)), word)
+    for address in (0x7000_0000, 0xF000_0000):
+        with pytest.raises(BusError):
+            bus.read(address, 1)
+    for register in (Register.IDENTIFICATION, Register.STATUS, Register.RUN_CYCLES):
+        with pytest.raises(BusError):
+            bus.write(window_address(Region.REGISTERS, register), word)
+    with pytest.raises(BusError):
+        bus.write(window_address(Region.CYCLES), word)
+    with pytest.raises(BusError):
+        bus.read(window_address(Region.REGISTERS, Register.MEMRISTOR_DATA), 1)
+    with pytest.raises(BusError):
+        bus.write(window_address(Region.REGISTERS, Register.MEMRISTOR_BANK), np.array([CHIP.memristor_banks], np.uint32))
+    with pytest.raises(BusError):
+        bus.write(window_address(Region.REGISTERS, Register.MEMRISTOR_LINE), np.array([CHIP.memristor_columns], np.uint32))
+    past = CHIP.memristor_slots * len(CHIP.mode.cells) << 8
+    chip.register(Register.MEMRISTOR_LINE, past)
+    with pytest.raises(BusError):
+        bus.write(window_address(Region.REGISTERS, Register.MEMRISTOR_DATA), word)
+    chip.register(Register.MEMRISTOR_LINE, 0)
+    chip.check_healthy()
+
+
+def test_memories_are_closed_while_the_chip_runs(chip):
+    chip.register(Register.WATCHDOG, 0)
+    chip.write(Region.PROGRAM, run(output_tiles=9))
+    chip.register(Register.CONTROL, 1)
+    with pytest.raises(BusError):
+        chip.bus.read(window_address(Region.ACTIVATIONS), 1)
+    with pytest.raises(BusError):
+        chip.write(Region.WEIGHTS, [1])
+    chip.register(Register.CONTROL, 2)
+    chip.register(Register.WATCHDOG, CHIP.watchdog_cycles)
+    chip.check_healthy()
+
+
+@pytest.mark.parametrize("region", [Region.PROGRAM, Region.WEIGHTS, Region.ACTIVATIONS, Region.PARAMETERS, Region.TILES])
+def test_memory_windows_read_back_what_was_written(chip, region):
+    words = np.random.default_rng(region.value).integers(0, 1 << 32, window_bytes(region, CHIP) // 4, dtype=np.uint32)
+    chip.bus.write(window_address(region), words)
+    np.testing.assert_array_equal(chip.bus.read(window_address(region), len(words)), words)
+    chip.write(Region.TILES, [15 << 16])
+    chip.write(Region.PARAMETERS, [0, int(np.float32(1).view(np.uint32))] * CHIP.channels)
+    chip.check_healthy()
