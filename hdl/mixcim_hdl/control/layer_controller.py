@@ -189,7 +189,8 @@ class LayerController(wiring.Component):
         # Last, so that they win over every state.
         with m.If(self.busy & (self.watchdog != 0) & (idle_cycles >= self.watchdog)):
             m.d.comb += [fault.eq(Fault.WATCHDOG), detail.eq(self.command[:32])]
-        with m.If(self.written & (state != State.RUN)):  # more tiles than the command's output_tiles
+        # More tiles than the command's output_tiles, in time or late.
+        with m.If((self.written & (state != State.RUN)) | ((state == State.RUN) & (tiles > run.output_tiles))):
             m.d.comb += [fault.eq(Fault.ILLEGAL_COMMAND), detail.eq(self.command[:32])]
         for code in Fault:
             with m.If(self.busy & self.faults[code]):
