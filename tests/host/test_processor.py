@@ -59,7 +59,7 @@ def changed(program: Program, opcode: Opcode, **fields: int) -> tuple[Program, i
     """The program with other fields in its first command of that kind, and that command's index."""
     commands = program.commands.copy()
     index = next(i for i, words in enumerate(commands) if decode_command(words, TINY)[0] is opcode)
-    old = decode_command(commands[index], TINY)[1]
+    old = {name: value for name, value in decode_command(commands[index], TINY)[1].items() if name != "opcode"}
     assert set(fields) <= set(command_layout(opcode, TINY))
     commands[index] = encode_command(opcode, TINY, **{**old, **fields})
     return dataclasses.replace(program, commands=commands), index
