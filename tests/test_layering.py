@@ -12,7 +12,7 @@ CONTRACT = ("commands", "config", "formats", "presets", "program", "registers")
 #: Folders of blocks that know nothing of each other; engine and processor connect them.
 BLOCKS = ("control", "memristor", "sram", "tiny", "output", "memory")
 #: Storage that every block builds on.
-PRIMITIVE = "mixcim_hdl.memory.ram"
+PRIMITIVE = "mixcim_hdl.primitives.ram"
 
 
 def imported_modules(path: Path) -> set[str]:

@@ -16,7 +16,7 @@ from .control.register_bank import RegisterBank
 from .engine import Engine
 from .interfaces import run_view
 from .memory.activation import ActivationMemory
-from .memory.ram import Ram
+from .primitives.ram import Ram
 from .memory.store import Store
 from .output.pipeline import OutputPipeline
 from .registers import program_stride

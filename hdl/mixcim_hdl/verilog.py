@@ -23,7 +23,7 @@ from amaranth.back import rtlil
 from amaranth.lib import wiring
 
 from .emission import SHARED, VerilogPlatform
-from .memory.ram import RAM_MODULE, RAM_VERILOG
+from .primitives.ram import RAM_MODULE, RAM_VERILOG
 
 #: Verilator warnings that say something about how Yosys prints, not about the design; the reason is beside each.
 LINT_WAIVERS: dict[str, str] = {

@@ -8,7 +8,7 @@ import pytest
 from hdl.chips import OTHER, TINY
 from hdl.streams import simulate
 from mixcim_hdl.memory.activation import ActivationMemory
-from mixcim_hdl.memory.ram import Ram
+from mixcim_hdl.primitives.ram import Ram
 from mixcim_hdl.memory.store import Store
 
 

@@ -14,7 +14,7 @@ from amaranth.lib.wiring import In, Out
 
 from mixcim.rtl.build import lint
 from mixcim_hdl.emission import once
-from mixcim_hdl.memory.ram import Ram
+from mixcim_hdl.primitives.ram import Ram
 from mixcim_hdl.verilog import VerilogError, _block_names, merge_equal_modules, to_verilog
 from rtl.toy import Toy
 

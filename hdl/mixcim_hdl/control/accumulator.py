@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from ..config import ChipConfig
 from ..formats import SUM_BITS
 from ..interfaces import dpv_layout, result_layout, sums_layout
-from ..memory.ram import Ram
+from ..primitives.ram import Ram
 
 
 class Accumulator(wiring.Component):

@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from ..commands import ADDRESS_BITS
 from ..config import ChipConfig
 from ..formats import ACTIVATION_BITS
-from .ram import Ram
+from ..primitives.ram import Ram
 
 
 class ActivationMemory(wiring.Component):

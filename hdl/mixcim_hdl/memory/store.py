@@ -6,7 +6,7 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from .ram import Ram
+from ..primitives.ram import Ram
 
 HOST_BITS = 32
 

@@ -6,13 +6,14 @@ programming spread, drift and stuck cells are written into them like any other c
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import ChipConfig
 from ..emission import once
-from ..memory.ram import Ram
+from ..primitives.popcount import popcount
+from ..primitives.ram import Ram
 from ..registers import CELLS_PER_WRITE
 
 
@@ -21,7 +22,8 @@ class BitLine(wiring.Component):
 
     Members
     -------
-    program_enable, program_address, program_data : writes the cells of all rows of one word.
+    program_enable, program_address, program_data : writes the cells of all rows of one word, as bit planes: bit b of
+        row r's code is bit b * rows + r.
     read_enable, read_address : the column mux: connects that word from the next cycle on.
     word_lines : rows that are on.    current : combinational, sum of the conductance codes of the rows that are on.
     """
@@ -51,11 +53,10 @@ class BitLine(wiring.Component):
             memory.read_enable.eq(self.read_enable),
             memory.read_address.eq(self.read_address),
         ]
-        bits = self._chip.conductance_bits
-        terms = [Mux(line, memory.read_data.word_select(row, bits), 0) for row, line in enumerate(self.word_lines)]
-        while len(terms) > 1:
-            terms = [low + high for low, high in zip(terms[::2], terms[1::2], strict=True)]
-        m.d.comb += self.current.eq(terms[0])
+        # A column sum is the popcounts of its bit planes at their places: few wide words instead of many small adders.
+        rows = self._chip.rows
+        on = [memory.read_data.word_select(bit, rows) & self.word_lines for bit in range(self._chip.conductance_bits)]
+        m.d.comb += self.current.eq(sum(popcount(m, plane, f"plane{bit}") << bit for bit, plane in enumerate(on)))
         return m
 
 
@@ -104,13 +105,14 @@ class MemristorMacro(wiring.Component):
         m.d.comb += filled.eq((line >> len(new)) | (new << (len(line) - len(new))))
         with m.If(self.program_valid):
             m.d.sync += line.eq(filled)
+        planes = Cat(filled[bit::bits] for bit in range(bits))
         for column in range(chip.memristor_columns):
             bit_line = BitLine(chip)
             m.submodules[f"bit_line{column}"] = once(bit_line, "bit_line", platform)
             m.d.comb += [
                 bit_line.program_enable.eq(self.program_valid & self.program_last & (self.program_column == column)),
                 bit_line.program_address.eq(self.program_word),
-                bit_line.program_data.eq(filled),
+                bit_line.program_data.eq(planes),
                 bit_line.read_enable.eq(self.read_enable),
                 bit_line.read_address.eq(self.word),
                 bit_line.word_lines.eq(self.word_lines),

@@ -1,24 +1,18 @@
-"""One kernel of an SRAM-CIM bank: weight memory, mux compute units, adder tree.
+"""One kernel of an SRAM-CIM bank: weight memory, mux compute units, column sum.
 
 Source: Wen et al., Science 384, 325 (2024): a compute unit holds W0, W1 and their stored sum; two input bits select.
 """
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import ChipConfig
 from ..formats import WEIGHT_BITS
-from ..memory.ram import Ram
-
-
-def adder_tree(terms: list) -> object:
-    """Sum of any number of values as a balanced tree of two-input adders, full width."""
-    while len(terms) > 1:
-        terms = [sum(terms[index : index + 2][1:], terms[index]) for index in range(0, len(terms), 2)]
-    return terms[0]
+from ..primitives.popcount import popcount
+from ..primitives.ram import Ram
 
 
 class SramColumn(wiring.Component):
@@ -26,8 +20,10 @@ class SramColumn(wiring.Component):
 
     ```
      x[2p+1] x[2p]   00: 0   01: W0   10: W1   11: W0+W1      for every pair p of rows
-          '--> select --> adder tree --> sum (int, exact)
+          '--> select --> sum over pairs --> sum (int, exact)
     ```
+
+    Selection and sum work on bit planes (bit j of all pairs side by side): sum = popcounts of the planes at their places.
 
     Members
     -------
@@ -54,10 +50,9 @@ class SramColumn(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         pairs = self._chip.rows // 2
-        unit = data.StructLayout(
-            {"w0": signed(WEIGHT_BITS), "w1": signed(WEIGHT_BITS), "both": signed(WEIGHT_BITS + 1)}
-        )
-        layout = data.ArrayLayout(unit, pairs)
+        # Bit plane j of W0, W1 and W0+W1: bit p belongs to pair p. The last plane is the sign, with a negative place.
+        plane = data.StructLayout({"w0": pairs, "w1": pairs, "both": pairs})
+        layout = data.ArrayLayout(plane, WEIGHT_BITS + 1)
         m.submodules.weights = memory = Ram(layout.size, self._chip.sram_slots)
         written, stored = data.View(layout, memory.write_data), data.View(layout, memory.read_data)
         m.d.comb += [
@@ -66,13 +61,22 @@ class SramColumn(wiring.Component):
             memory.read_enable.eq(self.read_enable),
             memory.read_address.eq(self.read_address),
         ]
-        terms = []
         for pair in range(pairs):
             w0, w1 = (self.load_data.word_select(2 * pair + row, WEIGHT_BITS).as_signed() for row in (0, 1))
-            m.d.comb += written[pair].as_value().eq(Cat(w0, w1, w0 + w1))
-            x0, x1 = self.plane[2 * pair], self.plane[2 * pair + 1]
-            term = Signal(signed(WEIGHT_BITS + 1), name=f"term{pair}")
-            m.d.comb += term.eq(Mux(x1, Mux(x0, stored[pair].both, stored[pair].w1), Mux(x0, stored[pair].w0, 0)))
-            terms.append(term)
-        m.d.comb += self.sum.eq(adder_tree(terms))
+            both = Signal(signed(WEIGHT_BITS + 1), name=f"both{pair}")
+            m.d.comb += both.eq(w0 + w1)
+            for bit in range(WEIGHT_BITS + 1):
+                weight_bit = min(bit, WEIGHT_BITS - 1)
+                m.d.comb += [
+                    written[bit].w0[pair].eq(w0[weight_bit]),
+                    written[bit].w1[pair].eq(w1[weight_bit]),
+                    written[bit].both[pair].eq(both[bit]),
+                ]
+        x0, x1 = Signal(pairs), Signal(pairs)
+        m.d.comb += [x0.eq(Cat(self.plane[0::2])), x1.eq(Cat(self.plane[1::2]))]
+        terms = []
+        for bit in range(WEIGHT_BITS + 1):
+            selected = (stored[bit].both & x0 & x1) | (stored[bit].w0 & x0 & ~x1) | (stored[bit].w1 & x1 & ~x0)
+            terms.append(popcount(m, selected, f"plane{bit}") << bit)
+        m.d.comb += self.sum.eq(sum(terms[:-1]) - terms[-1])
         return m

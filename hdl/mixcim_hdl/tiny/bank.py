@@ -9,7 +9,7 @@ from ..commands import TinyMode
 from ..config import ChipConfig
 from ..formats import ACTIVATION_BITS, SUM_BITS, WEIGHT_BITS
 from ..interfaces import TAG_LAYOUT, BankSignature
-from ..memory.ram import Ram
+from ..primitives.ram import Ram
 
 
 class TinyBank(wiring.Component):
