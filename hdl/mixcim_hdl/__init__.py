@@ -1,1 +1,1 @@
-"""Hardware of the mixcim processor: a pure-Python contract (config, formats, program, registers) and its RTL in Amaranth."""
+"""Hardware of the mixcim processor: a contract in plain Python (config, commands, program, ...) and its RTL."""

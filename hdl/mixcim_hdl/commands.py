@@ -1,7 +1,7 @@
 """Commands of the layer controller: their fields, where each lies in the command's words, and what it means.
 
-A program is a list of commands of `command_words(chip)` 32-bit words each, executed in order from index 0 to END. Fields
-are packed from bit 0 of word 0 upwards in the order given here; a field that would straddle two words starts the next
+A program is a list of commands of `command_words(chip)` 32-bit words each, executed in order from index 0 to END.
+Fields are packed from bit 0 of word 0 upwards in the order given here; a field that would straddle two words starts the next
 word; unused bits are 0. RTL, model, compiler and docs read these tables; nothing else knows the layout.
 
 LOAD    copies `count` words of the weight store from `source` on into the memory of compute unit `unit` from
@@ -17,11 +17,12 @@ column 2k holds w+ of kernel k, column 2k + 1 holds w-, the last column is the r
 
     for digit j, for input bit i < input_bits, for each group of rows_per_read[i][j] = N rows below the vector's length:
         current[c] = sum of G[c][r] over the group's rows r whose input bit i is 1
-        code[c] = clip((current[c] - current[reference] + step // 2) // step, 0, 2**adc_bits - 1)   step = U << step_shift[i][j]
+        step = U << step_shift[i][j]
+        code[c] = clip((current[c] - current[reference] + step // 2) // step, 0, 2**adc_bits - 1)
         sum[k] += (code[2k] - code[2k + 1]) << (i + place[j] + step_shift[i][j])
 
     A group is one read cycle; a vector's length counts its filled rows (a whole number of granules), so short vectors
-    take fewer reads. MEMRISTOR_READS counts groups, ADC_SATURATIONS counts kernel columns whose code was clipped from above.
+    take fewer reads. MEMRISTOR_READS counts groups, ADC_SATURATIONS kernel columns whose code was clipped from above.
 
 RUN, in the order in which the hardware does it. Every address is in activation words, modulo 2**24::
 
@@ -36,12 +37,14 @@ RUN, in the order in which the hardware does it. Every address is in activation 
                             inside = 0 <= y < input_height and 0 <= x < input_width
                             word = activation[window_start + oy * window_step_y + ox * window_step_x
                                               + ky * row_pitch + kx * pixel_pitch + group + w]
-                            append the first 2**granule_log2 channels of `word` (each pad_value if not inside) to the vector
+                            append the first 2**granule_log2 channels of `word` to the vector, pad_value if not inside
 
     Vectors are `rows` long; the last one of a window is filled up with zeros. Each vector goes to every unit whose
     `tiles` is not 0. With V vectors a window, unit u uses for group g, vector v, tile t the slot
-        slot[u] + ((g * V + v) * tiles[u] + t) * stride        stride: slots 1; tiny-digital BROADCAST `channels`, DEPTHWISE 1, MAX 0
-    and adds to the sum of (group g, tile t); its parameters are those of parameter tile parameter[u] + g * tiles[u] + t.
+        slot[u] + ((g * V + v) * tiles[u] + t) * stride
+    (stride: slots 1; tiny-digital BROADCAST `channels`, DEPTHWISE 1, MAX 0)
+    and adds to the sum of (group g, tile t), kept in accumulator entry t, so tiles[u] <= accumulator_tiles;
+    its parameters are those of parameter tile parameter[u] + g * tiles[u] + t.
 
     After a window, for each parameter tile (fields word_offset and lane_mask, and per lane bias and scale):
         code = clip(round_half_even(float32(int32(sum + bias)) * scale) + zero_point, clamp_low, clamp_high)
@@ -150,7 +153,12 @@ RUN_FIELDS = {
     "fixed": 32,
 }
 
-UNIT_FIELDS = {"tiles": 8, "mode": 2, "slot": 16, "parameter": 16}  #: one set per unit, from the word after RUN_FIELDS on
+UNIT_FIELDS = {
+    "tiles": 8,
+    "mode": 2,
+    "slot": 16,
+    "parameter": 16,
+}  #: one set per unit, from the word after RUN_FIELDS on
 
 TABLE_ENTRY_FIELDS = {"rows_per_read": 8, "step_shift": 4}  #: one 16-bit half word per entry, from word 1 on
 
@@ -167,7 +175,7 @@ def pack_layout(fields: Mapping[str, int]) -> tuple[dict[str, tuple[int, int]], 
 
 
 def run_layout(chip: ChipConfig) -> dict[str, tuple[int, int]]:
-    """Bit offset and width of every RUN field; those of unit u are called `tiles[u]`, `mode[u]`, `slot[u]`, `parameter[u]`."""
+    """Bit offset and width of every RUN field; those of unit u are called `tiles[u]`, `mode[u]`, and so on."""
     layout, words = pack_layout(RUN_FIELDS)
     unit, unit_words = pack_layout(UNIT_FIELDS)
     for number in range(len(chip.units)):
@@ -204,9 +212,7 @@ def command_layout(opcode: Opcode, chip: ChipConfig) -> dict[str, tuple[int, int
 
 def command_words(chip: ChipConfig) -> int:
     """32-bit words of every command of the chip (the longest of its commands)."""
-    return max(
-        (bit + width + 31) // 32 for opcode in Opcode for bit, width in command_layout(opcode, chip).values()
-    )
+    return max((bit + width + 31) // 32 for opcode in Opcode for bit, width in command_layout(opcode, chip).values())
 
 
 def encode_command(opcode: Opcode, chip: ChipConfig, **fields: int) -> np.ndarray:

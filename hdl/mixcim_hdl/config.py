@@ -59,7 +59,9 @@ class ChipConfig:
         def power(field: str, low: int, high: int) -> None:
             value = getattr(self, field)
             if value & (value - 1) or not low <= value <= high:
-                raise ConfigError(f"chip '{self.name}': {field} must be a power of two from {low} to {high}, not {value}")
+                raise ConfigError(
+                    f"chip '{self.name}': {field} must be a power of two from {low} to {high}, not {value}"
+                )
 
         def span(field: str, low: int, high: int) -> None:
             value = getattr(self, field)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from amaranth.hdl import ClockSignal, Instance, ResetSignal
+from amaranth.hdl import ClockSignal, Instance, ResetSignal, Value
 from amaranth.lib.wiring import Component, Flow
 
 SHARED = "shared"  #: path prefix of modules that `once` makes
@@ -23,17 +23,18 @@ class VerilogPlatform:
     modules: dict[str, Component] = field(default_factory=dict)
 
 
-def once(component: Component, name: str, platform: object) -> Any:
+def once(component: Component, name: str, platform: object, reset: Value | None = None) -> Any:
     """`component`, or in Verilog an instance of the module `shared.name` with the component's ports.
 
     Every component passed under one name must be equal in all but its connections, have plain ports (no nested
-    interfaces), and keep no state that a ResetInserter above it is to clear. An unused clock or reset port is left open.
+    interfaces), and keep no state that a ResetInserter above it is to clear. Unused clock and reset pins are left open.
+    `reset`: what resets the instance in Verilog; default: the reset of its clock domain.
     """
     if not isinstance(platform, VerilogPlatform):
         return component
     platform.modules.setdefault(name, component)
     component._MustUse__used = True  # type: ignore[attr-defined]  # its ports are used; amaranth would warn otherwise
-    ports: dict[str, object] = {"i_clk": ClockSignal(), "i_rst": ResetSignal()}
+    ports: dict[str, object] = {"i_clk": ClockSignal(), "i_rst": ResetSignal() if reset is None else reset}
     for path, member, value in component.signature.flatten(component):
         ports[f"{'i' if member.flow is Flow.In else 'o'}_{path[0]}"] = value
     return Instance(f"{SHARED}.{name}", **ports)

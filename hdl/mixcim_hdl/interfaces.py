@@ -68,7 +68,9 @@ def result_layout(chip: ChipConfig) -> data.StructLayout:
 
 def run_view(chip: ChipConfig) -> data.FlexibleLayout:
     """RUN's fields over the command register; unit fields by names such as `tiles[0]`."""
-    fields = {name: data.Field(width, bit) for name, (bit, width) in run_layout(chip).items()}
+    fields: dict[str | int, data.Field] = {
+        name: data.Field(width, bit) for name, (bit, width) in run_layout(chip).items()
+    }
     return data.FlexibleLayout(command_words(chip) * 32, fields)
 
 
@@ -80,8 +82,8 @@ def table_shape(chip: ChipConfig) -> data.ArrayLayout:
 class BankSignature(Signature):
     """The one interface of all kinds of compute unit; a fourth kind needs a component with this signature, no more.
 
-    `step` comes in and, in the same order, one `dpv` goes out for each. `load_*` writes one weight word. `input_bits` and
-    `mode` are constant while steps are in flight.
+    `step` comes in and, in the same order, one `dpv` goes out for each. `load_*` writes one weight word. `input_bits`
+    and `mode` are constant while steps are in flight.
     """
 
     def __init__(self, chip: ChipConfig):

@@ -1,38 +1,22 @@
-"""Processor: the top module. Host port, memories, layer controller and the datapath of a layer."""
+"""Processor: the top module."""
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, ResetInserter, Signal
-from amaranth.lib import data, wiring
-from amaranth.lib.wiring import In, Out, connect
+from amaranth.hdl import Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import Out
 
-from .commands import Fault
 from .config import ChipConfig
-from .control.axi_lite import AxiLiteSlave, axi_lite_ports, forward_axi_lite
-from .control.feeder import Feeder
-from .control.layer_controller import LayerController
-from .control.loader import Loader
-from .control.register_bank import RegisterBank
-from .engine import Engine
-from .interfaces import run_view
-from .memory.activation import ActivationMemory
-from .primitives.ram import Ram
-from .memory.store import Store
-from .output.pipeline import OutputPipeline
-from .registers import program_stride
+from .control.axi_lite import axi_lite_ports, forward_axi_lite
+from .core import Core
+from .emission import once
 
 
 class Processor(wiring.Component):
-    """The whole chip behind an AXI4-Lite slave port and an interrupt.
+    """The whole chip behind an AXI4-Lite slave port and an interrupt; in Verilog its reset is registered first.
 
-    ```
-     host --> AXI4-Lite slave --> register bank --> program, weight, parameter, tile stores; cycle log
-                                       |
-                              layer controller --> loader --> weights of the units
-                                       |
-     activation memory --> feeder --> engine --> output pipeline --.
-            ^---------------------------------------------------- -'
-    ```
+    The register keeps the reset pin out of every register's input logic: it eases the pin's fan-out, and Verilator
+    evaluates logic that depends on an input twice per cycle. Reset takes effect one cycle late, so hold it for two.
 
     Members
     -------
@@ -46,133 +30,13 @@ class Processor(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        chip = self.chip
-        m.submodules.axi = axi = AxiLiteSlave()
-        m.submodules.register_bank = host = RegisterBank(chip)
-        m.submodules.layer_controller = controller = LayerController(chip)
-        m.submodules.program = program = Store(32, chip.program_commands * program_stride(chip))
-        m.submodules.weights = weights = Store(chip.rows * 8, chip.weight_words)
-        m.submodules.parameters = parameters = Store(
-            chip.output_lanes * 64, chip.parameter_tiles * chip.channels // chip.output_lanes
-        )
-        m.submodules.tiles = tiles = Store(32, chip.parameter_tiles)
-        m.submodules.cycle_log = cycle_log = Ram(32, chip.program_commands)
-        m.submodules.activations = activations = ActivationMemory(chip)
-        clear = Signal()
-        feeder, loader, engine, pipeline = Feeder(chip), Loader(), Engine(chip), OutputPipeline(chip)
-        for name, block in {"feeder": feeder, "loader": loader, "engine": engine, "output": pipeline}.items():
-            m.submodules[name] = ResetInserter(clear)(block)
-        forward_axi_lite(m, self, axi)
-        connect(m, axi.request, host.request)
-        connect(m, host.response, axi.response)
-        connect(m, feeder.vector, engine.vector)
-        connect(m, engine.result, pipeline.result)
-
-        self._build_control(m, host, controller, feeder, loader, engine, pipeline, clear)
-        self._build_stores(m, host, controller, program, weights, parameters, tiles, cycle_log, loader, engine, pipeline)
-        self._build_activations(m, host, controller, activations, feeder, pipeline)
-        m.d.comb += self.interrupt.eq(host.interrupt)
+        reset = Signal(init=1)
+        m.d.sync += reset.eq(0)
+        core = Core(self.chip)
+        m.submodules.core = once(core, "core", platform, reset=reset)
+        forward_axi_lite(m, self, core)
+        m.d.comb += self.interrupt.eq(core.interrupt)
+        for channel in ("aw", "w", "ar"):  # the core loses what it is given in the cycle by which its reset is late
+            ready = f"s_axi_{channel}ready"
+            m.d.comb += getattr(self, ready).eq(getattr(core, ready) & ~reset)
         return m
-
-    def _build_control(self, m, host, controller, feeder, loader, engine, pipeline, clear):
-        """Host <-> controller <-> datapath: start, status, faults, counters."""
-        run = data.View(run_view(self.chip), controller.command)
-        reads, saturations = Signal(32), Signal(32)
-        for name in ("busy", "done", "fault", "fault_command", "fault_detail", "run_cycles", "index", "finished", "failed"):
-            m.d.comb += getattr(host, name).eq(getattr(controller, name))
-        m.d.comb += [
-            controller.start.eq(host.start),
-            controller.abort.eq(host.abort),
-            controller.watchdog.eq(host.watchdog),
-            controller.run_busy.eq(feeder.busy | pipeline.busy),
-            controller.written.eq(pipeline.written),
-            controller.load_busy.eq(loader.busy),
-            controller.progress.eq(
-                engine.moving | loader.busy | pipeline.written | (engine.reading != 0) | (feeder.read_enable & feeder.read_ready)
-            ),
-            feeder.start.eq(controller.run_start),
-            feeder.run.eq(run),
-            engine.run.eq(run),
-            engine.table.eq(controller.table),
-            pipeline.run.eq(run),
-            host.memristor_reads.eq(reads),
-            host.adc_saturations.eq(saturations),
-            clear.eq(controller.clear),
-        ]
-        with m.If(host.start & ~controller.busy):
-            m.d.sync += [reads.eq(0), saturations.eq(0)]
-        with m.Else():
-            m.d.sync += [reads.eq(reads + engine.reading), saturations.eq(saturations + engine.saturations)]
-        sources = {
-            Fault.INPUT_ADDRESS: (feeder.fault, feeder.fault_address),
-            Fault.OUTPUT_ADDRESS: (pipeline.output_fault, pipeline.output_address),
-            Fault.UNIT_ADDRESS: (engine.fault, engine.fault_unit),
-            Fault.PARAMETER_ADDRESS: (pipeline.parameter_fault, pipeline.parameter),
-        }
-        for code, (fault, detail) in sources.items():
-            m.d.comb += [controller.faults[code].eq(fault), controller.fault_details[code].eq(detail)]
-
-    def _build_stores(self, m, host, controller, program, weights, parameters, tiles, cycle_log, loader, engine, pipeline):
-        """Memories that the host fills, and who reads them."""
-        for name, store in {"program": program, "weights": weights, "parameters": parameters, "tiles": tiles}.items():
-            m.d.comb += [
-                store.host_address.eq(host.window_address),
-                store.host_data.eq(host.window_data),
-                store.host_write.eq(getattr(host, f"{name}_write")),
-                store.host_read.eq(getattr(host, f"{name}_read")),
-                getattr(host, f"{name}_data").eq(store.host_read_data),
-            ]
-        m.d.comb += [
-            program.read_enable.eq(controller.program_enable),
-            program.read_address.eq(controller.program_address),
-            controller.program_data.eq(program.read_data),
-            weights.read_enable.eq(loader.read_enable),
-            weights.read_address.eq(loader.read_address),
-            loader.start.eq(controller.load_start),
-            tiles.read_enable.eq(pipeline.tile_enable),
-            tiles.read_address.eq(pipeline.tile_address),
-            pipeline.tile_data.eq(tiles.read_data),
-            parameters.read_enable.eq(pipeline.parameter_enable),
-            parameters.read_address.eq(pipeline.parameter_address),
-            pipeline.parameter_data.eq(parameters.read_data),
-            cycle_log.write_enable.eq(controller.log_enable),
-            cycle_log.write_address.eq(controller.log_address),
-            cycle_log.write_data.eq(controller.log_data),
-            cycle_log.read_enable.eq(host.cycles_read),
-            cycle_log.read_address.eq(host.window_address),
-            host.cycles_data.eq(cycle_log.read_data),
-            engine.load_enable.eq(loader.load_enable),
-            engine.load_unit.eq(controller.load_unit),
-            engine.load_address.eq(loader.load_address),
-            engine.load_data.eq(weights.read_data),
-        ]
-        for name in ("source", "destination", "count"):
-            m.d.comb += getattr(loader, name).eq(getattr(controller, f"load_{name}"))
-        for name in ("program_banks", "program_last", "program_word", "program_column", "program_cells"):
-            m.d.comb += getattr(engine, name).eq(getattr(host, name))
-
-    def _build_activations(self, m, host, controller, activations, feeder, pipeline):
-        """Activation memory: feeder, residual and output pipeline while busy, the host while idle."""
-        chip = self.chip
-        parts = chip.channels // 4  # 32-bit parts of a word
-        select = (parts - 1).bit_length()
-        word = host.window_address >> select
-        part = host.window_address[:select] if select else 0
-        part_read = Signal(max(select, 1))
-        with m.If(host.activations_read):
-            m.d.sync += part_read.eq(part)
-        m.d.comb += [
-            activations.first_enable.eq(pipeline.residual_enable),
-            activations.first_address.eq(pipeline.residual_address),
-            pipeline.residual_data.eq(activations.first_data),
-            activations.second_enable.eq(Mux(controller.busy, feeder.read_enable, host.activations_read)),
-            activations.second_address.eq(Mux(controller.busy, feeder.read_address, word)),
-            feeder.read_ready.eq(activations.second_ready),
-            feeder.read_data.eq(activations.second_data),
-            host.activations_data.eq(activations.second_data.word_select(part_read, 32)),
-            activations.write_lanes.eq(
-                Mux(controller.busy, pipeline.write_lanes, host.activations_write.replicate(4) << (part << 2))
-            ),
-            activations.write_address.eq(Mux(controller.busy, pipeline.write_address, word)),
-            activations.write_data.eq(Mux(controller.busy, pipeline.write_data, host.window_data.replicate(parts))),
-        ]

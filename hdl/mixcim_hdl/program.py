@@ -123,7 +123,9 @@ class Program:
                 buffer = io.BytesIO()
                 np.lib.format.write_array(buffer, np.ascontiguousarray(array), allow_pickle=False)
                 # A fixed date: two compilations of the same network give the same bytes.
-                archive.writestr(zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0)), buffer.getvalue(), zipfile.ZIP_DEFLATED)
+                archive.writestr(
+                    zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0)), buffer.getvalue(), zipfile.ZIP_DEFLATED
+                )
         data = body.getvalue()
         return f"{MAGIC} {CONTRACT_VERSION} {hashlib.sha256(data).hexdigest()}\n".encode() + data
 
@@ -136,7 +138,7 @@ class Program:
             raise ProgramError(f"'{name}' is not a mixcim program: write one with 'mixcim compile'")
         if words[1] != str(CONTRACT_VERSION):
             raise ProgramError(
-                f"program '{name}' has version {words[1]}, this mixcim reads version {CONTRACT_VERSION}: compile it again"
+                f"program '{name}' has version {words[1]}, not {CONTRACT_VERSION} as this mixcim reads: compile it again"
             )
         body = data[len(line) + 1 :]
         if hashlib.sha256(body).hexdigest() != words[2]:

@@ -19,7 +19,7 @@ class Region(enum.IntEnum):
     """Bits 31:28 of a host address."""
 
     REGISTERS = 0
-    PROGRAM = 1  #: program store: command c, word w at (c * words_per_command + w) * 4; words_per_command a power of two
+    PROGRAM = 1  #: program store: command c, word w at (c * program_stride + w) * 4
     WEIGHTS = 2  #: weight store: word a, row r at a * rows + r
     ACTIVATIONS = 3  #: activation memory: word a, channel c at a * channels + c
     PARAMETERS = 4  #: parameter tile t, lane l: bias at (t * channels + l) * 8, scale (float32) 4 after it
@@ -43,8 +43,8 @@ class Register(enum.IntEnum):
     RUN_CYCLES = 0x28  #: read only: cycles of the last (or present) run
     COMMAND = 0x2C  #: read only: index of the present command
     MEMRISTOR_BANK = 0x30  #: bank that the programming port writes
-    MEMRISTOR_LINE = 0x34  #: bit line: column (bits 7:0) of word slot * digits + digit (31:8); counts up by itself, line by line
-    MEMRISTOR_DATA = 0x38  #: write only: conductance codes of four cells, row 0 in bits 7:0; rows / 4 writes program a line
+    MEMRISTOR_LINE = 0x34  #: column (bits 7:0) of word slot * digits + digit (31:8); counts up by itself
+    MEMRISTOR_DATA = 0x38  #: write only: codes of four cells, row 0 in bits 7:0; rows / 4 writes a line
     MEMRISTOR_READS = 0x3C  #: read only: word-line reads of all memristor banks since start
     ADC_SATURATIONS = 0x40  #: read only: conversions clipped to the ADC's largest code since start
 
@@ -56,7 +56,6 @@ def window_address(region: Region, byte: int = 0) -> int:
 
 def window_bytes(region: Region, chip: ChipConfig) -> int:
     """Size of a region's memory in bytes (registers: past the last register)."""
-    from .commands import command_words
 
     return {
         Region.REGISTERS: max(Register) + 4,

@@ -23,6 +23,7 @@ from amaranth.back import rtlil
 from amaranth.lib import wiring
 
 from .emission import SHARED, VerilogPlatform
+from .primitives.popcount import POPCOUNT_MODULE, POPCOUNT_VERILOG
 from .primitives.ram import RAM_MODULE, RAM_VERILOG
 
 #: Verilator warnings that say something about how Yosys prints, not about the design; the reason is beside each.
@@ -49,6 +50,10 @@ _MEMORY_FILL = re.compile(
 _CONTROL_PORTS = ("clk", "rst")
 
 
+#: Modules written by hand; each is appended where the design uses it.
+PRIMITIVES = {RAM_MODULE: RAM_VERILOG, POPCOUNT_MODULE: POPCOUNT_VERILOG}
+
+
 class VerilogError(RuntimeError):
     """Yosys did not accept what Amaranth wrote: a bug in a component or in a tool, not in anything a user gave."""
 
@@ -71,9 +76,8 @@ def to_verilog(component: wiring.Component, name: str, header: str) -> str:
     """
     netlist, ports = merge_equal_modules(_convert(component, name))
     verilog = _header(name, header, ports) + _tidy(_run_yosys(netlist))
-    if re.search(rf"^  {RAM_MODULE} ", verilog, re.MULTILINE):
-        verilog += f"\n{RAM_VERILOG}"
-    return verilog
+    used = [text for module, text in PRIMITIVES.items() if re.search(rf"^  {module} ", verilog, re.MULTILINE)]
+    return "\n".join([verilog, *used])
 
 
 def _convert(component: wiring.Component, name: str) -> str:

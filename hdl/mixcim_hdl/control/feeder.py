@@ -16,8 +16,8 @@ class Feeder(wiring.Component):
     """RUN's loops over pixels, groups, taps and words (commands.py) -> vector stream.
 
     ```
-     loops --> address, or padding --> activation memory --> first 2**granule_log2 channels --> word --> vector --> stream
-               (one granule per cycle)                        (packed)                        being filled   (bit planes)
+     loops --> address, or padding --> activation memory --> first 2**granule_log2 --> word, --> vector --> stream
+               (one granule per cycle)                       channels                  packed              (bit planes)
     ```
 
     Throughput: one granule per cycle that the memory grants; a vector of n granules every n cycles. Latency: n + 2.

@@ -17,7 +17,8 @@ class KernelController(wiring.Component):
 
     Members
     -------
-    vector : stream in.    unit<n> : stream out to compute unit n.    active : bit n: unit n takes part (at least one does).
+    vector : stream in.    unit<n> : stream out to compute unit n.
+    active : bit n: unit n takes part (at least one does).
     """
 
     def __init__(self, chip: ChipConfig):

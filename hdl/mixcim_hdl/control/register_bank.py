@@ -20,7 +20,8 @@ class RegisterBank(wiring.Component):
     Members
     -------
     request, response : streams of axi_lite.
-    window_address (32-bit word in the region), window_data; per region <name>_write, <name>_read, <name>_data (latency 1).
+    window_address (32-bit word in the region), window_data; per region <name>_write, <name>_read, <name>_data
+        (latency 1).
     start, abort : one cycle.    watchdog : its register.    interrupt : level.
     busy, done, fault, fault_command, fault_detail, run_cycles, index, finished, failed : from the layer controller.
     memristor_reads, adc_saturations : counters.
@@ -43,7 +44,7 @@ class RegisterBank(wiring.Component):
                 **windows,
                 "start": Out(1),
                 "abort": Out(1),
-                "watchdog": Out(32, init=chip.watchdog_cycles),
+                "watchdog": Out(32),
                 "interrupt": Out(1),
                 "busy": In(1),
                 "done": In(1),
@@ -85,6 +86,8 @@ class RegisterBank(wiring.Component):
 
         # Registers that the host writes.
         enable, status = Signal(2), Signal(2)
+        watchdog = Signal(32, init=chip.watchdog_cycles)
+        m.d.comb += self.watchdog.eq(watchdog)
         bank, word, column = Signal(8), Signal(24), Signal(8)
         group = Signal(range(chip.rows // CELLS_PER_WRITE))
         m.d.comb += [
@@ -115,32 +118,31 @@ class RegisterBank(wiring.Component):
         clear_status = Signal(2)
         m.d.sync += status.eq((status & ~clear_status) | Cat(self.finished, self.failed))
         with m.If(accept & (region == Region.REGISTERS) & whole):
-            with m.If(request.write):
-                with m.Switch(offset):
-                    with m.Case(Register.CONTROL):
-                        m.d.comb += [error.eq(0), self.start.eq(request.data[0]), self.abort.eq(request.data[1])]
-                    with m.Case(Register.INTERRUPT_ENABLE):
-                        m.d.comb += error.eq(0)
-                        m.d.sync += enable.eq(request.data)
-                    with m.Case(Register.INTERRUPT_STATUS):
-                        m.d.comb += [error.eq(0), clear_status.eq(request.data)]
-                    with m.Case(Register.WATCHDOG):
-                        m.d.comb += error.eq(0)
-                        m.d.sync += self.watchdog.eq(request.data)
-                    with m.Case(Register.MEMRISTOR_BANK), m.If(request.data < chip.memristor_banks):
-                        m.d.comb += error.eq(0)
-                        m.d.sync += [bank.eq(request.data), group.eq(0)]
-                    with m.Case(Register.MEMRISTOR_LINE), m.If(request.data[:8] < chip.memristor_columns):
-                        m.d.comb += error.eq(0)
-                        m.d.sync += [Cat(column, word).eq(request.data), group.eq(0)]
-                    with m.Case(Register.MEMRISTOR_DATA):
-                        room = word < chip.memristor_slots * len(chip.mode.cells)
-                        with m.If(room & ~self.busy & (chip.memristor_banks > 0)):
-                            m.d.comb += [error.eq(0), self.program_banks.eq(1 << bank)]
-                            m.d.sync += group.eq(Mux(self.program_last, 0, group + 1))
-                            with m.If(self.program_last):
-                                last_column = column == chip.memristor_columns - 1
-                                m.d.sync += [column.eq(Mux(last_column, 0, column + 1)), word.eq(word + last_column)]
+            with m.If(request.write), m.Switch(offset):
+                with m.Case(Register.CONTROL):
+                    m.d.comb += [error.eq(0), self.start.eq(request.data[0]), self.abort.eq(request.data[1])]
+                with m.Case(Register.INTERRUPT_ENABLE):
+                    m.d.comb += error.eq(0)
+                    m.d.sync += enable.eq(request.data)
+                with m.Case(Register.INTERRUPT_STATUS):
+                    m.d.comb += [error.eq(0), clear_status.eq(request.data)]
+                with m.Case(Register.WATCHDOG):
+                    m.d.comb += error.eq(0)
+                    m.d.sync += watchdog.eq(request.data)
+                with m.Case(Register.MEMRISTOR_BANK), m.If(request.data < chip.memristor_banks):
+                    m.d.comb += error.eq(0)
+                    m.d.sync += [bank.eq(request.data), group.eq(0)]
+                with m.Case(Register.MEMRISTOR_LINE), m.If(request.data[:8] < chip.memristor_columns):
+                    m.d.comb += error.eq(0)
+                    m.d.sync += [Cat(column, word).eq(request.data), group.eq(0)]
+                with m.Case(Register.MEMRISTOR_DATA):
+                    room = word < chip.memristor_slots * len(chip.mode.cells)
+                    with m.If(room & ~self.busy & (chip.memristor_banks > 0)):
+                        m.d.comb += [error.eq(0), self.program_banks.eq(1 << bank)]
+                        m.d.sync += group.eq(Mux(self.program_last, 0, group + 1))
+                        with m.If(self.program_last):
+                            last_column = column == chip.memristor_columns - 1
+                            m.d.sync += [column.eq(Mux(last_column, 0, column + 1)), word.eq(word + last_column)]
             with m.Else(), m.Switch(offset):
                 for register, value in readable.items():
                     with m.Case(register):

@@ -105,7 +105,8 @@ class MemristorMacro(wiring.Component):
         m.d.comb += filled.eq((line >> len(new)) | (new << (len(line) - len(new))))
         with m.If(self.program_valid):
             m.d.sync += line.eq(filled)
-        planes = Cat(filled[bit::bits] for bit in range(bits))
+        planes = Signal.like(line)  # the same, as bit planes
+        m.d.comb += planes.eq(Cat(filled[bit::bits] for bit in range(bits)))
         for column in range(chip.memristor_columns):
             bit_line = BitLine(chip)
             m.submodules[f"bit_line{column}"] = once(bit_line, "bit_line", platform)

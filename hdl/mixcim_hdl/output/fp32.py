@@ -28,7 +28,7 @@ def unpack_float32(m: Module, pattern: Value, name: str) -> data.View:
     return unpacked
 
 
-def normalise(m: Module, value: Value, name: str) -> tuple[Signal, Signal]:
+def normalise(m: Module, value: Value, name: str) -> tuple[Value, Signal]:
     """(value shifted left until its top bit is 1, shift): a cascade of halving shifts. 0 stays 0. Combinational."""
     width = len(value)
     shift_bits = (width - 1).bit_length()
@@ -47,8 +47,8 @@ def normalise(m: Module, value: Value, name: str) -> tuple[Signal, Signal]:
     return value, shift
 
 
-def round_mantissa(m: Module, value: Value, name: str) -> tuple[Signal, Signal]:
-    """(24-bit mantissa nearest to a normalised wider one, carry): with carry the exponent grows by one. Combinational."""
+def round_mantissa(m: Module, value: Value, name: str) -> tuple[Signal, Value]:
+    """(24-bit mantissa nearest to a normalised wider one, carry: the exponent grows by one). Combinational."""
     dropped = len(value) - MANTISSA
     kept, tail = value[dropped:], value[:dropped]
     half = 1 << (dropped - 1)
@@ -117,7 +117,10 @@ class FloatMultiply(wiring.Component):
         with m.If((product == 0) | (exponent < -126)):
             m.d.sync += [self.result.mantissa.eq(0), self.result.exponent.eq(_SMALLEST)]
         with m.Else():
-            m.d.sync += [self.result.mantissa.eq(mantissa), self.result.exponent.eq(Mux(exponent > 1000, 1000, exponent))]
+            m.d.sync += [
+                self.result.mantissa.eq(mantissa),
+                self.result.exponent.eq(Mux(exponent > 1000, 1000, exponent)),
+            ]
         return m
 
 
@@ -207,7 +210,10 @@ class FusedMultiplyAdd(wiring.Component):
         with m.If((total == 0) | (exponent < -126)):
             m.d.sync += [self.result.mantissa.eq(0), self.result.exponent.eq(_SMALLEST)]
         with m.Else():
-            m.d.sync += [self.result.mantissa.eq(mantissa), self.result.exponent.eq(Mux(exponent > 1000, 1000, exponent))]
+            m.d.sync += [
+                self.result.mantissa.eq(mantissa),
+                self.result.exponent.eq(Mux(exponent > 1000, 1000, exponent)),
+            ]
         return m
 
 

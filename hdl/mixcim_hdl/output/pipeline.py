@@ -22,8 +22,8 @@ class OutputPipeline(wiring.Component):
                  residual word ------------------^
     ```
 
-    A tile takes channels / output_lanes cycles (beats); latency Lane.LATENCY + EXTRA_LATENCY from the cycle that takes a
-    tile to the cycle that writes its last beat. It never stalls once a tile is in.
+    A tile takes channels / output_lanes cycles (beats); latency Lane.LATENCY + EXTRA_LATENCY from the cycle that takes
+    a tile to the cycle that writes its last beat. It never stalls once a tile is in.
 
     Members
     -------

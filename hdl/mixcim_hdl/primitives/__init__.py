@@ -1,1 +1,1 @@
-"""Leaf macros that every block builds on: in Verilog each is one parameterised module, to be replaced by a foundry's own."""
+"""Leaf macros under every block: in Verilog one parameterised module each, to be replaced by a foundry's own."""

@@ -10,7 +10,7 @@ from ..emission import VerilogPlatform
 
 POPCOUNT_MODULE = "mixcim_popcount"
 
-#: A module of its own for every adder: Yosys would merge a tree of bare additions into one compressor of twice the area.
+#: A module of its own for every adder: Yosys would merge bare additions into one compressor of twice the area.
 POPCOUNT_VERILOG = f"""\
 // Number of ones in a word. Verilator counts a machine word at a time; synthesis gets a tree of adders.
 module {POPCOUNT_MODULE} #(

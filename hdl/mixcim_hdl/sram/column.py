@@ -23,7 +23,7 @@ class SramColumn(wiring.Component):
           '--> select --> sum over pairs --> sum (int, exact)
     ```
 
-    Selection and sum work on bit planes (bit j of all pairs side by side): sum = popcounts of the planes at their places.
+    Selection and sum work on bit planes (bit j of all pairs side by side): the sum is popcounts at their places.
 
     Members
     -------

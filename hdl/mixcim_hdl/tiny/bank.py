@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 
 from ..commands import TinyMode
@@ -20,7 +20,7 @@ class TinyBank(wiring.Component):
      weight memory: one word of `rows` weights serves taps_per_vector cycles
     ```
 
-    Latency: cycles + EXTRA_LATENCY from a step taken to its dpv. Throughput: one step per `length` cycles (BROADCAST) or
+    Latency: cycles + EXTRA_LATENCY from a step taken to its dpv. Throughput: a step per `length` cycles (BROADCAST) or
     length / channels cycles (DEPTHWISE, MAX). Load address: weight word. `input_bits` is not used.
     """
 
@@ -83,7 +83,7 @@ class TinyBank(wiring.Component):
             ]
 
         weights = Signal(data.ArrayLayout(signed(WEIGHT_BITS), chip.channels))
-        m.d.comb += weights.eq(memory.read_data.word_select(tap, word_bits))
+        m.d.comb += weights.eq(Array(memory.read_data.word_select(index, word_bits) for index in range(taps))[tap])
         lane_valid, lane_first, lane_last = Signal(), Signal(), Signal()
         lane_tag = Signal(TAG_LAYOUT)
         done = Signal()
@@ -106,7 +106,7 @@ class TinyBank(wiring.Component):
             ]
             with m.If(advance):
                 m.d.sync += [
-                    code.eq(operand.word_select(Mux(broadcast, 0, lane), ACTIVATION_BITS)),
+                    code.eq(Mux(broadcast, operand[:ACTIVATION_BITS], operand.word_select(lane, ACTIVATION_BITS))),
                     weight.eq(weights[lane]),
                 ]
                 with m.If(lane_valid):

@@ -1,4 +1,4 @@
-"""`mixcim run`: a program (or a network, compiled first) on inputs, on the model or on the simulated RTL."""
+"""`mixcim run`: a program (or a network, compiled first) on inputs, on the model, on the simulated RTL, or on both."""
 
 from __future__ import annotations
 
@@ -35,6 +35,14 @@ class Result:
     adc_saturations: int
     cycles: int | None = None
     command_cycles: np.ndarray | None = None
+
+    def equals(self, other: Result) -> bool:
+        """Whether another run gave the same output codes and counted the same events."""
+        return (
+            np.array_equal(self.codes, other.codes)
+            and self.memristor_reads == other.memristor_reads
+            and self.adc_saturations == other.adc_saturations
+        )
 
 
 def run_on_model(program: Program, chip: ChipConfig, codes: np.ndarray, quiet: bool) -> Result:
@@ -73,10 +81,10 @@ def accuracy(values: np.ndarray, labels: np.ndarray) -> float:
 @click.command()
 @click.argument("subject", metavar="PROGRAM|NETWORK", type=FILE)
 @click.option("--inputs", "inputs_file", type=FILE, required=True, help="Inputs, .npz (inputs or images) or .npy.")
-@click.option("--on", "engine", type=click.Choice(["model", "rtl"]), default="model", show_default=True)
+@click.option("--on", "engine", type=click.Choice(["model", "rtl", "both"]), default="model", show_default=True)
 @click.option("--limit", type=click.IntRange(1), help="Take only the first inputs.")
 @click.option("--labels", default="labels", show_default=True, help="Array of the inputs file with the right answers.")
-@click.option("--wave", type=FILE, help="Write a waveform (with --on rtl).")
+@click.option("--wave", type=FILE, help="Write a waveform (with --on rtl or both).")
 @click.option("-o", "--output", type=FILE, help="Write codes and real outputs to this .npz file.")
 @click.option("--chip", "chip_name", help="Chip; default: the program's own, or demo for a network.")
 @compile_options
@@ -99,15 +107,18 @@ def command(
     mean: str | None,
     std: str | None,
     as_json: bool,
-) -> None:
+) -> int:
     """Run a program (from mixcim compile) or a network (compiled first, same options) on inputs.
+
+    --on both compares output integers and event counters of RTL and model, and prints what the RTL gave; exit code 1 if
+    they differ.
 
     Inputs: arrays in the network file's own layout, float32 or its own integers; or uint8 images with --mean and --std.
     Images (N, height, width, channels) are transposed where the network wants channels first. For an int8 network
     without --mean and --std, uint8 images are its integers plus 128.
     """
-    if wave is not None and engine != "rtl":
-        raise MixcimError(f"--wave {wave} needs --on rtl: the model has no signals")
+    if wave is not None and engine == "model":
+        raise MixcimError(f"--wave {wave} needs --on rtl or --on both: the model has no signals")
     for path in (wave, output):
         if path is not None and not path.parent.is_dir():
             raise MixcimError(f"folder '{path.parent}' does not exist; create it first")
@@ -122,11 +133,11 @@ def command(
     values, arrays = read_inputs(inputs_file, program.file_shape, program.input_layout, mean, std)
     codes = input_codes(program, values)[:limit]
     known = _labels(arrays, labels, len(values), inputs_file)
-    result = (
-        run_on_rtl(program, chip, codes, as_json, wave)
-        if engine == "rtl"
-        else run_on_model(program, chip, codes, as_json)
-    )
+    on_model = None if engine == "rtl" else run_on_model(program, chip, codes, as_json)
+    on_rtl = None if engine == "model" else run_on_rtl(program, chip, codes, as_json, wave)
+    result = on_rtl or on_model
+    assert result is not None
+    equal = on_model.equals(on_rtl) if on_model and on_rtl else None
     reals = output_values(program, result.codes)
     if output is not None:
         place = program.tensors[program.output]
@@ -144,17 +155,20 @@ def command(
         "cycles": result.cycles,
         "memristor_reads": result.memristor_reads,
         "adc_saturations": result.adc_saturations,
+        "rtl_equals_model": equal,
     }
+    exit_code = 1 if equal is False else 0
     layers = [] if result.command_cycles is None else layer_records(program, chip, result.command_cycles)
     if as_json:
         classes = reals.reshape(len(reals), -1).argmax(axis=1)
         print_json({**summary, "classes": classes.tolist(), "outputs": reals.tolist(), "layers": layers})
-        return
+        return exit_code
     screen = console()
     if layers:
         screen.print(layer_table(layers, f"{program.network} on chip {chip.name}, RTL"))
     for line in _lines(summary, reals):
         screen.print(line, soft_wrap=True)
+    return exit_code
 
 
 def _labels(arrays: dict[str, np.ndarray], key: str, count: int, path: Path) -> np.ndarray | None:
@@ -173,7 +187,7 @@ def _lines(summary: dict[str, Any], reals: np.ndarray) -> list[str]:
     flat = reals.reshape(len(reals), -1)
     shown = [f"class {row.argmax()} ({row.max():.4g})" for row in flat[:8]]
     lines = [
-        f"{summary['inputs']} inputs in {summary['seconds']:.2f} s on the {summary['on']}, "
+        f"{summary['inputs']} inputs in {summary['seconds']:.2f} s on the {'model' if summary['on'] == 'model' else 'RTL'}, "
         f"{summary['inputs_per_second']:.1f} a second",
         f"answers: {', '.join(shown)}{', ...' if len(flat) > len(shown) else ''}",
         f"memristor reads {summary['memristor_reads']:,}, saturated conversions {summary['adc_saturations']:,}",
@@ -182,4 +196,7 @@ def _lines(summary: dict[str, Any], reals: np.ndarray) -> list[str]:
         lines.append(f"{summary['cycles']:,} cycles for one input")
     if summary["accuracy"] is not None:
         lines.append(f"accuracy {summary['accuracy']:.2%}")
+    if summary["rtl_equals_model"] is not None:
+        verdict = "yes " if summary["rtl_equals_model"] else "NO  "
+        lines.append(f"{verdict} RTL = model, every output and the sums of both counters")
     return lines

@@ -7,7 +7,7 @@ QuantizeLinear says how. A QOperator is the same three steps - dequantise, compu
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
@@ -98,6 +98,14 @@ def fail(node: onnx.NodeProto, message: str) -> NoReturn:
     raise MixcimError(f"node '{node.name or node.output[0]}' ({node.op_type}) {message}")
 
 
+def unsupported(node: onnx.NodeProto, operators: Iterable[str]) -> MixcimError:
+    """The error for a node whose operator is not among those that mixcim runs."""
+    return MixcimError(
+        f"node '{node.name or node.output[0]}' is a {node.op_type}, which mixcim does not support; "
+        f"it runs {', '.join(sorted(operators))}"
+    )
+
+
 #: Computes the value of a node's first output.
 Handler = Callable[["GraphImporter", onnx.NodeProto], Value]
 
@@ -164,10 +172,7 @@ class GraphImporter:
         else:
             handler = self.handlers.get(node.op_type)
             if handler is None:
-                raise MixcimError(
-                    f"node '{node.name or node.output[0]}' is a {node.op_type}, which mixcim does not support; "
-                    f"it runs {', '.join(sorted(self.handlers))}"
-                )
+                raise unsupported(node, self.handlers)
             result = handler(self, node)
         if isinstance(result, np.ndarray):
             check_constant(node.output[0], result)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mixcim_hdl.commands import UNIT_FIELDS
+from mixcim_hdl.commands import RUN_FIELDS, UNIT_FIELDS
 from mixcim_hdl.config import ChipConfig, UnitKind
 
 from ..errors import MixcimError
@@ -50,8 +50,13 @@ class UnitSpace:
         return [number for number, unit in enumerate(self.chip.units) if unit is kind]
 
     def tiles(self, kind: UnitKind, window: Window) -> int:
-        """Most tiles (groups, for a window that keeps channels apart) that a unit of that kind does in one pass."""
+        """Most tiles (groups, for a window that keeps channels apart) that a unit of that kind does in one pass.
+
+        The accumulator holds the tiles of one group at a time; a window that keeps channels apart has one tile a group.
+        """
         limit = min(self.chip.accumulator_tiles, (1 << UNIT_FIELDS["tiles"]) - 1)
+        if window.separate:
+            limit = (1 << RUN_FIELDS["group_count"]) - 1
         if kind is UnitKind.MEMRISTOR:
             return limit
         # Tiny-digital holds a slot in `channels` words; a vector of separate channels in one.

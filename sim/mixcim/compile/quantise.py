@@ -16,10 +16,13 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 
 from ..errors import MixcimError
 from .onnx_file import attributes, declared_shape, graph_inputs, input_shape, read_onnx
-from .onnx_operators import is_quantised
+from .onnx_graph import unsupported
+from .onnx_operators import HANDLERS, is_quantised
 
 #: Inputs in one calibration step. Ranges do not depend on it.
 _BATCH = 16
+#: Severities of onnxruntime's log; warnings are its default.
+_WARNING, _ERROR = 2, 3
 
 
 def quantise_onnx(float_path: str | Path, calibration: np.ndarray, out_path: str | Path) -> None:
@@ -27,8 +30,8 @@ def quantise_onnx(float_path: str | Path, calibration: np.ndarray, out_path: str
 
     `calibration`: float32 (N, *shape of the network's input), normalised as the network expects it. The range of each
     activation is the smallest and largest value that they reach. BatchNormalization is folded first. The same arguments
-    give the same file. Raises MixcimError if the network cannot be read or is quantised already, or if `calibration`
-    has the wrong shape or type, is empty, or is not finite.
+    give the same file. Raises MixcimError if the network cannot be read, is quantised already or has an operator that
+    mixcim lacks, or if `calibration` has the wrong shape or type, is empty, or is not finite.
     """
     model = read_onnx(float_path)
     if is_quantised(model):
@@ -41,6 +44,7 @@ def quantise_onnx(float_path: str | Path, calibration: np.ndarray, out_path: str
     with tempfile.TemporaryDirectory(prefix=".quantise-", dir=target.parent) as directory:
         folded, quantised = Path(directory, "folded.onnx"), Path(directory, "quantised.onnx")
         _fold(Path(float_path), folded)
+        _check_operators(folded)
         _unify_pools(folded)
         _quantise(folded, checked, quantised)
         os.replace(quantised, target)
@@ -65,12 +69,19 @@ def _fold(source: Path, target: Path) -> None:
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.optimized_model_filepath = str(target)
-    options.log_severity_level = 3
+    options.log_severity_level = _ERROR
     try:
         onnxruntime.InferenceSession(str(source), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own exceptions share no base but Exception
         reason = str(error).strip().splitlines()[0]
         raise MixcimError(f"onnxruntime cannot run '{source}' ({reason}); export it again") from error
+
+
+def _check_operators(path: Path) -> None:
+    """Refuse operators that the importer does not know, with the node's name, before minutes go into calibration."""
+    for node in onnx.load(str(path)).graph.node:
+        if node.op_type not in HANDLERS and node.op_type != "Constant":
+            raise unsupported(node, HANDLERS)
 
 
 def _unify_pools(path: Path) -> None:
@@ -119,6 +130,7 @@ def _quantise(source: Path, calibration: np.ndarray, target: Path) -> None:
     logger = logging.getLogger()
     level = logger.level
     logger.setLevel(logging.ERROR)  # onnxruntime.quantization writes its hints to the root logger
+    onnxruntime.set_default_logger_severity(_ERROR)  # its sessions take this, and write to stderr
     try:
         quantize_static(
             str(source),
@@ -133,6 +145,7 @@ def _quantise(source: Path, calibration: np.ndarray, target: Path) -> None:
         )
     finally:
         logger.setLevel(level)
+        onnxruntime.set_default_logger_severity(_WARNING)
 
 
 class _Reader(CalibrationDataReader):

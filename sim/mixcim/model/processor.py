@@ -154,6 +154,22 @@ class ProcessorModel:
         self.memristor_reads, self.adc_saturations = (np.concatenate(column) for column in zip(*counters, strict=True))
         return kept[program.output]
 
+    def run_layer(self, number: int, tensors: Mapping[str, np.ndarray]) -> np.ndarray:
+        """One layer by itself, on tensors from elsewhere: codes uint8 (inputs, height, width, channels) of its output.
+
+        `number`: index into the program's layers. `tensors`: name -> codes of the same form, of what the layer reads.
+        The tables that the commands before it set are in force.
+        """
+        execution = _Execution(self, len(next(iter(tensors.values()))))
+        for name, codes in tensors.items():
+            execution.memory.write_tensor(self.program.tensors[name], codes)
+        layer = self.program.layers[number]
+        for index in range(layer.last_command + 1):
+            opcode = int(self.program.commands[index][0]) & 0xFF
+            if index >= layer.first_command or opcode == Opcode.TABLE:
+                execution.execute(index)
+        return execution.memory.read_tensor(self.program.tensors[layer.output])
+
     def _keep(self, execution: _Execution, command: int, parts: dict[str, list[np.ndarray]]) -> None:
         """Copy the wanted tensors that are complete after `command`."""
         for name, tensors in parts.items():
@@ -185,24 +201,29 @@ class _Execution:
 
     def commands(self) -> Iterator[tuple[Opcode, dict[str, int]]]:
         """Execute command after command up to END, yielding each after it is done."""
-        program = self.model.program
         for index in range(self.chip.program_commands):
-            self.index = index
-            # Words of the program store that nobody wrote are 0.
-            words = program.commands[index] if index < len(program.commands) else np.zeros(1, np.uint32)
-            if int(words[0]) & 0xFF not in Opcode.__members__.values():
-                raise self.fail(Fault.ILLEGAL_COMMAND, f"unknown opcode {int(words[0]) & 0xFF}")
-            opcode, fields = decode_command(words, self.chip)
-            if opcode == Opcode.LOAD:
-                self.load(fields)
-            elif opcode == Opcode.TABLE:
-                self.set_table(fields)
-            elif opcode == Opcode.RUN:
-                self.run_layer(fields)
+            opcode, fields = self.execute(index)
             yield opcode, fields
             if opcode == Opcode.END:
                 return
         raise self.fail(Fault.PROGRAM_END, f"no END within the store's {self.chip.program_commands} commands")
+
+    def execute(self, index: int) -> tuple[Opcode, dict[str, int]]:
+        """Execute the command at an index of the program store; its opcode and fields."""
+        program = self.model.program
+        self.index = index
+        # Words of the program store that nobody wrote are 0.
+        words = program.commands[index] if index < len(program.commands) else np.zeros(1, np.uint32)
+        if int(words[0]) & 0xFF not in Opcode.__members__.values():
+            raise self.fail(Fault.ILLEGAL_COMMAND, f"unknown opcode {int(words[0]) & 0xFF}")
+        opcode, fields = decode_command(words, self.chip)
+        if opcode == Opcode.LOAD:
+            self.load(fields)
+        elif opcode == Opcode.TABLE:
+            self.set_table(fields)
+        elif opcode == Opcode.RUN:
+            self.run_layer(fields)
+        return opcode, fields
 
     def load(self, fields: Mapping[str, int]) -> None:
         """LOAD: weight store to unit memory."""

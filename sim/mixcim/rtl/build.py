@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from pathlib import Path
 
 from mixcim.errors import MixcimError
@@ -80,7 +82,7 @@ def build_library(
     """Shared library that simulates module `top` of a Verilog text; give it to `Simulator`.
 
     `top` has the ports that `Simulator` names. `trace`: None, "vcd" or "fst" (see `trace_format`).
-    Returns the library in the cache folder, at once if it is there. Several processes may build the same one.
+    Returns the library in the cache folder, at once if it is there. Processes that want the same one wait for the first.
     Raises MixcimError when a tool is missing or refuses the Verilog.
     """
     if trace not in _TRACE_FORMATS:
@@ -95,7 +97,12 @@ def build_library(
         return library
     report = progress or (lambda done, total, what: None)
     library.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=library.parent, prefix=".build-") as folder:
+    with (
+        one_at_a_time(library),
+        tempfile.TemporaryDirectory(dir=library.parent, prefix=".build-") as folder,
+    ):
+        if library.exists():
+            return library  # another process has built it meanwhile
         work = Path(folder)
         report(0, 1, "verilating")
         (work / "top.v").write_text(verilog)
@@ -112,9 +119,16 @@ def build_library(
         _compile(jobs, report)
         objects = [str(path) for path in (*sorted(work.glob("*.o")), *runtime)]
         _run([*toolchain.compiler(), *objects, "-o", "library.so", *_LINK_FLAGS, *libraries], work)
-        # Another process may have put its own copy there meanwhile; both are the same, so the later one may win.
         os.replace(work / "library.so", library)
     return library
+
+
+@contextmanager
+def one_at_a_time(target: Path) -> Iterator[None]:
+    """Lets one process at a time make the file `target` of the cache folder; the others wait here and then find it."""
+    with target.with_name(f".{target.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # given back when the file is closed, even by a crash
+        yield
 
 
 def lint(verilog: str, top: str) -> list[str]:

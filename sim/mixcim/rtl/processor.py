@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import sys
@@ -12,7 +13,7 @@ import mixcim_hdl
 from mixcim_hdl.config import ChipConfig
 
 from ..host.processor import Processor
-from .build import Progress, build_library, cache_folder, trace_format
+from .build import Progress, build_library, cache_folder, one_at_a_time, trace_format
 from .simulator import Simulator
 
 TOP = "mixcim"  #: name of the top module
@@ -44,11 +45,14 @@ def processor_verilog(chip: ChipConfig) -> str:
     cached = cache_folder() / f"{TOP}-{digest.hexdigest()[:24]}.v"
     if cached.exists():
         return cached.read_text()
-    text = write_verilog(chip)
     cached.parent.mkdir(parents=True, exist_ok=True)
-    partial = cached.with_name(f"{cached.name}.{os.getpid()}")
-    partial.write_text(text)
-    os.replace(partial, cached)
+    with one_at_a_time(cached):
+        if cached.exists():
+            return cached.read_text()  # another process has written it meanwhile
+        text = write_verilog(chip)
+        partial = cached.with_name(f"{cached.name}.{os.getpid()}")
+        partial.write_text(text)
+        os.replace(partial, cached)
     return text
 
 
@@ -58,9 +62,12 @@ def write_verilog(chip: ChipConfig) -> str:
     from mixcim_hdl.processor import Processor as Hardware
     from mixcim_hdl.verilog import to_verilog
 
-    header = (
-        f"mixcim: mixed-precision memristor and SRAM compute-in-memory processor, chip '{chip.name}'\n"
-        f"fingerprint {chip.fingerprint:#010x}; {len(chip.units)} units, {chip.rows} rows x {chip.channels} kernels\n"
-        "written by 'mixcim verilog'; do not edit"
-    )
-    return to_verilog(Hardware(chip), TOP, header)
+    parameters = dataclasses.asdict(chip)
+    header = [
+        f"mixcim: mixed-precision memristor and SRAM compute-in-memory processor, chip '{chip.name}'",
+        "written by 'mixcim verilog'; do not edit",
+        "",
+        f"Parameters (mixcim_hdl/config.py), fingerprint {chip.fingerprint:#010x}:",
+        *(f"  {name:<{max(map(len, parameters))}}  {value}" for name, value in parameters.items()),
+    ]
+    return to_verilog(Hardware(chip), TOP, "\n".join(header))

@@ -1,0 +1,283 @@
+"""Write the tables of the manual that the code itself determines: commands, registers, chips, operators, options.
+
+    python scripts/generate_reference.py            write them into docs/
+    python scripts/generate_reference.py --check    exit with 1 if docs/ differs from the code
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib
+import inspect
+import re
+import sys
+import types
+from collections.abc import Iterable
+from pathlib import Path
+
+import click
+from regions import table, update
+
+from mixcim import cli
+from mixcim.compile.onnx_operators import HANDLERS
+from mixcim.compile.tflite_import import _HANDLERS as TFLITE_HANDLERS
+from mixcim_hdl import commands, config, formats, registers
+from mixcim_hdl.commands import LOAD_FIELDS, RUN_FIELDS, UNIT_FIELDS, Fault, Opcode, TinyMode, pack_layout, table_layout
+from mixcim_hdl.config import ChipConfig
+from mixcim_hdl.presets import PRESETS
+from mixcim_hdl.registers import Region, Register, window_address, window_bytes
+from mixcim_hdl.verilog import LINT_WAIVERS
+
+ROOT = Path(__file__).resolve().parents[1]
+DEMO = PRESETS["demo"]
+
+
+def comments(module: types.ModuleType, owner: str) -> dict[str, str]:
+    """`#:` comments of the members of a class, or of the entries of a dict, in a module's source."""
+    source = inspect.getsource(module)
+    start = re.search(rf"^(?:class )?{owner}\b.*$", source, re.MULTILINE)
+    assert start, owner
+    block = re.split(r"^\S", source[start.end() :], maxsplit=1, flags=re.MULTILINE)[0]
+    found = re.findall(r'^    "?(\w+)"?\s*[:=].*?#:\s*(.+)$', block, re.MULTILINE)
+    return {name: text.strip() for name, text in found}
+
+
+def sections() -> dict[str, str]:
+    """Paragraphs of commands.py's docstring by the word that they begin with, RUN with all that follows."""
+    text = inspect.getdoc(commands)
+    assert text is not None
+    head, memristor = text.split("\nMemristor read", 1)
+    memristor, run = memristor.split("\nRUN, in the order", 1)
+    return {"head": head, "memristor": "Memristor read" + memristor, "run": "RUN, in the order" + run}
+
+
+def fenced(text: str) -> str:
+    """A block of plain text."""
+    return f"```text\n{text.strip()}\n```"
+
+
+def field_rows(fields: dict[str, tuple[int, int]], notes: dict[str, str]) -> list[list[str]]:
+    """Rows field, word, bits, comment of a command's layout."""
+    rows = []
+    for name, (bit, width) in fields.items():
+        low = bit % 32
+        bits = str(low) if width == 1 else f"{low + width - 1}:{low}"
+        rows.append([f"`{name}`", str(bit // 32), bits, notes.get(name, "")])
+    return rows
+
+
+def opcodes() -> str:
+    """Operations of the layer controller."""
+    return table(["command", "opcode"], [[item.name, str(int(item))] for item in Opcode])
+
+
+def load_fields() -> str:
+    """Fields of LOAD."""
+    return table(["field", "word", "bits", "meaning"], field_rows(pack_layout(LOAD_FIELDS)[0], {}))
+
+
+def run_fields() -> str:
+    """Fields of RUN, those of the units last."""
+    layout, words = pack_layout(RUN_FIELDS)
+    notes = comments(commands, "RUN_FIELDS")
+    unit, unit_words = pack_layout(UNIT_FIELDS)
+    rows = field_rows(layout, notes)
+    for name, (bit, width) in unit.items():
+        word = f"{words} + {unit_words} u + {bit // 32}" if bit >= 32 else f"{words} + {unit_words} u"
+        rows.append([f"`{name}[u]`", word, f"{bit % 32 + width - 1}:{bit % 32}", "of compute unit u"])
+    return table(["field", "word", "bits", "meaning"], rows)
+
+
+def table_fields() -> str:
+    """Fields of TABLE: the first entries say it all."""
+    layout = {name: place for name, place in table_layout(DEMO).items() if not name.endswith("]") or name[-3:] in ("[0]", "[1]")}
+    return table(["field", "word", "bits", "meaning"], field_rows(layout, {}))
+
+
+def tiny_modes() -> str:
+    """Modes of tiny-digital units."""
+    text = inspect.getdoc(TinyMode)
+    assert text is not None
+    rows = [[item.name, str(int(item))] for item in TinyMode]
+    return table(["mode", "value"], rows) + "\n\n" + text.replace("\n", " ")
+
+
+def faults() -> str:
+    """Fault codes."""
+    notes = comments(commands, "Fault")
+    rows = []
+    for fault in Fault:
+        match = re.fullmatch(r"(.*?)(?: \(([^()]*)\))?", notes.get(fault.name, "no fault"))
+        assert match
+        rows.append([str(int(fault)), fault.name, match[1], match[2] or ""])
+    return table(["code", "name", "cause", "FAULT_DETAIL holds"], rows)
+
+
+def command_sizes() -> str:
+    """Words of a command on each preset."""
+    rows = [
+        [name, str(len(chip.units)), str(commands.command_words(chip)), str(registers.program_stride(chip))]
+        for name, chip in PRESETS.items()
+    ]
+    return table(["chip", "units", "words of a command", "words from one command to the next"], rows, 1)
+
+
+def register_map() -> str:
+    """Registers with byte offsets."""
+    notes = comments(registers, "Register")
+    return table(
+        ["offset", "register", "meaning"],
+        [[f"{int(item):#04x}", item.name, notes.get(item.name, "")] for item in Register],
+    )
+
+
+def memory_windows() -> str:
+    """Regions of the host's addresses."""
+    notes = comments(registers, "Region")
+    rows = [
+        [f"{window_address(item):#010x}", item.name, f"{window_bytes(item, DEMO):,}", notes.get(item.name, "")]
+        for item in Region
+    ]
+    return table(["address", "region", "bytes (chip demo)", "what lies where"], rows)
+
+
+def chip_fields() -> str:
+    """Sizes of a chip, with every preset's value."""
+    notes = comments(config, "ChipConfig")
+    rows = []
+    for item in dataclasses.fields(ChipConfig):
+        if item.name != "name":
+            values = [getattr(chip, item.name) for chip in PRESETS.values()]
+            cells = [f"{value:,}" if isinstance(value, int) else value for value in values]
+            rows.append([f"`{item.name}`", *cells, notes.get(item.name, "")])
+    return table(["field", *PRESETS, "meaning"], rows)
+
+
+def weight_modes() -> str:
+    """How weights are cut into cells."""
+    rows = [
+        [mode.name, " ".join(map(str, mode.cells)), " ".join(map(str, mode.places)), str(mode.largest_magnitude)]
+        for mode in formats.WEIGHT_MODES.values()
+    ]
+    return table(["mode", "bits of each cell, least significant first", "places", "largest magnitude"], rows)
+
+
+def operators() -> str:
+    """Operators of both file formats."""
+    rows = []
+    for name, handler in sorted(HANDLERS.items()):
+        text = (inspect.getdoc(handler) or "").splitlines()[0].rstrip(".")
+        rows.append([name, "" if text == name else text])
+    onnx = table(["ONNX operator", "note"], rows)
+    return f"{onnx}\n\nTFLite operators: {', '.join(sorted(TFLITE_HANDLERS))}."
+
+
+def options() -> str:
+    """Help pages of all sub-commands."""
+    pages = []
+    for name in cli.COMMANDS:
+        command = cli.cli.get_command(click.Context(cli.cli, info_name="mixcim"), name)
+        assert command is not None
+        context = click.Context(command, info_name=f"mixcim {name}", max_content_width=110, terminal_width=110)
+        pages.append(f"### mixcim {name}\n\n{fenced(command.get_help(context))}")
+    return "\n\n".join(pages)
+
+
+def docstring(module: str, owner: str | None = None) -> str:
+    """The docstring of a module, or of a class in it, as text."""
+    thing = importlib.import_module(module)
+    text = inspect.getdoc(getattr(thing, owner) if owner else thing)
+    assert text is not None
+    # A block of code inside would end the fence around it.
+    return f"````text\n{text.strip()}\n````"
+
+
+def blocks() -> str:
+    """What every block of the datapath says of itself: stream, formula, members."""
+    names = (
+        ("control.feeder", "Feeder"),
+        ("control.kernel_controller", "KernelController"),
+        ("control.sequencer", "Sequencer"),
+        ("memristor.bank", "MemristorBank"),
+        ("sram.bank", "SramBank"),
+        ("tiny.bank", "TinyBank"),
+        ("control.accumulator", "Accumulator"),
+        ("output.arbiter", "ResultArbiter"),
+        ("output.pipeline", "OutputPipeline"),
+        ("output.lane", "Lane"),
+        ("memory.activation", "ActivationMemory"),
+        ("control.loader", "Loader"),
+        ("control.layer_controller", "LayerController"),
+    )
+    return "\n\n".join(f"### {owner}\n\n{docstring(f'mixcim_hdl.{module}', owner)}" for module, owner in names)
+
+
+def latencies() -> str:
+    """Cycles that the classes state and the tests enforce."""
+    rows = []
+    for module, owner in (
+        ("memristor.bank", "MemristorBank"),
+        ("sram.bank", "SramBank"),
+        ("tiny.bank", "TinyBank"),
+        ("output.pipeline", "OutputPipeline"),
+        ("output.lane", "Lane"),
+        ("output.fp32", "IntegerToFloat"),
+        ("output.fp32", "FloatMultiply"),
+        ("output.fp32", "FusedMultiplyAdd"),
+        ("output.fp32", "FloatToInteger"),
+        ("control.axi_lite", "AxiLiteSlave"),
+    ):
+        thing = getattr(importlib.import_module(f"mixcim_hdl.{module}"), owner)
+        for name, value in vars(thing).items():
+            if name.endswith("LATENCY"):
+                rows.append([owner, name, str(value)])
+    return table(["class", "constant", "cycles"], rows)
+
+
+def waivers() -> str:
+    """Lint warnings that are switched off."""
+    return table(["Verilator warning", "reason"], [[name, reason] for name, reason in LINT_WAIVERS.items()])
+
+
+def regions() -> dict[str, str]:
+    """Every generated region of docs/ by name."""
+    text = sections()
+    return {
+        "opcodes": opcodes(),
+        "commands": fenced(text["head"]),
+        "load-fields": load_fields(),
+        "table-fields": table_fields(),
+        "run-fields": run_fields(),
+        "run": fenced(text["run"]),
+        "memristor-read": fenced(text["memristor"]),
+        "tiny-modes": tiny_modes(),
+        "faults": faults(),
+        "command-sizes": command_sizes(),
+        "registers": register_map(),
+        "windows": memory_windows(),
+        "chip-fields": chip_fields(),
+        "weight-modes": weight_modes(),
+        "operators": operators(),
+        "options": options(),
+        "placement": docstring("mixcim.compile.placement"),
+        "word-line-tables": docstring("mixcim.compile.table"),
+        "network-arithmetic": docstring("mixcim.compile.network"),
+        "blocks": blocks(),
+        "latencies": latencies(),
+        "waivers": waivers(),
+    }
+
+
+def main(arguments: Iterable[str] | None = None) -> int:
+    """Write or check; the exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if docs/ is out of date")
+    parser.add_argument("--docs", type=Path, default=ROOT / "docs", help="folder of the manual")
+    chosen = parser.parse_args(None if arguments is None else list(arguments))
+    pages = sorted(chosen.docs.glob("*.md"))
+    return update(pages, regions(), check=chosen.check, command="python scripts/generate_reference.py")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
