@@ -1,8 +1,8 @@
 """Commands of the layer controller: their fields, where each lies in the command's words, and what it means.
 
 A program is a list of commands of `command_words(chip)` 32-bit words each, executed in order from index 0 to END.
-Fields are packed from bit 0 of word 0 upwards in the order given here; a field that would straddle two words starts the next
-word; unused bits are 0. RTL, model, compiler and docs read these tables; nothing else knows the layout.
+Fields are packed from bit 0 of word 0 upwards in the order given here; a field that would straddle two words starts
+the next word; unused bits are 0. RTL, model, compiler and docs read these tables; nothing else knows the layout.
 
 LOAD    copies `count` words of the weight store from `source` on into the memory of compute unit `unit` from
         `destination` on. A word is `rows` weights (byte r = weight of row r, two's complement). SRAM-CIM: destination

@@ -138,7 +138,7 @@ class Program:
             raise ProgramError(f"'{name}' is not a mixcim program: write one with 'mixcim compile'")
         if words[1] != str(CONTRACT_VERSION):
             raise ProgramError(
-                f"program '{name}' has version {words[1]}, not {CONTRACT_VERSION} as this mixcim reads: compile it again"
+                f"program '{name}' has version {words[1]}, not {CONTRACT_VERSION}: compile it again with this mixcim"
             )
         body = data[len(line) + 1 :]
         if hashlib.sha256(body).hexdigest() != words[2]:

@@ -144,10 +144,10 @@ def test_resnet20_on_exact_units_is_onnxruntimes_on_every_image(record_property:
 
 
 @needs_workloads
-def test_resnet20_on_the_rtl_is_the_model() -> None:
-    program, processor = resnet20_program(), rtl_processor(DEMO)
-    for code in input_codes(program, cifar100("cifar100_test")[0][:3]):
-        assert_rtl_is_the_model(program, code, processor)
+@pytest.mark.parametrize("number", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
+def test_resnet20_on_the_rtl_is_the_model(number: int) -> None:
+    program = resnet20_program()
+    assert_rtl_is_the_model(program, input_codes(program, cifar100("cifar100_test")[0])[number])
 
 
 @pytest.mark.slow
@@ -160,6 +160,7 @@ def test_resnet20_on_memristor_is_the_model(table: str) -> None:
     assert_rtl_is_the_model(program, input_codes(program, cifar100("cifar100_test")[0][:1])[0])
 
 
+@pytest.mark.slow
 @needs_workloads
 def test_exact_reads_change_nothing_and_saturated_ones_little(record_property: Record) -> None:
     """As many word lines at a time as the ADC holds: ONNX Runtime's integers; more: other integers, the same answers."""
@@ -183,7 +184,8 @@ def test_exact_reads_change_nothing_and_saturated_ones_little(record_property: R
 
 def dyadic_network(path: Path) -> Path:
     """A residual network whose scales are powers of two: float32 holds every intermediate value, so that rounding is
-    the only thing that evaluators could do differently."""
+    the only thing that evaluators could do differently. Many sums end in a half; zero points are even, since
+    onnxruntime's Add rounds after it has added them, where ONNX rounds before."""
     rng = np.random.default_rng(0)
     graph = OnnxGraph((1, 8, 8))
 
@@ -194,9 +196,9 @@ def dyadic_network(path: Path) -> Path:
     x = graph.fake("input", 2.0**-8, 0)
     first = graph.fake(graph.node("Relu", conv(x, 24, 1)), 2.0**-6, 0)
     deep = graph.fake(conv(first, 24, 24, groups=24), 2.0**-5, 120)
-    second = graph.fake(conv(deep, 24, 24), 2.0**-3, 131)
-    total = graph.fake(graph.node("Add", second, first), 2.0**-3, 129)
-    pooled = graph.fake(graph.node("MaxPool", total, kernel_shape=[2, 2], strides=[2, 2]), 2.0**-3, 129)
+    second = graph.fake(conv(deep, 24, 24), 2.0**-3, 132)
+    total = graph.fake(graph.node("Add", second, first), 2.0**-3, 130)
+    pooled = graph.fake(graph.node("MaxPool", total, kernel_shape=[2, 2], strides=[2, 2]), 2.0**-3, 130)
     mean = graph.fake(graph.node("GlobalAveragePool", pooled), 2.0**-4, 128)
     flat = graph.node("Flatten", mean)
     weight = graph.weight(rng.integers(-127, 128, (10, 24)).astype(np.int8), 2.0**-7)

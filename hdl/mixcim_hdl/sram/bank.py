@@ -20,7 +20,7 @@ class SramBank(wiring.Component):
      address --> weight memories of all columns (fetched while the step is taken)
     ```
 
-    Latency: `input_bits` + EXTRA_LATENCY cycles from a step taken to its dpv. Throughput: a step per `input_bits` cycles.
+    Latency: `input_bits` + EXTRA_LATENCY cycles from a step taken to its dpv. One step per `input_bits` cycles.
     Load address: slot * channels + kernel. `mode` is not used.
     """
 

