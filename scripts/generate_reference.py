@@ -1,7 +1,7 @@
 """Write the tables of the manual that the code itself determines: commands, registers, chips, operators, options.
 
-    python scripts/generate_reference.py            write them into docs/
-    python scripts/generate_reference.py --check    exit with 1 if docs/ differs from the code
+python scripts/generate_reference.py            write them into docs/
+python scripts/generate_reference.py --check    exit with 1 if docs/ differs from the code
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import argparse
 import dataclasses
 import importlib
 import inspect
+import json
 import re
 import sys
 import types
@@ -23,7 +24,17 @@ from mixcim import cli
 from mixcim.compile.onnx_operators import HANDLERS
 from mixcim.compile.tflite_import import _HANDLERS as TFLITE_HANDLERS
 from mixcim_hdl import commands, config, formats, registers
-from mixcim_hdl.commands import LOAD_FIELDS, RUN_FIELDS, UNIT_FIELDS, Fault, Opcode, TinyMode, pack_layout, table_layout
+from mixcim_hdl.commands import (
+    LOAD_FIELDS,
+    RUN_FIELDS,
+    TABLE_ENTRY_FIELDS,
+    UNIT_FIELDS,
+    Fault,
+    Opcode,
+    TinyMode,
+    pack_layout,
+    table_layout,
+)
 from mixcim_hdl.config import ChipConfig
 from mixcim_hdl.presets import PRESETS
 from mixcim_hdl.registers import Region, Register, window_address, window_bytes
@@ -91,7 +102,8 @@ def run_fields() -> str:
 
 def table_fields() -> str:
     """Fields of TABLE: the first entries say it all."""
-    layout = {name: place for name, place in table_layout(DEMO).items() if not name.endswith("]") or name[-3:] in ("[0]", "[1]")}
+    shown = ("opcode", *(f"{name}[{entry}]" for entry in (0, 1) for name in TABLE_ENTRY_FIELDS))
+    layout = {name: place for name, place in table_layout(DEMO).items() if name in shown}
     return table(["field", "word", "bits", "meaning"], field_rows(layout, {}))
 
 
@@ -235,6 +247,20 @@ def latencies() -> str:
     return table(["class", "constant", "cycles"], rows)
 
 
+def cycle_check() -> str:
+    """Cycles beyond the formula, over all measured programs."""
+    chips = json.loads((ROOT / "docs" / "chips.json").read_text())["chips"]
+    rows = []
+    for name, chip in chips.items():
+        runs = [item for mappings in chip.get("cycles", {}).values() for item in mappings.values() if item["fits"]]
+        for opcode in Opcode:
+            spans = [run["beyond_formula"][opcode.name] for run in runs if opcode.name in run.get("beyond_formula", {})]
+            if spans:
+                low, high = min(low for low, _ in spans), max(high for _, high in spans)
+                rows.append([name, opcode.name, str(low) if low == high else f"{low} to {high}"])
+    return table(["chip", "command", "cycles beyond the formula"], rows)
+
+
 def waivers() -> str:
     """Lint warnings that are switched off."""
     return table(["Verilator warning", "reason"], [[name, reason] for name, reason in LINT_WAIVERS.items()])
@@ -266,6 +292,7 @@ def regions() -> dict[str, str]:
         "blocks": blocks(),
         "latencies": latencies(),
         "waivers": waivers(),
+        "cycle-check": cycle_check(),
     }
 
 

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from cycle_formula import run_cycles
 
 import mixcim_hdl
 from mixcim.commands.demo import HIDDEN, RULES, TABLE
@@ -39,8 +40,10 @@ from mixcim.host.values import input_codes
 from mixcim.model import ProcessorModel
 from mixcim.networks.digits import DIGITS_RESNET, digits_data
 from mixcim.rtl.processor import TOP, processor_verilog, rtl_processor
+from mixcim_hdl.commands import Opcode, decode_command
 from mixcim_hdl.config import ChipConfig, load_chip
 from mixcim_hdl.presets import PRESETS
+from mixcim_hdl.program import Program
 
 ROOT = Path(__file__).resolve().parents[1]
 WORKLOADS = ROOT.parent / "shared" / "workloads"
@@ -78,9 +81,13 @@ NETWORKS: dict[str, tuple[Loader, dict[str, tuple[tuple[str, ...], str | None, s
     "digits_resnet": (digits, {"default": ((), None, "16"), "demo": (RULES, HIDDEN, TABLE)}),
     "resnet20_cifar100": (
         resnet20,
-        {"default": ((), None, "16"), "memristor 16": ((), "memristor", "16"), "memristor 16,32,64": ((), "memristor", "16,32,64")},
+        {
+            "default": ((), None, "16"),
+            "memristor 16": ((), "memristor", "16"),
+            "memristor 16,32,64": ((), "memristor", "16,32,64"),
+        },
     ),
-}  # fmt: skip
+}
 
 
 def measure_sizes(chip: ChipConfig) -> dict[str, Any]:
@@ -118,7 +125,8 @@ def measure_cycles(chip: ChipConfig, workloads: Path) -> dict[str, Any]:
             seconds = time.perf_counter() - start
             if not np.array_equal(output, ProcessorModel(chip, program).run(codes)[0]):
                 raise SystemExit(f"{chip.name}: {name}, {mapping}: RTL and model differ; nothing is written")
-            layers = layer_records(program, chip, processor.command_cycles())
+            cycles = processor.command_cycles()
+            layers = layer_records(program, chip, cycles)
             work = sum(layer["multiply_accumulates"] for layer in layers)
             results[name][mapping] = {
                 "fits": True,
@@ -127,9 +135,23 @@ def measure_cycles(chip: ChipConfig, workloads: Path) -> dict[str, Any]:
                 "memristor_reads": counters.memristor_reads,
                 "multiply_accumulates": work,
                 "cycles_per_second": counters.cycles / seconds,
+                "beyond_formula": beyond_formula(program, chip, cycles),
             }
             say(f"{chip.name}: {name}, {mapping}: {counters.cycles:,} cycles in {seconds:.1f} s")
     return results
+
+
+def beyond_formula(program: Program, chip: ChipConfig, cycles: np.ndarray) -> dict[str, list[int]]:
+    """Smallest and largest number of cycles that commands took beyond the formula (LOAD: words), by command."""
+    found: dict[str, list[int]] = {}
+    table: dict[str, int] = {}
+    for words, spent in zip(program.commands, cycles, strict=True):
+        opcode, fields = decode_command(words, chip)
+        if opcode is Opcode.TABLE:
+            table = fields
+        stated = run_cycles(fields, table, chip) if opcode is Opcode.RUN else fields.get("count", 0)
+        found.setdefault(opcode.name, []).append(int(spent) - stated)
+    return {name: [min(values), max(values)] for name, values in found.items()}
 
 
 def synthesise(chip: ChipConfig, folder: Path) -> dict[str, Any] | None:

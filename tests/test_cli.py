@@ -173,6 +173,14 @@ def float_network(path: Path, weight: np.ndarray, last: str = "Relu") -> str:
     return str(path)
 
 
+def one_node(path: Path, kind: str) -> str:
+    """Float ONNX of one operator on (N, 1, 8, 8) images."""
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, 1, 8, 8]) for name in "xy")
+    graph = helper.make_graph([helper.make_node(kind, ["x"], ["y"], name="alone")], "g", [x], [y])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+    return str(path)
+
+
 def calibration(folder: Path) -> str:
     np.save(folder / "calibration.npy", digits_data()[0][:20])
     return str(folder / "calibration.npy")
@@ -216,7 +224,14 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
             *("compile", float_network(folder / "n.onnx", WEIGHT, "Erf"), "-o", str(folder / "out")),
             *("--calibrate", calibration(folder)),
         ],
-        "Erf",
+        "node 'last' is a Erf, which mixcim does not support",
+    ),
+    "only an unsupported operator": (
+        lambda folder: [
+            *("compile", one_node(folder / "n.onnx", "Erf"), "-o", str(folder / "out")),
+            *("--calibrate", calibration(folder)),
+        ],
+        "node 'alone' is a Erf, which mixcim does not support",
     ),
     "NaN weights": (
         lambda folder: [

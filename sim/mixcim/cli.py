@@ -21,6 +21,7 @@ COMMANDS = {
     "demo": ("demo", "Classify handwritten digits on the simulated RTL and compare with the model and ONNX Runtime."),
     "info": ("info", "Show a chip: sizes, memories, peak work per cycle, registers, commands."),
     "verilog": ("verilog", "Write a chip's Verilog."),
+    "bench": ("bench", "Measure speed, cycles, utilisation and build times, and write them as records."),
 }
 USER_ERROR, INTERRUPTED = 2, 130  #: exit codes
 

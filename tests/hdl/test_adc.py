@@ -5,12 +5,12 @@ from __future__ import annotations
 import random
 
 import pytest
+
 from hdl.chips import CHIPS
+from hdl.streams import simulate
 from mixcim_hdl.formats import conductance_unit
 from mixcim_hdl.memristor.adc import Adc
 from mixcim_hdl.memristor.macro import current_bits
-
-from hdl.streams import simulate
 
 
 @pytest.mark.parametrize("chip", CHIPS, ids=lambda chip: chip.name)

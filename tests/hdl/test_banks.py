@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from hdl.chips import CHIPS, TINY
 from hdl.streams import STALLS, latency, receive, send, simulate
 from mixcim_hdl.commands import TinyMode
@@ -19,7 +20,13 @@ by_stall = pytest.mark.parametrize("stalls", STALLS)
 def payload_of(chip, codes: np.ndarray, length: int, address: int, number: int) -> dict:
     """A step's payload; the tag carries a number to see that it travels along."""
     planes = [int(sum(int(code >> bit & 1) << row for row, code in enumerate(codes))) for bit in range(8)]
-    tag = {"tile": number % 256, "parameter": number, "offset": 3 * number, "first": number & 1, "last": number >> 1 & 1}
+    tag = {
+        "tile": number % 256,
+        "parameter": number,
+        "offset": 3 * number,
+        "first": number & 1,
+        "last": number >> 1 & 1,
+    }
     return {"planes": planes, "length": length, "address": address, "tag": tag}
 
 

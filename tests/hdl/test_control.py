@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
+
 from hdl.chips import OTHER, TINY
 from hdl.streams import STALLS, receive, send, simulate
 from mixcim_hdl.control.accumulator import Accumulator
@@ -76,7 +77,9 @@ def test_sequencer_refuses_an_address_past_the_memory():
         ctx.set(sequencer.vector.payload, vectors(random.Random(1), 1, 1, 1)[0])
         ctx.set(sequencer.vector.valid, 1)
         for _ in range(3):
-            *_, fault, valid, ready = await ctx.tick().sample(sequencer.fault, sequencer.step.valid, sequencer.vector.ready)
+            *_, fault, valid, ready = await ctx.tick().sample(
+                sequencer.fault, sequencer.step.valid, sequencer.vector.ready
+            )
             offered.append((fault, valid, ready))
 
     simulate(sequencer, drive)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import random
 
 import pytest
+
 from hdl.chips import OTHER, TINY
 from hdl.streams import simulate
 from mixcim_hdl.memory.activation import ActivationMemory
-from mixcim_hdl.primitives.ram import Ram
 from mixcim_hdl.memory.store import Store
+from mixcim_hdl.primitives.ram import Ram
 
 
 @pytest.mark.parametrize(("width", "depth", "lanes"), [(8, 1, 1), (32, 5, 4), (24, 16, 3)])
@@ -88,7 +89,9 @@ def test_activation_memory_serves_both_readers(chip):
                 ctx.set(getattr(memory, f"{name}_address"), address[name])
             for name, value in {"write_lanes": lanes, "write_address": target, "write_data": data}.items():
                 ctx.set(getattr(memory, name), value)
-            conflict = use["first"] and address["first"] % chip.activation_banks == address["second"] % chip.activation_banks
+            conflict = (
+                use["first"] and address["first"] % chip.activation_banks == address["second"] % chip.activation_banks
+            )
             *_, ready = await ctx.tick().sample(memory.second_ready)
             assert ready == (not conflict)
             conflicts.append(bool(conflict and use["second"]))

@@ -6,6 +6,7 @@ import random
 
 import numpy as np
 import pytest
+
 from hdl.chips import CHIPS, TINY
 from hdl.streams import send, simulate
 from mixcim_hdl.output.lane import Lane

@@ -8,11 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from compile.test_tflite_import import MODELS, inputs_of
-from mixcim_hdl.presets import PRESETS
-from mixcim_hdl.program import Program
-from workloads import WORKLOADS, cifar100
 
+from compile.test_tflite_import import MODELS, inputs_of
 from mixcim.compile.compiler import compile_network
 from mixcim.compile.load import load_network
 from mixcim.compile.network import LayerKind, Network, Tensor
@@ -21,6 +18,9 @@ from mixcim.compile.quantise import quantise_onnx
 from mixcim.host.values import input_codes
 from mixcim.model import ProcessorModel
 from mixcim.rtl.processor import rtl_processor
+from mixcim_hdl.presets import PRESETS
+from mixcim_hdl.program import Program
+from workloads import WORKLOADS, cifar100
 
 DEMO = PRESETS["demo"]
 RESNET20 = WORKLOADS / "models" / "resnet20_cifar100" / "resnet20_cifar100.onnx"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from mixcim_hdl.commands import Fault, Opcode, command_words, encode_command
-from mixcim_hdl.presets import PRESETS
-from mixcim_hdl.registers import Region, Register, program_stride, window_address, window_bytes
 
 from mixcim.rtl.processor import rtl_processor
 from mixcim.rtl.simulator import BusError
+from mixcim_hdl.commands import Fault, Opcode, command_words, encode_command
+from mixcim_hdl.presets import PRESETS
+from mixcim_hdl.registers import Region, Register, program_stride, window_address, window_bytes
 
 CHIP = PRESETS["tiny"]
 SRAM, TINY = 1, 2  # unit numbers of this chip
@@ -187,9 +187,13 @@ def test_bus_answers_illegal_accesses_with_an_error(chip):
     with pytest.raises(BusError):
         bus.read(window_address(Region.REGISTERS, Register.MEMRISTOR_DATA), 1)
     with pytest.raises(BusError):
-        bus.write(window_address(Region.REGISTERS, Register.MEMRISTOR_BANK), np.array([CHIP.memristor_banks], np.uint32))
+        bus.write(
+            window_address(Region.REGISTERS, Register.MEMRISTOR_BANK), np.array([CHIP.memristor_banks], np.uint32)
+        )
     with pytest.raises(BusError):
-        bus.write(window_address(Region.REGISTERS, Register.MEMRISTOR_LINE), np.array([CHIP.memristor_columns], np.uint32))
+        bus.write(
+            window_address(Region.REGISTERS, Register.MEMRISTOR_LINE), np.array([CHIP.memristor_columns], np.uint32)
+        )
     past = CHIP.memristor_slots * len(CHIP.mode.cells) << 8
     chip.register(Register.MEMRISTOR_LINE, past)
     with pytest.raises(BusError):
@@ -211,7 +215,9 @@ def test_memories_are_closed_while_the_chip_runs(chip):
     chip.check_healthy()
 
 
-@pytest.mark.parametrize("region", [Region.PROGRAM, Region.WEIGHTS, Region.ACTIVATIONS, Region.PARAMETERS, Region.TILES])
+@pytest.mark.parametrize(
+    "region", [Region.PROGRAM, Region.WEIGHTS, Region.ACTIVATIONS, Region.PARAMETERS, Region.TILES]
+)
 def test_memory_windows_read_back_what_was_written(chip, region):
     words = np.random.default_rng(region.value).integers(0, 1 << 32, window_bytes(region, CHIP) // 4, dtype=np.uint32)
     chip.bus.write(window_address(region), words)

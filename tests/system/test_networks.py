@@ -7,10 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from compile.test_tflite_import import MODELS, Trace, load
+from mixcim.compile.compiler import compile_network
+from mixcim.compile.load import load_network
+from mixcim.compile.network import LayerKind
+from mixcim.compile.reference import reference_tensors
+from mixcim.host.values import input_codes, output_values
+from mixcim.model import ProcessorModel
 from mixcim_hdl.presets import PRESETS
 from onnx_graphs import OnnxGraph
-from PIL import Image
 from system.networks import (
     DEMO,
     assert_rtl_is_the_model,
@@ -20,14 +27,6 @@ from system.networks import (
     tflite_program,
 )
 from workloads import WORKLOADS, baseline, cifar100, needs_workloads
-
-from mixcim.compile.compiler import compile_network
-from mixcim.compile.load import load_network
-from mixcim.compile.network import LayerKind
-from mixcim.compile.reference import reference_tensors
-from mixcim.host.values import input_codes, output_values
-from mixcim.model import ProcessorModel
-from mixcim.rtl.processor import rtl_processor
 
 ON_DEMO = ["kws_dscnn_int8", "vww_int8", "resnet8_cifar10_int8"]
 Record = Callable[[str, object], None]
@@ -144,7 +143,9 @@ def test_resnet20_on_exact_units_is_onnxruntimes_on_every_image(record_property:
 
 
 @needs_workloads
-@pytest.mark.parametrize("number", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "number", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)]
+)
 def test_resnet20_on_the_rtl_is_the_model(number: int) -> None:
     program = resnet20_program()
     assert_rtl_is_the_model(program, input_codes(program, cifar100("cifar100_test")[0])[number])
@@ -163,7 +164,7 @@ def test_resnet20_on_memristor_is_the_model(table: str) -> None:
 @pytest.mark.slow
 @needs_workloads
 def test_exact_reads_change_nothing_and_saturated_ones_little(record_property: Record) -> None:
-    """As many word lines at a time as the ADC holds: ONNX Runtime's integers; more: other integers, the same answers."""
+    """As many word lines as the ADC holds: ONNX Runtime's integers. More: other integers, almost the same answers."""
     images, labels = cifar100("cifar100_test")
     images, labels = images[:40], labels[:40]
     expected = reference_tensors(resnet20_file(), images)

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from cocotb_tools.check_results import get_results
 from cocotb_tools.runner import get_runner
-from mixcim_hdl.presets import PRESETS
-from mixcim_hdl.registers import program_stride
-from model.random_program import random_program
 
 from mixcim.model.processor import ProcessorModel
 from mixcim.rtl.processor import TOP, processor_verilog
 from mixcim.rtl.toolchain import environment
+from mixcim_hdl.presets import PRESETS
+from mixcim_hdl.registers import program_stride
+from model.random_program import random_program
 
 CHIP = PRESETS["tiny"]
 SEED = 3  # uses all three kinds of unit (checked below)

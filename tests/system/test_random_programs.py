@@ -6,11 +6,11 @@ import dataclasses
 
 import numpy as np
 import pytest
-from mixcim_hdl.presets import PRESETS
-from model.random_program import random_program
 
 from mixcim.model.processor import ProcessorModel
 from mixcim.rtl.processor import rtl_processor
+from mixcim_hdl.presets import PRESETS
+from model.random_program import random_program
 
 TINY = PRESETS["tiny"]
 #: Other proportions: several banks of each kind, an ADC of 4 bits, SLC cells above MLC cells, all lanes at once.

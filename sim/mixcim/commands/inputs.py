@@ -18,7 +18,7 @@ from ..compile.onnx_file import graph_inputs, input_shape, read_onnx
 from ..compile.placement import read_placement_file
 from ..errors import MixcimError
 
-_KEYS = ("inputs", "images", "x", "data")
+_KEYS = ("inputs", "images", "features", "x", "data")
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:

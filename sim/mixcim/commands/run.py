@@ -186,8 +186,9 @@ def _labels(arrays: dict[str, np.ndarray], key: str, count: int, path: Path) -> 
 def _lines(summary: dict[str, Any], reals: np.ndarray) -> list[str]:
     flat = reals.reshape(len(reals), -1)
     shown = [f"class {row.argmax()} ({row.max():.4g})" for row in flat[:8]]
+    engine = "model" if summary["on"] == "model" else "RTL"
     lines = [
-        f"{summary['inputs']} inputs in {summary['seconds']:.2f} s on the {'model' if summary['on'] == 'model' else 'RTL'}, "
+        f"{summary['inputs']} inputs in {summary['seconds']:.2f} s on the {engine}, "
         f"{summary['inputs_per_second']:.1f} a second",
         f"answers: {', '.join(shown)}{', ...' if len(flat) > len(shown) else ''}",
         f"memristor reads {summary['memristor_reads']:,}, saturated conversions {summary['adc_saturations']:,}",

@@ -82,7 +82,8 @@ def build_library(
     """Shared library that simulates module `top` of a Verilog text; give it to `Simulator`.
 
     `top` has the ports that `Simulator` names. `trace`: None, "vcd" or "fst" (see `trace_format`).
-    Returns the library in the cache folder, at once if it is there. Processes that want the same one wait for the first.
+    Returns the library in the cache folder, at once if it is there. Processes that want the same one wait for each
+    other.
     Raises MixcimError when a tool is missing or refuses the Verilog.
     """
     if trace not in _TRACE_FORMATS:

@@ -1,0 +1,56 @@
+"""`mixcim bench`: measures what the README claims, and prints and writes it as records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ..bench.chip import build_records
+from ..bench.networks import digits_records, workload_records
+from ..bench.record import Record, as_documents, records_table, write_records
+from ..bench.simulators import simulator_records
+from .options import FILE, json_option
+from .report import console, print_json, progress_bar
+
+#: Where the workload pack lies, seen from the folder of the repository.
+WORKLOADS = Path("../shared/workloads")
+DEFAULT_OUTPUT = Path("build/bench.json")
+
+
+@click.command()
+@click.option("--quick", is_flag=True, help="Fewer inputs and repeats, nothing that takes more than some seconds.")
+@click.option("--workloads", type=FILE, default=WORKLOADS, show_default=True, help="Folder of the workload pack.")
+@click.option("-o", "--output", type=FILE, default=DEFAULT_OUTPUT, show_default=True, help="File of the records.")
+@json_option
+def command(quick: bool, workloads: Path, output: Path, as_json: bool) -> None:
+    """Measure speed, cycles, utilisation and build times, all in one run, and write them as records.
+
+    A record is {name, value, unit, paper, goal, met, how}: `paper` and `goal` are the same figure there (null where
+    there is none), `how` is rtl, model or estimate. Real networks are measured if the workload pack is there.
+    """
+    records: list[Record] = []
+    with progress_bar(as_json) as advance:
+
+        def say(what: str) -> None:
+            advance(len(records), 0, what)
+
+        say("simulators on chip tiny")
+        found, remarks = simulator_records(quick)
+        records += found
+        say("Verilog and simulator of chip demo")
+        records += build_records("demo", quick)
+        records += digits_records(quick, say)
+        if workloads.is_dir():
+            records += workload_records(workloads, quick, say)
+        else:
+            remarks.append(f"There is no workload pack in '{workloads}': digits only, no other network.")
+    write_records(output, records)
+    if as_json:
+        print_json(as_documents(records))
+        return
+    screen = console()
+    screen.print(records_table(records, "mixcim bench"))
+    for remark in remarks:
+        screen.print(remark, soft_wrap=True)
+    screen.print(f"written: {output} ({len(records)} records)", soft_wrap=True)
