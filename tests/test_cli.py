@@ -281,7 +281,7 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
     "foreign program": (lambda folder: with_bytes(folder, lambda data: b"PK" + data), "digits.mixcim"),
     "program for another chip": (
         lambda folder: [*with_bytes(folder, bytes), "--chip", "tiny"],
-        "was compiled for chip 'demo'",
+        "was compiled for a chip 'demo'",
     ),
     "compile options for a program": (
         lambda folder: [*with_bytes(folder, bytes), "--hidden", "memristor"],

@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 HARDWARE = ROOT / "hdl" / "mixcim_hdl"
 MODEL = ROOT / "sim" / "mixcim" / "model"
-CONTRACT = ("commands", "config", "formats", "presets", "program", "registers")
+CONTRACT = ("commands", "config", "files", "formats", "presets", "program", "registers")
 #: Folders of blocks that know nothing of each other; engine and processor connect them.
 BLOCKS = ("control", "memristor", "sram", "tiny", "output", "memory")
 #: Storage that every block builds on.

@@ -54,7 +54,8 @@ RUN, in the order in which the hardware does it. Every address is in activation 
             code = clip(round_half_even(u) + (128 if residual_signed), sum_low, sum_high)
         activation[output_base + pixel * output_pitch + word_offset], lanes of lane_mask, = code
     with the old code from activation[residual_base + pixel * output_pitch + word_offset].
-    RUN is complete when `output_tiles` (= pixels * groups * sum of tiles) tiles have been written.
+    `output_tiles` is the number of tiles that the RUN writes, pixels * groups * sum of tiles: another number is an
+    ILLEGAL_COMMAND once all are written, and so is a RUN with memristor tiles before the first TABLE.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import json
+import re
 import tomllib
 import zlib
 from dataclasses import dataclass
@@ -72,6 +73,8 @@ class ChipConfig:
             value = getattr(self, item.name)
             if not isinstance(value, str if item.type == "str" else int) or isinstance(value, bool):
                 raise ConfigError(f"chip '{self.name}': {item.name} must be a {item.type}, not {value!r}")
+        if not re.fullmatch(r"[\w.+-]+", self.name):
+            raise ConfigError(f"chip {self.name!r}: name must be made of letters, digits and . + - _ (files bear it)")
         power("rows", 16, 128)
         power("channels", 4, 16)
         if self.rows < self.channels:
@@ -158,7 +161,7 @@ def load_chip(name_or_path: str) -> ChipConfig:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"chip file '{path}' is not TOML: {error}") from None
     base = fields.pop("base", "demo")
-    if base not in PRESETS:
+    if not isinstance(base, str) or base not in PRESETS:
         raise ConfigError(f"chip file '{path}': base must be one of {', '.join(PRESETS)}, not {base!r}")
     known = {item.name for item in dataclasses.fields(ChipConfig)}
     for field in fields:

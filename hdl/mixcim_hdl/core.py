@@ -96,7 +96,7 @@ class Core(wiring.Component):
             controller.start.eq(host.start),
             controller.abort.eq(host.abort),
             controller.watchdog.eq(host.watchdog),
-            controller.run_busy.eq(feeder.busy | pipeline.busy),
+            controller.run_busy.eq(feeder.busy | engine.busy | pipeline.busy),
             controller.written.eq(pipeline.written),
             controller.load_busy.eq(loader.busy),
             controller.progress.eq(

@@ -38,6 +38,7 @@ class Engine(wiring.Component):
     program_* : programming port; program_banks has one bit per memristor bank.
     reading, saturations : counts of this cycle over all memristor banks.
     fault, fault_unit : a unit was to read past its memory.    moving : a vector or a result moves.
+    busy : steps or results are inside.
     """
 
     def __init__(self, chip: ChipConfig):
@@ -63,6 +64,7 @@ class Engine(wiring.Component):
                 "fault": Out(1),
                 "fault_unit": Out(8),
                 "moving": Out(1),
+                "busy": Out(1),
             }
         )
 
@@ -75,7 +77,7 @@ class Engine(wiring.Component):
         connect(m, arbiter.result, wiring.flipped(self.result))
         m.d.comb += controller.active.eq(Cat(run[f"tiles[{unit}]"] != 0 for unit in range(len(chip.units))))
 
-        reading, saturations, steps = [], [], []
+        reading, saturations, steps, inside = [], [], [], []
         for unit, kind in enumerate(chip.units):
             name = f"{kind.value}{unit}"
             m.submodules[f"sequencer_{name}"] = sequencer = Sequencer(chip, chip.unit_capacity(kind))
@@ -117,11 +119,15 @@ class Engine(wiring.Component):
             with m.If(sequencer.fault):
                 m.d.comb += [self.fault.eq(1), self.fault_unit.eq(unit)]
             steps.append(bank.step.valid & bank.step.ready)
+            count = Signal(4, name=f"inside_{name}")  # steps taken whose dot-product values are not accumulated yet
+            m.d.sync += count.eq(count + (bank.step.valid & bank.step.ready) - (bank.dpv.valid & bank.dpv.ready))
+            inside.append(count != 0)
         stepping = Signal()
         m.d.comb += [
             self.reading.eq(sum(reading)),
             self.saturations.eq(sum(saturations)),
             stepping.eq(Cat(steps).any()),
+            self.busy.eq(Cat(inside).any() | self.result.valid),
             self.moving.eq(stepping | (self.result.valid & self.result.ready)),
         ]
         return m

@@ -11,8 +11,6 @@ import dataclasses
 import hashlib
 import io
 import json
-import os
-import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from .config import ChipConfig
+from .files import write_whole
 from .registers import CONTRACT_VERSION
 
 MAGIC = "mixcim-program"
@@ -143,6 +142,17 @@ class Program:
         body = data[len(line) + 1 :]
         if hashlib.sha256(body).hexdigest() != words[2]:
             raise ProgramError(f"program '{name}' is damaged or truncated (checksum differs): compile it again")
+        try:
+            return cls._from_body(body)
+        except (KeyError, ValueError, TypeError, AttributeError, EOFError, OSError, zipfile.BadZipFile) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise ProgramError(
+                f"program '{name}' has a right checksum but not a program's contents ({reason}): compile it again"
+            ) from None
+
+    @classmethod
+    def _from_body(cls, body: bytes) -> Program:
+        """Program from the zip of a file whose checksum is right; raises what reading raises."""
         with np.load(io.BytesIO(body), allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
         header = json.loads(arrays["header"].tobytes())
@@ -164,17 +174,8 @@ class Program:
         )
 
     def save(self, path: Path | str) -> None:
-        """Write the file whole or not at all."""
-        path = Path(path)
-        handle, temporary = tempfile.mkstemp(dir=path.parent or ".", prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(self.to_bytes())
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        """Write the file whole or not at all. Raises OSError that names the file."""
+        write_whole(path, self.to_bytes())
 
     @classmethod
     def load(cls, path: Path | str) -> Program:
@@ -189,6 +190,7 @@ class Program:
         """Raise ProgramError unless the program was compiled for a chip of exactly these sizes."""
         if self.fingerprint != chip.fingerprint:
             raise ProgramError(
-                f"program '{self.network}' was compiled for chip '{self.chip}' ({self.fingerprint:#010x}), "
-                f"not for '{chip.name}' ({chip.fingerprint:#010x}): compile it with --chip {chip.name}"
+                f"program '{self.network}' was compiled for a chip '{self.chip}' with fingerprint "
+                f"{self.fingerprint:#010x}, this chip '{chip.name}' has {chip.fingerprint:#010x}: "
+                f"give the chip it was compiled for with --chip, or compile it again for this one"
             )

@@ -29,6 +29,20 @@ def random_network(seed: int, layers: int = 5, widest: int = 9, largest_weight: 
     return Network(network.name, tensors, network.layers, "in", output, "NHWC", shape, tensors[output].shape)
 
 
+def depthwise_network(channels: int) -> Network:
+    """One depthwise layer with a window of 3 x 3 on 4 x 4 pixels."""
+    random = np.random.default_rng(channels)
+    shape = (4, 4, channels)
+    tensors = {name: Tensor(name, shape, _quantisation(random, False)) for name in ("in", "out")}
+    weight = random.integers(-127, 128, (channels, 3, 3)).astype(np.int8)
+    window = ((3, 3), (1, 1), (1, 1, 1, 1))
+    scale = np.full(channels, 0.002, np.float32)
+    layer = Layer(
+        "deep", LayerKind.DEPTHWISE, "in", "out", *window, weight, np.zeros(channels, np.int32), scale, (0, 255)
+    )
+    return Network("deep", tensors, [layer], "in", "out", "NHWC", shape, shape)
+
+
 def random_codes(network: Network, count: int, seed: int = 0) -> np.ndarray:
     """Random integers for a network's input: int16 (count, height, width, channels), in the tensor's own type."""
     return _codes(np.random.default_rng(seed), network.tensors[network.input], count)

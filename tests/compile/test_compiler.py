@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compile.random_networks import random_codes, random_network
+from compile.random_networks import depthwise_network, random_codes, random_network
 from mixcim.compile.compiler import compile_network
 from mixcim.compile.evaluate import evaluate
 from mixcim.compile.load import load_network, quantise_input
@@ -197,6 +197,17 @@ def test_tiles_of_a_kind_are_spread_evenly_over_its_units() -> None:
             if opcode is Opcode.RUN:
                 tiles = [fields[f"tiles[{unit}]"] for unit in (1, 2, 3)]
                 assert max(tiles) - min(tiles) <= 1
+
+
+@pytest.mark.parametrize("unit", ["tiny", "sram", "memristor"])
+def test_groups_are_not_limited_by_the_accumulator(unit: str) -> None:
+    """It starts anew for each group, which has one tile; dense layers have a tile for each word of kernels."""
+    chip = dataclasses.replace(DEMO, accumulator_tiles=1, activation_words=1 << 15)
+    network = depthwise_network(90)
+    program = compile_network(network, chip, [f"*={unit}"], "exact")
+    runs = [decode_command(words, chip)[1] for words in program.commands if int(words[0]) & 0xFF == Opcode.RUN]
+    assert [fields["group_count"] for fields in runs] == [6]
+    assert differences(network, program, chip) == ([], 0)
 
 
 def _words(network: Network) -> int:

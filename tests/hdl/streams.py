@@ -39,7 +39,7 @@ async def send(ctx, stream, payloads: Iterable, stall: float, seed: int) -> None
 
 
 async def receive(ctx, stream, count: int, stall: float, seed: int, limit: int = 20000) -> list:
-    """Take `count` payloads; fails when one changes or vanishes while it is not taken, or none comes for `limit` cycles."""
+    """Take `count` payloads; fails when one changes or vanishes before it is taken, or none comes in `limit` cycles."""
     coin = random.Random(~seed)
     taken: list = []
     offered = None

@@ -54,14 +54,14 @@ def check(bank, chip, prepare, steps, expected, stalls, seed=1) -> None:
 
     async def driver(ctx):
         await prepare(ctx)
-        payloads = [payload_of(chip, *step, number) for number, step in enumerate(steps)]
+        payloads = [payload_of(chip, *step, number=number) for number, step in enumerate(steps)]
         await send(ctx, bank.step, payloads, stalls[0], seed)
 
     async def checker(ctx):
         got = await receive(ctx, bank.dpv, len(steps), stalls[1], seed)
         for number, (dpv, want) in enumerate(zip(got, expected, strict=True)):
             assert dpv["sums"] == list(want), f"step {number}"
-            assert dpv["tag"] == payload_of(chip, *steps[number], number)["tag"]
+            assert dpv["tag"] == payload_of(chip, *steps[number], number=number)["tag"]
 
     simulate(bank, driver, checker)
 
@@ -140,7 +140,7 @@ def memristor_sums(chip, lines, table, codes, length, slot, bits):
 @pytest.mark.parametrize("stalls", STALLS[::3])
 @pytest.mark.parametrize("bits", [2, 8])
 def test_memristor_bank(chip, stalls, bits):
-    """Cells hold any code (non-ideal, stuck, random reference), tables any rows and steps; counters are checked, too."""
+    """Cells hold any code (non-ideal, stuck, random reference), tables any rows and steps; counters are checked."""
     rng = np.random.default_rng(bits)
     digits, slots = len(chip.mode.cells), 2
     shape = (slots, digits, chip.memristor_columns, chip.rows)
@@ -174,7 +174,7 @@ def test_memristor_bank(chip, stalls, bits):
             counted["reading"] += reading
             counted["saturations"] += saturations
 
-    payloads = [payload_of(chip, *step, number) for number, step in enumerate(steps)]
+    payloads = [payload_of(chip, *step, number=number) for number, step in enumerate(steps)]
 
     async def driver(ctx):
         await prepare(ctx)

@@ -178,7 +178,7 @@ def test_loader_copies_words_one_per_cycle():
             await ctx.tick()
             ctx.set(loader.start, 0)
             busy_cycles = 0
-            for cycle in range(10):
+            for _ in range(10):
                 *_, read, address, write, target, busy = await ctx.tick().sample(
                     loader.read_enable, loader.read_address, loader.load_enable, loader.load_address, loader.busy
                 )

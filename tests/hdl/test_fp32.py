@@ -125,7 +125,7 @@ def test_float_to_integer_rounds_half_even_and_saturates():
     )  # fmt: skip
 
 
-def bits_of(value: float) -> int:
+def bits_of(value: float | np.floating) -> int:
     return int(np.float32(value).view(np.uint32))
 
 

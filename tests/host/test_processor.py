@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compile.random_networks import random_network
+from compile.random_networks import depthwise_network, random_network
 from mixcim import cli
 from mixcim.compile.compiler import compile_network
 from mixcim.errors import MixcimError
@@ -18,7 +18,6 @@ from mixcim_hdl.commands import Opcode, command_layout, decode_command, encode_c
 from mixcim_hdl.presets import PRESETS
 from mixcim_hdl.program import Program, ProgramError
 
-pytestmark = pytest.mark.slow  # building the simulator takes some 15 s
 TINY = PRESETS["tiny"]
 
 
@@ -53,6 +52,14 @@ def test_every_tensor_and_counter_equals_the_model(processor: Processor, seed: i
         cycles = processor.command_cycles()
         assert (cycles > 0).all() and abs(int(cycles.sum()) - counters.cycles) <= 4 * len(cycles)
     assert np.array_equal(processor.run(codes), expected)
+
+
+def test_more_groups_than_accumulator_tiles(processor: Processor) -> None:
+    program = compile_network(depthwise_network(40), TINY)
+    assert decode_command(program.commands[-2], TINY)[1]["group_count"] == 10 > TINY.accumulator_tiles
+    codes = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 40)).astype(np.uint8)
+    processor.load(program)
+    assert np.array_equal(processor.run(codes), ProcessorModel(TINY, program).run(codes))
 
 
 def changed(program: Program, opcode: Opcode, **fields: int) -> tuple[Program, int]:
@@ -91,7 +98,7 @@ def test_faults_name_command_and_layer_and_the_chip_goes_on(
 def test_wrong_chip_program_and_input_are_refused(processor: Processor) -> None:
     with pytest.raises(MixcimError, match="fingerprint of chip 'demo'"):
         Processor(processor.bus, PRESETS["demo"])
-    with pytest.raises(ProgramError, match="was compiled for chip 'demo'"):
+    with pytest.raises(ProgramError, match="was compiled for a chip 'demo'"):
         processor.load(compile_network(random_network(0), PRESETS["demo"]))
     with pytest.raises(MixcimError, match="has no program"):
         Processor(processor.bus, TINY).run(np.zeros((1, 1, 1, 1), np.uint8))
@@ -115,6 +122,7 @@ def test_a_run_that_takes_too_long_is_aborted(processor: Processor) -> None:
     assert np.array_equal(processor.run(codes), ProcessorModel(TINY, program).run(codes))
 
 
+@pytest.mark.slow  # builds a simulator with waveforms
 def test_command_line_runs_on_rtl_with_waveform(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     program, codes = program_and_codes(2, [])
     program.save(tmp_path / "program")

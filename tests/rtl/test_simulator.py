@@ -1,5 +1,7 @@
 """The verilated simulator on the toy: bus, interrupt, reset, waveforms, cache and error messages."""
 
+import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +104,27 @@ def test_waveforms_are_written_by_the_variant_that_has_them(
     assert "s_axi_awvalid" in waveform and "$enddefinitions" in waveform
     with pytest.raises(MixcimError, match="build it with trace='vcd'"):
         simulator.trace(tmp_path / "none.vcd")
+
+
+def test_two_processes_do_not_build_the_same_library_twice(
+    toy_verilog: str, toy_library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One waits for the other, and then takes what that one has built. Threads hold the file lock apart, too."""
+    for runtime in toy_library.parent.glob("runtime-*"):
+        shutil.copytree(runtime, tmp_path / runtime.name)
+    monkeypatch.setenv("MIXCIM_CACHE", str(tmp_path))
+    verilated = []
+    run = build._run
+
+    def counted(command: list[str], folder: Path) -> None:
+        verilated.extend([command] if "--cc" in command else [])
+        run(command, folder)
+
+    monkeypatch.setattr(build, "_run", counted)
+    with ThreadPoolExecutor(2) as pool:
+        libraries = list(pool.map(lambda _: build_library(toy_verilog, "toy"), range(2)))
+    assert libraries[0] == libraries[1] and libraries[0].exists()
+    assert len(verilated) == 1
 
 
 def test_errors_are_one_line_and_name_the_remedy(

@@ -1,4 +1,4 @@
-"""cocotb side of `test_processor_cocotb`: the host's work done by cocotbext-axi's master, on files that the test wrote."""
+"""cocotb side of `test_processor_cocotb`: cocotbext-axi's master does the host's work, on files that the test wrote."""
 
 from __future__ import annotations
 

@@ -69,6 +69,8 @@ def run(**fields):
     return encode_command(Opcode.RUN, CHIP, **(COPY | fields))
 
 
+#: The same word 16,380 times: it runs while the host does something else.
+LONG = run(output_width=4095, output_height=4, output_pitch=0, output_tiles=4 * 4095)
 END = encode_command(Opcode.END, CHIP)
 GOOD_TABLE = {f"rows_per_read[{n}]": 16 for n in range(32)}
 
@@ -92,6 +94,7 @@ ILLEGAL = [
     run(**{"tiles[2]": 0}),
     run(**{"tiles[2]": CHIP.accumulator_tiles + 1}),
     run(**{"mode[2]": 3}),
+    run(**{"tiles[0]": 1, "output_tiles": 2}),  # memristor before any TABLE
     run(**{"tiles[1]": 1, "mode[1]": 1}),
     encode_command(Opcode.LOAD, CHIP, unit=0, count=1),
     encode_command(Opcode.LOAD, CHIP, unit=3, count=1),
@@ -135,18 +138,26 @@ def test_addresses_out_of_range(chip, command, fault, detail):
     chip.check_healthy()
 
 
-def test_watchdog_stops_a_layer_that_never_ends(chip):
-    chip.register(Register.WATCHDOG, 500)
-    command = run(output_tiles=2)
+def test_watchdog_stops_a_run_without_progress(chip):
+    """A limit shorter than the output pipeline: its latency is all it takes to look like a standstill."""
+    chip.register(Register.WATCHDOG, 8)
+    command = run()
     assert chip.run(command, END) == (Fault.WATCHDOG, 0, int(command[0]))
     chip.register(Register.WATCHDOG, CHIP.watchdog_cycles)
     chip.check_healthy()
 
 
-def test_more_tiles_than_stated_is_a_fault(chip):
-    command = run(output_width=3, output_tiles=1, input_width=3)
-    fault, index, _ = chip.run(command, run(), END)
-    assert (fault, index) != (Fault.NONE, 0)
+@pytest.mark.parametrize("unit", [0, 2])
+@pytest.mark.parametrize("stated", [0, 1, 2, 4, 1000])
+def test_another_number_of_tiles_than_stated_is_a_fault(chip, unit, stated):
+    """On a fast unit and on a slow one, whose steps are still inside when the feeder has finished."""
+    table = encode_command(Opcode.TABLE, CHIP, **{f"rows_per_read[{n}]": 1 for n in range(32)})
+    mine = {"tiles[2]": 0} | {f"tiles[{unit}]": 1} if unit == 0 else {}
+    mode = {"mode[2]": 0} if unit == 0 else {}
+    command = run(output_width=3, input_width=3, window_step_x=0, output_tiles=stated, **(mine | mode))
+    assert chip.run(table, command, run(), END) == (Fault.ILLEGAL_COMMAND, 1, int(command[0]))
+    command = run(output_width=3, input_width=3, window_step_x=0, output_tiles=3, **(mine | mode))
+    assert chip.run(table, command, run(), END)[0] is Fault.NONE
     chip.check_healthy()
 
 
@@ -157,14 +168,12 @@ def test_program_without_end(chip):
 
 
 def test_abort_stops_a_run_and_the_next_one_works(chip):
-    chip.register(Register.WATCHDOG, 0)
-    chip.write(Region.PROGRAM, [*run(output_tiles=9), *[0] * (program_stride(CHIP) - command_words(CHIP)), *END])
+    chip.write(Region.PROGRAM, [*LONG, *[0] * (program_stride(CHIP) - command_words(CHIP)), *END])
     chip.register(Register.CONTROL, 1)
     chip.bus.run(2000)
     assert chip.register(Register.STATUS) == 0b001
     chip.register(Register.CONTROL, 2)
     assert chip.register(Register.STATUS) == 0
-    chip.register(Register.WATCHDOG, CHIP.watchdog_cycles)
     chip.check_healthy()
 
 
@@ -203,15 +212,13 @@ def test_bus_answers_illegal_accesses_with_an_error(chip):
 
 
 def test_memories_are_closed_while_the_chip_runs(chip):
-    chip.register(Register.WATCHDOG, 0)
-    chip.write(Region.PROGRAM, run(output_tiles=9))
+    chip.write(Region.PROGRAM, LONG)
     chip.register(Register.CONTROL, 1)
     with pytest.raises(BusError):
         chip.bus.read(window_address(Region.ACTIVATIONS), 1)
     with pytest.raises(BusError):
         chip.write(Region.WEIGHTS, [1])
     chip.register(Register.CONTROL, 2)
-    chip.register(Register.WATCHDOG, CHIP.watchdog_cycles)
     chip.check_healthy()
 
 

@@ -1,4 +1,4 @@
-"""Real networks on the whole path: file -> program -> model = ONNX Runtime, golden trace or baseline, and RTL = model."""
+"""Real networks on the whole path: file -> program -> model = ONNX Runtime, golden trace or baseline; RTL = model."""
 
 from __future__ import annotations
 

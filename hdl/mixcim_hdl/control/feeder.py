@@ -78,7 +78,7 @@ class Feeder(wiring.Component):
         line_start, window_start, row_start, tap_start = (
             Signal(ADDRESS_BITS, name=name) for name in ("line_start", "window_start", "row_start", "tap_start")
         )
-        top, left = Signal(signed(14)), Signal(signed(14))
+        top, left = Signal(signed(22)), Signal(signed(22))  # stride x output size: 8 + 12 bits, and a sign
         next_window = Signal(ADDRESS_BITS)
         m.d.comb += next_window.eq(
             Mux(
@@ -106,7 +106,7 @@ class Feeder(wiring.Component):
             m.d.sync += [start.eq(run.window_start) for start in (line_start, window_start, row_start, tap_start)]
 
         # Issue one granule: read it, or take the pad value.
-        y, x = Signal(signed(15)), Signal(signed(15))
+        y, x = Signal(signed(23)), Signal(signed(23))
         inside = Signal()
         position = Signal(range(chip.rows))  # of the granule in its vector
         last_position = Signal(range(chip.rows))

@@ -106,7 +106,8 @@ class LayerController(wiring.Component):
         fault = Signal(8)
         detail = Signal(32)
         opcode = self.command[:8]
-        illegal = self._illegal(m)
+        table_set = Signal()
+        illegal = self._illegal(m, table_set)
         load_fault = self._load_fault(m)
 
         for name in ("unit", "source", "destination", "count"):
@@ -158,7 +159,7 @@ class LayerController(wiring.Component):
                 with m.Elif(opcode == Opcode.END):
                     m.d.sync += state.eq(State.LOG)
                 with m.Elif(opcode == Opcode.TABLE):
-                    m.d.sync += self._set_table()
+                    m.d.sync += [*self._set_table(), table_set.eq(1)]
                     m.d.sync += state.eq(State.LOG)
                 with m.Elif(opcode == Opcode.LOAD):
                     m.d.comb += [fault.eq(load_fault[0]), detail.eq(load_fault[1])]
@@ -173,7 +174,10 @@ class LayerController(wiring.Component):
                     m.d.sync += state.eq(State.LOG)
             with m.Case(State.RUN):
                 m.d.comb += self.busy.eq(1)
-                with m.If(~self.run_busy & (tiles == run.output_tiles)):
+                with m.If(~self.run_busy):
+                    # Everything has come out: fewer or more tiles than stated is a mistake in the program.
+                    with m.If(tiles != run.output_tiles):
+                        m.d.comb += [fault.eq(Fault.ILLEGAL_COMMAND), detail.eq(self.command[:32])]
                     m.d.sync += state.eq(State.LOG)
             with m.Case(State.LOG):
                 m.d.comb += [self.busy.eq(1), self.log_enable.eq(1)]
@@ -189,9 +193,6 @@ class LayerController(wiring.Component):
         # Last, so that they win over every state.
         with m.If(self.busy & (self.watchdog != 0) & (idle_cycles >= self.watchdog)):
             m.d.comb += [fault.eq(Fault.WATCHDOG), detail.eq(self.command[:32])]
-        # More tiles than the command's output_tiles, in time or late.
-        with m.If((self.written & (state != State.RUN)) | ((state == State.RUN) & (tiles > run.output_tiles))):
-            m.d.comb += [fault.eq(Fault.ILLEGAL_COMMAND), detail.eq(self.command[:32])]
         for code in Fault:
             with m.If(self.busy & self.faults[code]):
                 m.d.comb += [fault.eq(code), detail.eq(self.fault_details[code])]
@@ -226,7 +227,7 @@ class LayerController(wiring.Component):
         for entry, (rows, shift) in enumerate(self._entries()):
             yield from (self.table[entry].rows_per_read.eq(rows), self.table[entry].step_shift.eq(shift))
 
-    def _illegal(self, m: Module) -> Signal:
+    def _illegal(self, m: Module, table_set: Signal) -> Signal:
         """High where the command in the register is one that this chip cannot do."""
         chip = self._chip
         run = data.View(run_view(chip), self.command)
@@ -241,6 +242,8 @@ class LayerController(wiring.Component):
         ]
         for unit, kind in enumerate(chip.units):
             bad_run.append(run[f"tiles[{unit}]"] > chip.accumulator_tiles)
+            if kind is UnitKind.MEMRISTOR:
+                bad_run.append((run[f"tiles[{unit}]"] != 0) & ~table_set)
             bad_run.append(run[f"mode[{unit}]"] > (2 if kind is UnitKind.TINY else 0))
         number = self._load("unit")
         loadable = [number == unit for unit, kind in enumerate(chip.units) if kind is not UnitKind.MEMRISTOR]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
+
+from mixcim_hdl.files import write_whole
 
 HOW = ("rtl", "model", "estimate")  #: where a figure comes from; `model`: also everything else that software measures
 
@@ -59,16 +59,7 @@ def as_documents(records: Sequence[Record]) -> list[dict[str, Any]]:
 def write_records(path: Path, records: Sequence[Record]) -> None:
     """Write the records to a JSON file, whole or not at all; its folder is made if need be."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w") as file:
-            json.dump(as_documents(records), file, indent=2)
-            file.write("\n")
-        os.chmod(partial, 0o644)
-        os.replace(partial, path)
-    except BaseException:
-        os.unlink(partial)
-        raise
+    write_whole(path, (json.dumps(as_documents(records), indent=2) + "\n").encode())
 
 
 def records_table(records: Sequence[Record], title: str) -> Table:

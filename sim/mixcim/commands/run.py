@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import click
 import numpy as np
 
 from mixcim_hdl.config import ChipConfig, load_chip
+from mixcim_hdl.files import write_whole
 from mixcim_hdl.program import Program
 
 from ..errors import MixcimError
@@ -141,9 +143,9 @@ def command(
     reals = output_values(program, result.codes)
     if output is not None:
         place = program.tensors[program.output]
-        # An open file: given a name, numpy would add ".npz" to it.
-        with output.open("wb") as file:
-            np.savez(file, integers=integers(place, result.codes), outputs=reals)
+        buffer = io.BytesIO()
+        np.savez(buffer, integers=integers(place, result.codes), outputs=reals)
+        write_whole(output, buffer.getvalue())
     summary: dict[str, Any] = {
         "network": program.network,
         "chip": chip.name,

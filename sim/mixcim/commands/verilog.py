@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 
 import click
 
 from mixcim_hdl.config import load_chip
+from mixcim_hdl.files import write_whole
 
 from ..errors import MixcimError
 from ..rtl.processor import TOP, processor_verilog
@@ -33,15 +32,7 @@ def command(chip_name: str, output: Path | None, as_json: bool) -> None:
     with progress_bar(as_json) as advance:
         advance(0, 1, "writing Verilog")
         text = processor_verilog(chip)
-    handle, partial = tempfile.mkstemp(dir=output.parent, prefix=f".{output.name}.")
-    try:
-        with os.fdopen(handle, "w") as file:
-            file.write(text)
-        os.chmod(partial, 0o644)
-        os.replace(partial, output)
-    except BaseException:
-        os.unlink(partial)
-        raise
+    write_whole(output, text.encode())
     lines = text.count("\n")
     if as_json:
         print_json({"chip": chip.name, "file": str(output), "top": TOP, "lines": lines, "bytes": len(text)})

@@ -165,6 +165,11 @@ class _Compilation:
         scale = np.zeros(words * chip.channels, np.float32)
         bias[:kernels] = (layer.bias.astype(np.int64) - zero_point * sums).astype(np.int32)  # wraps, as accumulators do
         scale[:kernels] = layer.scale
+        if not np.isfinite(scale).all():
+            raise MixcimError(
+                f"layer '{layer.name}': input scale x weight scale / output scale overflows float32; quantise the "
+                f"network again with sound scales"
+            )
         rows = taps = None
         if window.separate:
             taps = channel_taps(layer, kernels, window, chip)
@@ -278,6 +283,10 @@ class _Compilation:
                 f"layer '{layer.name}' adds int8 and uint8 tensors: quantise the operands and the sum alike"
             )
         own_scale, other_scale, fixed = layer.residual.coefficients(other.quantisation, output.quantisation)
+        if not np.isfinite([own_scale, other_scale, fixed]).all():
+            raise MixcimError(
+                f"layer '{layer.name}': the scales of its Add overflow float32; quantise the network again with sound ones"
+            )
         # The second operand of the file's Add is multiplied first: the residual, unless the file has it as the first.
         residual_first = not layer.residual.order_swapped
         first, second = (other_scale, own_scale) if residual_first else (own_scale, other_scale)

@@ -26,7 +26,7 @@ def load_network(path: str | Path, calibration: np.ndarray | None = None) -> Net
     """
     path = Path(path)
     if not path.is_file():
-        raise MixcimError(f"network file '{path}' does not exist; check the path")
+        raise MixcimError(f"network file '{path}' does not exist or is no file; check the path")
     with path.open("rb") as file:
         mark = file.read(8)[4:]
     if mark == b"TFL3":

@@ -28,7 +28,7 @@ def read_onnx(path: str | Path) -> onnx.ModelProto:
     """
     path = Path(path)
     if not path.is_file():
-        raise MixcimError(f"network file '{path}' does not exist; check the path")
+        raise MixcimError(f"network file '{path}' does not exist or is no file; check the path")
     try:
         model = onnx.load(str(path))
         onnx.checker.check_model(str(path))

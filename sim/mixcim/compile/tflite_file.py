@@ -83,7 +83,7 @@ def read_tflite(path: str | Path) -> FileGraph:
     """The graph in file `path`. Raises MixcimError if it is missing, damaged, or has several subgraphs."""
     path = Path(path)
     if not path.is_file():
-        raise MixcimError(f"network file '{path}' does not exist; check the path")
+        raise MixcimError(f"network file '{path}' does not exist or is no file; check the path")
     data = path.read_bytes()
     if len(data) < 8 or data[4:8] != b"TFL3":
         raise MixcimError(f"'{path}' is not a TFLite file (no TFL3 mark); check the path")
