@@ -194,6 +194,12 @@ def with_bytes(folder: Path, change: Callable[[bytes], bytes]) -> list[str]:
     return ["run", str(path), "--inputs", str(folder / "inputs.npy")]
 
 
+def copy_of(folder: Path) -> str:
+    path = folder / "network.onnx"
+    path.write_bytes(Path(DIGITS).read_bytes())
+    return str(path)
+
+
 def text_file(folder: Path, text: str) -> str:
     path = folder / "file.toml"
     path.write_text(text)
@@ -306,6 +312,20 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
     "missing inputs": (lambda folder: ["run", DIGITS, "--inputs", "none.npz"], "'none.npz' cannot be read"),
     "missing program": (lambda folder: ["run", "none.mixcim", "--inputs", "none.npz"], "'none.mixcim' does not exist"),
     "missing verilog folder": (lambda folder: ["verilog", "-o", str(folder / "none" / "x.v")], "does not exist"),
+    "output is the network": (
+        lambda folder: ["compile", copied := copy_of(folder), "-o", copied],
+        "is the network itself",
+    ),
+    "output is a device": (lambda folder: ["compile", DIGITS, "-o", "/dev/null"], "'/dev/null': is no regular file"),
+    "network is a folder": (lambda folder: ["compile", str(folder), "-o", str(folder / "p")], "is no file"),
+    "base of a chip file is no name": (
+        lambda folder: ["info", "--chip", text_file(folder, 'base = ["demo"]')],
+        "base must be one of",
+    ),
+    "name of a chip is a path": (
+        lambda folder: ["info", "--chip", text_file(folder, 'name = "../x"')],
+        "name must be made of letters",
+    ),
     "unknown command": (lambda folder: ["simulate"], "No such command 'simulate'"),
     "unknown option": (lambda folder: ["info", "--colour"], "No such option"),
 }

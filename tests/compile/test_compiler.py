@@ -380,3 +380,11 @@ def test_compiling_resnet20_takes_less_than_two_seconds() -> None:
     start = time.perf_counter()
     compile_network(network, DEMO, hidden="memristor", table="exact")
     assert time.perf_counter() - start < 2
+
+
+def test_scales_that_overflow_are_refused() -> None:
+    network = random_network(4)
+    layer = network.layers[0]
+    network.layers[0] = dataclasses.replace(layer, scale=np.full_like(layer.scale, np.inf))
+    with pytest.raises(MixcimError, match=r"layer '.*': .* overflows float32"):
+        compile_network(network, PRESETS["demo"])

@@ -134,6 +134,16 @@ def test_clamp_between_convolution_and_add_is_the_intermediates(tmp_path: Path) 
     assert layer.residual is not None and layer.residual.clamp == (40, 165) and layer.clamp == (0, 255)
 
 
+def test_clip_whose_bounds_are_swapped_gives_the_upper_one(tmp_path: Path) -> None:
+    """ONNX: min(max(x, low), high)."""
+    graph = OnnxGraph(IMAGE)
+    x = graph.fake("input", 0.021, 130)
+    y = conv_layer(graph, x, np.random.default_rng(3), 4, 4, 0.05)
+    y = graph.node("Clip", y, graph.constant(np.float32(2.0)), graph.constant(np.float32(1.0)))
+    layer = import_onnx(graph.save(tmp_path / "c.onnx", graph.fake(y, 0.02, 100))).layers[-1]
+    assert layer.clamp == (150, 150)
+
+
 @pytest.mark.parametrize("pool", ["GlobalAveragePool", "ReduceMean", "MaxPool", "MaxPool padded"])
 def test_pooling(tmp_path: Path, pool: str) -> None:
     graph = OnnxGraph(IMAGE)

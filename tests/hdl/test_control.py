@@ -86,6 +86,21 @@ def test_sequencer_refuses_an_address_past_the_memory():
     assert offered == [(1, 0, 0)] * 3
 
 
+def test_sequencer_without_memory_never_faults():
+    """Stride 0 (maximum): no weight is read, wherever the slot points."""
+    sequencer = Sequencer(TINY, capacity=8)
+
+    async def drive(ctx):
+        ctx.set(sequencer.tiles, 1)
+        ctx.set(sequencer.slot, 9)
+        await send(ctx, sequencer.vector, vectors(random.Random(1), 1, 1, 4), 0.0, 1)
+
+    async def check(ctx):
+        assert len(await receive(ctx, sequencer.step, 4, 0.0, 1)) == 4
+
+    simulate(sequencer, drive, check)
+
+
 @by_stall
 @pytest.mark.parametrize("active", [0b000001, 0b101010, 0b111111])
 def test_kernel_controller_gives_every_vector_once_to_every_active_unit(stalls, active):

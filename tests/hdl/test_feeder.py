@@ -146,6 +146,28 @@ def test_feeder_takes_a_granule_per_cycle():
     assert {later - earlier for earlier, later in zip(arrivals, arrivals[1:], strict=False)} == {4}
 
 
+def test_padding_is_padding_however_far_out():
+    """Window rows past 2**14 do not wrap around into the tensor."""
+    feeder, last = Feeder(TINY), []
+    run = dict.fromkeys(("input_height", "input_width", "kernel_height", "kernel_width", "tap_words"), 1) | {
+        "group_count": 1, "output_height": 260, "output_width": 1, "stride_y": 128, "pixel_pitch": 1, "row_pitch": 1,
+        "granule_log2": 2, "pad_value": 7,
+    }  # fmt: skip
+
+    async def drive(ctx):
+        for name, value in run.items():
+            ctx.set(feeder.run[name], value)
+        ctx.set(feeder.read_ready, 1)
+        ctx.set(feeder.start, 1)
+        await ctx.tick()
+        ctx.set(feeder.start, 0)
+        last.extend(await receive(ctx, feeder.vector, 260, 0.0, 1))
+
+    simulate(feeder, drive)
+    pad = [0b1111 * (7 >> bit & 1) for bit in range(8)]
+    assert [vector["planes"] == pad for vector in last] == [False] + [True] * 259
+
+
 def test_feeder_stops_at_an_address_past_the_memory():
     feeder = Feeder(TINY)
     run = random_run(TINY, np.random.default_rng(3)) | {

@@ -20,7 +20,7 @@ class Sequencer(wiring.Component):
     -------
     vector, step : streams (interfaces.vector_layout, step_layout); the step repeats the vector's payload.
     tiles, slot, parameter, stride : constant while vectors are in flight; tiles >= 1.
-    fault : high while a step points past `capacity`; that step is never offered.
+    fault : high while a step points past `capacity`; that step is never offered. With stride 0 no memory is read.
     """
 
     def __init__(self, chip: ChipConfig, capacity: int):
@@ -50,7 +50,7 @@ class Sequencer(wiring.Component):
             address_now.eq(Mux(vector.pixel_start & (tile == 0), self.slot, address)),
             parameter_now.eq(Mux(vector.pixel_start, self.parameter, parameter)),
             last_tile.eq(tile + 1 == self.tiles),
-            self.fault.eq(self.vector.valid & (address_now + self.stride > self._capacity)),
+            self.fault.eq(self.vector.valid & (self.stride != 0) & (address_now + self.stride > self._capacity)),
             self.step.valid.eq(self.vector.valid & ~self.fault),
             self.vector.ready.eq(self.step.ready & last_tile & ~self.fault),
             step.planes.eq(vector.planes),

@@ -42,6 +42,8 @@ def command(
     chip = load_chip(chip_name)
     if not output.parent.is_dir():
         raise MixcimError(f"folder '{output.parent}' of the output does not exist; create it first")
+    if output.exists() and output.samefile(network):
+        raise MixcimError(f"output '{output}' is the network itself; give another name")
     _, program = compile_file(network, chip, calibrate, rules, placement, hidden, table, mean, std)
     program.save(output)
     layers, memories = layer_records(program, chip), memory_use(program, chip)

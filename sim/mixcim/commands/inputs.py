@@ -108,7 +108,7 @@ def compile_file(
 def is_program(path: Path) -> bool:
     """True if the file begins like a program file (it may be damaged further on)."""
     if not path.is_file():
-        raise MixcimError(f"'{path}' does not exist or is no file: give a program (mixcim compile) or a network (ONNX, TFLite)")
+        raise MixcimError(f"'{path}' does not exist or is no file: give a program or a network (ONNX, TFLite)")
     with path.open("rb") as file:
         return file.read(len(MAGIC)) == MAGIC.encode()
 

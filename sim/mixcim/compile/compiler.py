@@ -285,7 +285,7 @@ class _Compilation:
         own_scale, other_scale, fixed = layer.residual.coefficients(other.quantisation, output.quantisation)
         if not np.isfinite([own_scale, other_scale, fixed]).all():
             raise MixcimError(
-                f"layer '{layer.name}': the scales of its Add overflow float32; quantise the network again with sound ones"
+                f"layer '{layer.name}': the scales of its Add overflow float32; quantise the network again"
             )
         # The second operand of the file's Add is multiplied first: the residual, unless the file has it as the first.
         residual_first = not layer.residual.order_swapped

@@ -89,6 +89,7 @@ def clip(importer: GraphImporter, node: onnx.NodeProto) -> Value:
 
 def _clamp(importer: GraphImporter, node: onnx.NodeProto, low: float, high: float) -> Value:
     value = importer.value(node, 0)
+    low = min(low, high)  # ONNX: min(max(x, low), high), so the upper bound wins
     if isinstance(value, Activation) and not value.real:
         # On integers: the bounds are codes.
         quantisation = importer.builder.tensors[value.tensor].quantisation
