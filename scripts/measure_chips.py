@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from mixcim.compile.compiler import compile_network
 from mixcim.compile.load import load_network
 from mixcim.compile.network import Network
 from mixcim.errors import MixcimError
+from mixcim.host.processor import Processor
 from mixcim.host.values import input_codes
 from mixcim.model import ProcessorModel
 from mixcim.networks.digits import DIGITS_RESNET, digits_data
@@ -100,9 +101,10 @@ def measure_sizes(chip: ChipConfig) -> dict[str, Any]:
     }
 
 
-def measure_cycles(chip: ChipConfig, workloads: Path) -> dict[str, Any]:
-    """Cycles of one input of every network, by mapping; or the reason why it does not run."""
+def measure_cycles(chip: ChipConfig, workloads: Path) -> Iterator[dict[str, Any]]:
+    """Cycles of one input of every network, by mapping; or the reason why it does not run. All so far, after each."""
     results: dict[str, Any] = {}
+    processor: Processor | None = None
     for name, (load, mappings) in NETWORKS.items():
         try:
             network, inputs = load(workloads)
@@ -116,9 +118,10 @@ def measure_cycles(chip: ChipConfig, workloads: Path) -> dict[str, Any]:
             except MixcimError as error:
                 results[name][mapping] = {"fits": False, "reason": str(error)}
                 say(f"{chip.name}: {name}, {mapping}: {error}")
+                yield results
                 continue
             codes = input_codes(program, inputs[:1])
-            processor = rtl_processor(chip)
+            processor = processor or rtl_processor(chip)
             processor.load(program)
             start = time.perf_counter()
             output, counters = processor.infer(codes[0])
@@ -138,7 +141,7 @@ def measure_cycles(chip: ChipConfig, workloads: Path) -> dict[str, Any]:
                 "beyond_formula": beyond_formula(program, chip, cycles),
             }
             say(f"{chip.name}: {name}, {mapping}: {counters.cycles:,} cycles in {seconds:.1f} s")
-    return results
+            yield results
 
 
 def beyond_formula(program: Program, chip: ChipConfig, cycles: np.ndarray) -> dict[str, list[int]]:
@@ -237,7 +240,7 @@ def say(text: str) -> None:
 
 
 def main() -> None:
-    """Measure what is asked for and write the file after each chip."""
+    """Measure what is asked for and write the file after each figure."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--chips", nargs="+", default=list(PRESETS), help=f"default: {' '.join(PRESETS)}")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="default: all")
@@ -259,7 +262,8 @@ def main() -> None:
         if "sizes" in chosen.parts:
             save(record, measure_sizes(chip))
         if "cycles" in chosen.parts:
-            save(record, {"cycles": measure_cycles(chip, chosen.workloads)})
+            for cycles in measure_cycles(chip, chosen.workloads):
+                save(record, {"cycles": cycles})
         if "area" in chosen.parts or "clock" in chosen.parts:
             save(record, measure_area(chip, "clock" in chosen.parts))
 

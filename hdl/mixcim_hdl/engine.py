@@ -18,7 +18,7 @@ from .registers import CELLS_PER_WRITE
 from .sram.bank import SramBank
 from .tiny.bank import TinyBank
 
-#: Component of each kind; a fourth kind is added here and in config.UnitKind.
+#: Component of each kind; docs/extending.md lists every place that a fourth kind needs.
 BANKS = {UnitKind.MEMRISTOR: MemristorBank, UnitKind.SRAM: SramBank, UnitKind.TINY: TinyBank}
 
 

@@ -30,11 +30,11 @@ module {RAM_MODULE} #(
 );
   localparam LANE = WIDTH / LANES;
   reg [WIDTH-1:0] contents [0:DEPTH-1];
+  initial read_data = 0;
+`ifndef SYNTHESIS  // block RAM is 0 at power-up anyway, and Yosys would unroll the loop
   integer index;
-  initial begin
-    read_data = 0;
-    for (index = 0; index < DEPTH; index = index + 1) contents[index] = 0;
-  end
+  initial for (index = 0; index < DEPTH; index = index + 1) contents[index] = 0;
+`endif
   always @(posedge clk) if (read_enable) read_data <= contents[read_address];
   genvar lane;
   generate

@@ -110,7 +110,7 @@ def memristor_records(network: Network, codes: np.ndarray, labels: np.ndarray, q
 
     `codes` uint8 (N, height, width, channels), `labels` (N,): as many as are affordable are used, the same for both.
     """
-    records, count = [], 20 if quick else 200
+    records, count = [], 20 if quick else 1000
     answers, reads, right = {}, {}, {}
     for table in ("16", LOSSY_TABLE):
         title = f"{RESNET20.title}, memristor, table {table}"
