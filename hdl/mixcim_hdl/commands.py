@@ -27,9 +27,9 @@ columns as formats.Encoding has them, the last one is the reference; U = conduct
         sum[k] += sum over the kernel's columns of sign * code[c] << (i + place[j] + step_shift[i][j])
         offset binary, with digit 0 only: sum[k] -= n << (i + WEIGHT_BITS - 1)
 
-    gauss has mean 0 and sigma 147.8. A group is one read cycle; a vector's length counts its filled rows (a whole number
-    of granules), so short vectors take fewer reads. MEMRISTOR_READS counts groups, ADC_SATURATIONS kernel columns whose
-    code was clipped from above. Writing NOISE_SEED sets state[c] of every bank to noise_state(seed, bank, c).
+    gauss has mean 0 and sigma 147.8. A group is one read cycle; a vector's length counts its filled rows (a whole
+    number of granules), so short vectors take fewer reads. MEMRISTOR_READS counts groups, ADC_SATURATIONS kernel
+    columns whose code was clipped from above. NOISE_SEED sets state[c] of every bank to noise_state(seed, bank, c).
 
 RUN, in the order in which the hardware does it. Every address is in activation words, modulo 2**24::
 
@@ -74,6 +74,7 @@ import numpy as np
 from .config import ChipConfig
 from .formats import ACTIVATION_BITS
 
+NOISE_STRIDE = 0x9E3779B9  #: between the seeds of neighbouring columns: 2**32 / golden ratio
 ADDRESS_BITS = 24  #: width of activation, weight-store and unit addresses in commands
 
 
@@ -172,7 +173,7 @@ TABLE_ENTRY_FIELDS = {"rows_per_read": 8, "step_shift": 4}  #: one 16-bit half w
 
 def noise_state(seed: int, bank: int, column: int) -> int:
     """State of the noise generator of a bank's column after `seed` was written: never 0, 32 bits."""
-    return (seed + (bank * 256 + column + 1) * 0x9E3779B9) & 0xFFFFFFFF or 1
+    return (seed + (bank * 256 + column + 1) * NOISE_STRIDE) & 0xFFFFFFFF or 1
 
 
 def pack_layout(fields: Mapping[str, int]) -> tuple[dict[str, tuple[int, int]], int]:

@@ -39,7 +39,7 @@ class WeightMode:
 
 ADC_GAIN = 256  #: gain 1.0 of an ADC
 ADC_SEGMENTS = 8  #: parts of an ADC's range with an integral non-linearity of their own
-#: Parameters of an ADC in the order of the host's register, with (smallest, largest): conductance codes but for the gain.
+#: Parameters of an ADC in the order of the host's register: (smallest, largest), conductance codes but for the gain.
 ADC_PARAMETERS = {"gain": (0, 511), "offset": (-512, 511), **{f"inl{part}": (-32, 31) for part in range(ADC_SEGMENTS)}}
 NOISE_BITS = 12  #: width of an entry of the noise table
 

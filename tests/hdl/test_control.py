@@ -76,7 +76,9 @@ def test_sequencer_refuses_an_address_past_the_memory():
         ctx.set(sequencer.vector.payload, vectors(random.Random(1), 1, 1, 1)[0])
         ctx.set(sequencer.vector.valid, 1)
         for _ in range(3):
-            *_, fault, valid, ready = await ctx.tick().sample(sequencer.fault, sequencer.step.valid, sequencer.vector.ready)
+            *_, fault, valid, ready = await ctx.tick().sample(
+                sequencer.fault, sequencer.step.valid, sequencer.vector.ready
+            )
             offered.append((fault, valid, ready))
 
     simulate(sequencer, drive)

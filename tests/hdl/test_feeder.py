@@ -21,7 +21,10 @@ def vectors_by_definition(chip, run, memory):
                 for ky in range(run["kernel_height"]):
                     for kx in range(run["kernel_width"]):
                         for word in range(run["tap_words"]):
-                            y, x = oy * run["stride_y"] - run["pad_top"] + ky, ox * run["stride_x"] - run["pad_left"] + kx
+                            y, x = (
+                                oy * run["stride_y"] - run["pad_top"] + ky,
+                                ox * run["stride_x"] - run["pad_left"] + kx,
+                            )
                             if 0 <= y < run["input_height"] and 0 <= x < run["input_width"]:
                                 address = run["base"] + y * run["row_pitch"] + x * run["pixel_pitch"] + group + word
                                 codes += list(memory[address][:granule])
@@ -31,7 +34,9 @@ def vectors_by_definition(chip, run, memory):
                     part = codes[start : start + chip.rows]
                     padded = [int(code) for code in part] + [0] * (chip.rows - len(part))
                     yield {
-                        "planes": [sum((code >> bit & 1) << row for row, code in enumerate(padded)) for bit in range(8)],
+                        "planes": [
+                            sum((code >> bit & 1) << row for row, code in enumerate(padded)) for bit in range(8)
+                        ],
                         "length": len(part),
                         "pixel_start": int(group == 0 and start == 0),
                         "window_start": int(start == 0),
@@ -142,7 +147,11 @@ def test_feeder_takes_a_granule_per_cycle():
 
 def test_feeder_stops_at_an_address_past_the_memory():
     feeder = Feeder(TINY)
-    run = random_run(TINY, np.random.default_rng(3)) | {"window_start": TINY.activation_words - 1, "pad_top": 0, "pad_left": 0}
+    run = random_run(TINY, np.random.default_rng(3)) | {
+        "window_start": TINY.activation_words - 1,
+        "pad_top": 0,
+        "pad_left": 0,
+    }
     seen = []
 
     async def drive(ctx):

@@ -91,9 +91,15 @@ def test_fused_multiply_add_rounds_once():
         integer, scale = rng.randint(-128, 255), random_float(rng, -12, 6)
         addend = random_float(rng, -40, 20)
         if rng.random() < 0.3:  # cancellation: close to minus the product
-            addend = np.float32(-float(integer * Fraction(float(scale))) * (1 + rng.choice((0, 1, -1)) * 2.0 ** -rng.randint(18, 24)))
+            addend = np.float32(
+                -float(integer * Fraction(float(scale))) * (1 + rng.choice((0, 1, -1)) * 2.0 ** -rng.randint(18, 24))
+            )
         cases.append((integer, scale, addend))
-    cases += [(0, np.float32(2), np.float32(0)), (0, np.float32(2), np.float32(-3)), (5, np.float32(0.5), np.float32(0))]
+    cases += [
+        (0, np.float32(2), np.float32(0)),
+        (0, np.float32(2), np.float32(-3)),
+        (5, np.float32(0.5), np.float32(0)),
+    ]
     component = FusedMultiplyAdd()
 
     def set_inputs(ctx, case):
@@ -136,7 +142,14 @@ def test_lane_is_the_definition_of_run(seed):
     for _ in range(800):
         total = rng.randint(-(2 ** rng.randint(1, 31)), 2 ** rng.randint(1, 31) - 1)
         scale = rng.choice([0.5, 0.25, 0.0, rng.random() * 400 / (abs(total) + 1)])
-        cases.append((total, rng.randint(-(2**31), 2**31 - 1) if rng.random() < 0.1 else rng.randint(-99, 99), scale, rng.randint(0, 255)))
+        cases.append(
+            (
+                total,
+                rng.randint(-(2**31), 2**31 - 1) if rng.random() < 0.1 else rng.randint(-99, 99),
+                scale,
+                rng.randint(0, 255),
+            )
+        )
 
     def expected(total, bias, scale, old):
         accumulator = np.int32((total + bias + 2**31) % 2**32 - 2**31)

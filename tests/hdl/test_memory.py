@@ -88,7 +88,9 @@ def test_activation_memory_serves_both_readers(chip):
                 ctx.set(getattr(memory, f"{name}_address"), address[name])
             for name, value in {"write_lanes": lanes, "write_address": target, "write_data": data}.items():
                 ctx.set(getattr(memory, name), value)
-            conflict = use["first"] and address["first"] % chip.activation_banks == address["second"] % chip.activation_banks
+            conflict = (
+                use["first"] and address["first"] % chip.activation_banks == address["second"] % chip.activation_banks
+            )
             *_, ready = await ctx.tick().sample(memory.second_ready)
             assert ready == (not conflict)
             conflicts.append(bool(conflict and use["second"]))
