@@ -13,16 +13,23 @@ RUN     runs one layer (or some of its kernels) over all output pixels; see belo
 END     ends the program: status "done", interrupt.
 
 Memristor read (one bank; conductance codes G[line][row] with line = (slot * digits + j) * memristor_columns + column;
-column 2k holds w+ of kernel k, column 2k + 1 holds w-, the last column is the reference; U = conductance_unit)::
+columns as formats.Encoding has them, the last one is the reference; U = conductance_unit)::
 
     for digit j, for input bit i < input_bits, for each group of rows_per_read[i][j] = N rows below the vector's length:
-        current[c] = sum of G[c][r] over the group's rows r whose input bit i is 1
+        on = the group's rows whose input bit i is 1;   n = number of rows in `on`
+        current[c] = sum of G[c][r] over `on` + noise[c]
+        noise[c] = (gauss(state[c]) * noise_table[n] + 2**11) >> 12     gauss(s) = sum of the four bytes of s - 510
+        state[c] = xorshift32(state[c])                                 s ^= s << 13; s ^= s >> 17; s ^= s << 5, 32 bits
         step = U << step_shift[i][j]
-        code[c] = clip((current[c] - current[reference] + step // 2) // step, 0, 2**adc_bits - 1)
-        sum[k] += (code[2k] - code[2k + 1]) << (i + place[j] + step_shift[i][j])
+        v = ((current[c] - current[reference]) * gain[c] >> 8) + offset[c]
+        v += inl[c][clip(v // (step * 2**(adc_bits - 3)), 0, 7)] << step_shift[i][j]
+        code[c] = clip((v + step // 2) // step, 0, 2**adc_bits - 1)
+        sum[k] += sum over the kernel's columns of sign * code[c] << (i + place[j] + step_shift[i][j])
+        offset binary, with digit 0 only: sum[k] -= n << (i + WEIGHT_BITS - 1)
 
-    A group is one read cycle; a vector's length counts its filled rows (a whole number of granules), so short vectors
-    take fewer reads. MEMRISTOR_READS counts groups, ADC_SATURATIONS kernel columns whose code was clipped from above.
+    gauss has mean 0 and sigma 147.8. A group is one read cycle; a vector's length counts its filled rows (a whole
+    number of granules), so short vectors take fewer reads. MEMRISTOR_READS counts groups, ADC_SATURATIONS kernel
+    columns whose code was clipped from above. NOISE_SEED sets state[c] of every bank to noise_state(seed, bank, c).
 
 RUN, in the order in which the hardware does it. Every address is in activation words, modulo 2**24::
 
@@ -68,6 +75,7 @@ import numpy as np
 from .config import ChipConfig
 from .formats import ACTIVATION_BITS
 
+NOISE_STRIDE = 0x9E3779B9  #: between the seeds of neighbouring columns: 2**32 / golden ratio
 ADDRESS_BITS = 24  #: width of activation, weight-store and unit addresses in commands
 
 
@@ -162,6 +170,11 @@ UNIT_FIELDS = {
 }  #: one set per unit, from the word after RUN_FIELDS on
 
 TABLE_ENTRY_FIELDS = {"rows_per_read": 8, "step_shift": 4}  #: one 16-bit half word per entry, from word 1 on
+
+
+def noise_state(seed: int, bank: int, column: int) -> int:
+    """State of the noise generator of a bank's column after `seed` was written: never 0, 32 bits."""
+    return (seed + (bank * 256 + column + 1) * NOISE_STRIDE) & 0xFFFFFFFF or 1
 
 
 def pack_layout(fields: Mapping[str, int]) -> tuple[dict[str, tuple[int, int]], int]:

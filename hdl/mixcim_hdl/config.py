@@ -16,7 +16,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from .formats import WEIGHT_MODES, WeightMode
+from .formats import WEIGHT_MODES, Encoding, WeightMode
 
 
 class ConfigError(ValueError):
@@ -53,6 +53,7 @@ class ChipConfig:
     output_lanes: int = 4  #: channels that the output pipeline converts per cycle; divides `channels`
     adc_bits: int = 5  #: resolution of the bit-line ADC
     conductance_bits: int = 8  #: width of a cell's conductance code
+    encoding: str = "differential"  #: how a weight becomes digits, a value of formats.Encoding
     weight_mode: str = "MM-M"  #: how weights are cut into cells, a name from formats.WEIGHT_MODES
     watchdog_cycles: int = 65536  #: reset value of the watchdog register: cycles without progress before a fault
 
@@ -105,6 +106,25 @@ class ChipConfig:
                 f"chip '{self.name}': weight_mode must be one of {', '.join(WEIGHT_MODES)}, not '{self.weight_mode}'"
             )
 
+        if self.encoding not in {encoding.value for encoding in Encoding}:
+            known = ", ".join(encoding.value for encoding in Encoding)
+            raise ConfigError(f"chip '{self.name}': encoding must be one of {known}, not '{self.encoding}'")
+        if self.weight_encoding is Encoding.TWOS_COMPLEMENT and self.mode.cells[-1] != 1:
+            raise ConfigError(
+                f"chip '{self.name}': encoding twos_complement needs a weight mode whose most significant cell holds "
+                f"one bit, not '{self.weight_mode}'"
+            )
+
+    @property
+    def weight_encoding(self) -> Encoding:
+        """How a weight becomes digits."""
+        return Encoding(self.encoding)
+
+    @property
+    def adcs(self) -> int:
+        """ADCs of a memristor bank: one per column but the reference."""
+        return self.channels * self.weight_encoding.columns
+
     @property
     def mode(self) -> WeightMode:
         """The weight mode's table of cells."""
@@ -126,8 +146,8 @@ class ChipConfig:
 
     @property
     def memristor_columns(self) -> int:
-        """Bit lines of a memristor bank that are read together: per kernel w+ and w-, and the reference column."""
-        return 2 * self.channels + 1
+        """Bit lines of a memristor bank that are read together: those of every kernel, and the reference column."""
+        return self.adcs + 1
 
     @property
     def fingerprint(self) -> int:

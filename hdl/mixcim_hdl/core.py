@@ -21,6 +21,12 @@ from .output.pipeline import OutputPipeline
 from .primitives.ram import Ram
 from .registers import program_stride
 
+#: Ports through which the host sets parameters of the memristor banks.
+MEMRISTOR_PARAMETERS = (
+    "adc_write", "adc_number", "adc_parameter", "adc_value", "noise_write", "noise_index", "noise_value",
+    "seed_write", "seed",
+)  # fmt: skip
+
 
 class Core(wiring.Component):
     """The whole chip behind an AXI4-Lite slave port and an interrupt.
@@ -166,7 +172,14 @@ class Core(wiring.Component):
         ]
         for name in ("source", "destination", "count"):
             m.d.comb += getattr(loader, name).eq(getattr(controller, f"load_{name}"))
-        for name in ("program_banks", "program_last", "program_word", "program_column", "program_cells"):
+        for name in (
+            "program_banks",
+            "program_last",
+            "program_word",
+            "program_column",
+            "program_cells",
+            *MEMRISTOR_PARAMETERS,
+        ):
             m.d.comb += getattr(engine, name).eq(getattr(host, name))
 
     def _build_activations(self, m, host, controller, activations, feeder, pipeline):

@@ -6,11 +6,12 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect
 
-from .commands import ADDRESS_BITS, TinyMode
+from .commands import ADDRESS_BITS, NOISE_STRIDE, TinyMode
 from .config import ChipConfig, UnitKind
 from .control.accumulator import Accumulator
 from .control.kernel_controller import KernelController
 from .control.sequencer import Sequencer
+from .formats import NOISE_BITS
 from .interfaces import result_layout, run_view, table_shape, vector_layout
 from .memristor.bank import MemristorBank
 from .output.arbiter import ResultArbiter
@@ -36,6 +37,7 @@ class Engine(wiring.Component):
     run : fields of the command, constant while vectors are in flight.    table : word-line table.
     load_enable, load_unit, load_address, load_data : a weight word for unit `load_unit`.
     program_* : programming port; program_banks has one bit per memristor bank.
+    adc_*, noise_*, seed_* : parameters of the memristor banks (MemristorBank); adc_write has one bit per bank.
     reading, saturations : counts of this cycle over all memristor banks.
     fault, fault_unit : a unit was to read past its memory.    moving : a vector or a result moves.
     busy : steps or results are inside.
@@ -59,8 +61,17 @@ class Engine(wiring.Component):
                 "program_word": In(range(chip.memristor_slots * len(chip.mode.cells))),
                 "program_column": In(range(chip.memristor_columns)),
                 "program_cells": In(8 * CELLS_PER_WRITE),
+                "adc_write": In(banks),
+                "adc_number": In(8),
+                "adc_parameter": In(8),
+                "adc_value": In(16),
+                "noise_write": In(1),
+                "noise_index": In(8),
+                "noise_value": In(NOISE_BITS),
+                "seed_write": In(1),
+                "seed": In(32),
                 "reading": Out(range(banks + 1)),
-                "saturations": Out(range(2 * chip.channels * banks + 1)),
+                "saturations": Out(range(chip.adcs * banks + 1)),
                 "fault": Out(1),
                 "fault_unit": Out(8),
                 "moving": Out(1),
@@ -114,6 +125,13 @@ class Engine(wiring.Component):
                     bank.program_column.eq(self.program_column),
                     bank.program_cells.eq(self.program_cells),
                 ]
+                m.d.comb += [
+                    bank.adc_write.eq(self.adc_write[len(reading)]),
+                    bank.seed.eq(self.seed + (NOISE_STRIDE * 256 * len(reading) & 0xFFFFFFFF)),
+                ]
+                for name in ("adc_number", "adc_parameter", "adc_value", "noise_write", "noise_index", "noise_value"):
+                    m.d.comb += getattr(bank, name).eq(getattr(self, name))
+                m.d.comb += bank.seed_write.eq(self.seed_write)
                 reading.append(bank.reading)
                 saturations.append(bank.saturations)
             with m.If(sequencer.fault):

@@ -6,6 +6,7 @@ so word lines only ever carry 0 or 1 with a positive place value. Weights are tw
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 
 ACTIVATION_BITS = 8  #: width of an activation code
@@ -15,7 +16,7 @@ SUM_BITS = 32  #: width of accumulators and bias, two's complement, wraps
 
 @dataclass(frozen=True)
 class WeightMode:
-    """How the magnitude of a weight is cut into memristor cells: sign-magnitude, differential (w = w+ - w-).
+    """How the digits of a weight are cut into memristor cells; what number the digits hold is the Encoding's matter.
 
     `cells`: bits held by each cell, least significant first (1: SLC, 2: MLC). A digit is the value of one cell; its
     place is the sum of the bits below it. Source: Wen et al., Science 384, 325 (2024), weight modes; differential
@@ -34,6 +35,30 @@ class WeightMode:
     def largest_magnitude(self) -> int:
         """Largest |w| that the cells can hold."""
         return (1 << sum(self.cells)) - 1
+
+
+ADC_GAIN = 256  #: gain 1.0 of an ADC
+ADC_SEGMENTS = 8  #: parts of an ADC's range with an integral non-linearity of their own
+#: Parameters of an ADC in the order of the host's register: (smallest, largest), conductance codes but for the gain.
+ADC_PARAMETERS = {"gain": (0, 511), "offset": (-512, 511), **{f"inl{part}": (-32, 31) for part in range(ADC_SEGMENTS)}}
+NOISE_BITS = 12  #: width of an entry of the noise table
+
+
+class Encoding(enum.Enum):
+    """How a weight becomes digits. Columns of kernel k in a bank: differential w+ at 2k and w- at 2k + 1, else k.
+
+    DIFFERENTIAL: sign-magnitude, w = w+ - w-, both magnitudes. OFFSET: w + 128, and 128 times the sum of the inputs
+    is taken off again. TWOS_COMPLEMENT: the most significant digit, which must be one bit wide, counts negative.
+    """
+
+    DIFFERENTIAL = "differential"
+    OFFSET = "offset"
+    TWOS_COMPLEMENT = "twos_complement"
+
+    @property
+    def columns(self) -> int:
+        """Columns of a kernel."""
+        return 2 if self is Encoding.DIFFERENTIAL else 1
 
 
 WEIGHT_MODES = {

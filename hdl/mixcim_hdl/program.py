@@ -19,6 +19,7 @@ import numpy as np
 
 from .config import ChipConfig
 from .files import write_whole
+from .formats import ADC_GAIN, ADC_PARAMETERS
 from .registers import CONTRACT_VERSION
 
 MAGIC = "mixcim-program"
@@ -26,6 +27,17 @@ MAGIC = "mixcim-program"
 
 class ProgramError(ValueError):
     """A program file that cannot be used. One line: the file, what is wrong, the remedy."""
+
+
+def ideal_adc(chip: ChipConfig) -> np.ndarray:
+    """Parameters of ADCs without offset, gain error and non-linearity: int16 (banks, adcs, parameters)."""
+    ideal = [ADC_GAIN if name == "gain" else 0 for name in ADC_PARAMETERS]
+    return np.tile(np.array(ideal, np.int16), (chip.memristor_banks, chip.adcs, 1))
+
+
+def no_noise(chip: ChipConfig) -> np.ndarray:
+    """Noise table of a chip whose reads have none: uint16 (rows + 1,)."""
+    return np.zeros(chip.rows + 1, np.uint16)
 
 
 @dataclass(frozen=True)
@@ -73,6 +85,8 @@ class Program:
     `commands` uint32 (commands, words); `weights` int8 (words, rows): weight store from word 0; `memristor`: one uint8
     (lines, rows) of conductance codes per bank, from line 0; per parameter tile `bias` int32 (tiles, channels),
     `scale` float32 (tiles, channels), `word_offset` uint16 (tiles,), `lane_mask` uint16 (tiles,).
+    `adc` int16 (banks, adcs, parameters): formats.ADC_PARAMETERS of every ADC (see ideal_adc); `noise_table` uint16
+    (rows + 1,): read noise over the number of word lines on, 0 for none; `noise_seed`: uint32.
     `file_shape`, `input_layout`, `output_shape`, `host_output`: as in compile.network.Network, for the host.
     """
 
@@ -86,6 +100,9 @@ class Program:
     scale: np.ndarray
     word_offset: np.ndarray
     lane_mask: np.ndarray
+    adc: np.ndarray
+    noise_table: np.ndarray
+    noise_seed: int
     tensors: dict[str, TensorPlace]
     layers: tuple[LayerRecord, ...]
     input: str
@@ -95,7 +112,7 @@ class Program:
     output_shape: tuple[int, ...]
     host_output: tuple[str, ...]
 
-    _ARRAYS = ("commands", "weights", "bias", "scale", "word_offset", "lane_mask")
+    _ARRAYS = ("commands", "weights", "bias", "scale", "word_offset", "lane_mask", "adc", "noise_table")
 
     def to_bytes(self) -> bytes:
         """The program file's bytes (the same for the same program)."""
@@ -104,6 +121,7 @@ class Program:
             "chip": self.chip,
             "fingerprint": self.fingerprint,
             "banks": len(self.memristor),
+            "noise_seed": self.noise_seed,
             "tensors": [dataclasses.asdict(place) for place in self.tensors.values()],
             "layers": [dataclasses.asdict(layer) for layer in self.layers],
             "input": self.input,
@@ -160,6 +178,7 @@ class Program:
         return cls(
             network=header["network"],
             chip=header["chip"],
+            noise_seed=header["noise_seed"],
             fingerprint=header["fingerprint"],
             memristor=tuple(arrays[f"memristor{bank}"] for bank in range(header["banks"])),
             tensors={place.name: place for place in tensors},

@@ -12,7 +12,7 @@ from .config import ChipConfig
 
 IDENTIFICATION = 0x4D58434D  #: "MXCM"
 CELLS_PER_WRITE = 4  #: conductance codes in one write of MEMRISTOR_DATA
-CONTRACT_VERSION = 1  #: of commands, registers and program files together
+CONTRACT_VERSION = 2  #: of commands, registers and program files together
 
 
 class Region(enum.IntEnum):
@@ -46,6 +46,11 @@ class Register(enum.IntEnum):
     MEMRISTOR_LINE = 0x34  #: column (bits 7:0) of word slot * digits + digit (31:8); counts up by itself
     MEMRISTOR_DATA = 0x38  #: write only: codes of four cells, row 0 in bits 7:0; rows / 4 writes a line
     MEMRISTOR_READS = 0x3C  #: read only: word-line reads of all memristor banks since start
+    ADC_SELECT = 0x44  #: ADC (7:0) of bank MEMRISTOR_BANK, parameter (15:8; formats.ADC_PARAMETERS); counts up
+    ADC_VALUE = 0x48  #: write only: the parameter, two's complement; not reset: write all of them before the first run
+    NOISE_INDEX = 0x4C  #: entry of the noise table: number of word lines on; counts up
+    NOISE_VALUE = 0x50  #: write only: the entry, for all banks; not reset either
+    NOISE_SEED = 0x54  #: write only: seeds the noise generators of all banks
     ADC_SATURATIONS = 0x40  #: read only: conversions clipped to the ADC's largest code since start
 
 

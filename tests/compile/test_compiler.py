@@ -317,13 +317,20 @@ def test_table_files(tmp_path: Path) -> None:
     rows = [[8, 8, 16, 16]] * 4 + [[16, 16, 32, 32]] * 4
     path = tmp_path / "table.json"
     path.write_text(json.dumps({"rows_per_read": rows}))
-    table = read_table(str(path), DEMO)
+    table = read_table(str(path), DEMO).default
     assert table is not None and table.rows_per_read[7] == (16, 16, 32, 32) and table.step_shift[0] == (0, 0, 0, 0)
     path = tmp_path / "table.toml"
     path.write_text(f"rows_per_read = {rows}\nstep_shift = {[[1] * 4] * 8}\n")
-    table = read_table(str(path), DEMO)
+    table = read_table(str(path), DEMO).default
     assert table is not None and table.step_shift[3] == (1, 1, 1, 1)
+    path.write_text(f"rows_per_read = {rows}\n[layers.second]\nrows_per_read = {[[5] * 4] * 8}\n")
+    tables = read_table(str(path), DEMO)
+    assert tables.of("first") == tables.default
+    second = tables.of("second")
+    assert second is not None and second.rows_per_read[0] == (5, 5, 5, 5)
     for text, message in (
+        (f"rows_per_read = {rows}\nlayers = 3", "layers must be a table"),
+        (f"rows_per_read = {rows}\n[layers.x]\nrows = 3", "layer 'x' has no 'rows_per_read'"),
         ("rows_per_read = 3", "must have 8 lists"),
         ("rows = 3", "has no 'rows_per_read'"),
         (f"rows_per_read = {rows}\nsteps = 1", "unknown field 'steps'"),
@@ -336,7 +343,7 @@ def test_table_files(tmp_path: Path) -> None:
 
 
 def test_three_numbers_are_by_place_value() -> None:
-    table = read_table("16,32,64", DEMO)
+    table = read_table("16,32,64", DEMO).default
     assert table is not None
     assert table.rows_per_read[3] == (64, 64, 32, 32)
     assert table.rows_per_read[4] == (32, 32, 16, 16)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from mixcim_hdl.config import ChipConfig
 from mixcim_hdl.presets import PRESETS
 
@@ -12,4 +14,7 @@ OTHER = ChipConfig(
     tiny_words=32, accumulator_tiles=8, activation_words=256, activation_banks=4, weight_words=64, program_commands=8,
     parameter_tiles=16, output_lanes=8, adc_bits=4, conductance_bits=6, weight_mode="MM-1",
 )  # fmt: skip
+#: The other encodings of weights.
+OFFSET = dataclasses.replace(TINY, name="offset", encoding="offset", weight_mode="MM-2")
+TWOS_COMPLEMENT = dataclasses.replace(TINY, name="twos_complement", encoding="twos_complement", weight_mode="MM-S")
 CHIPS = [TINY, OTHER]

@@ -1,40 +1,45 @@
-"""ADC against its formula, over every step and many currents."""
+"""ADC against its formula: every step, currents near every threshold, parameters ideal and at random."""
 
 from __future__ import annotations
 
 import random
 
 import pytest
+from amaranth.hdl import Module, Signal
 
 from hdl.chips import CHIPS
 from hdl.streams import simulate
-from mixcim_hdl.formats import conductance_unit
-from mixcim_hdl.memristor.adc import Adc
-from mixcim_hdl.memristor.macro import current_bits
+from mixcim_hdl.formats import ADC_GAIN, ADC_PARAMETERS, conductance_unit
+from mixcim_hdl.memristor.adc import Adc, difference_bits
+
+IDEAL = {name: ADC_GAIN if name == "gain" else 0 for name in ADC_PARAMETERS}
 
 
 @pytest.mark.parametrize("chip", CHIPS, ids=lambda chip: chip.name)
-def test_adc_rounds_and_saturates(chip):
+@pytest.mark.parametrize("ideal", [True, False])
+def test_adc_rounds_and_saturates(chip, ideal):
     adc, rng = Adc(chip), random.Random(1)
-    unit, top = conductance_unit(chip.conductance_bits), (1 << current_bits(chip)) - 1
+    unit, top = conductance_unit(chip.conductance_bits), (1 << difference_bits(chip) - 1) - 1
     largest = (1 << chip.adc_bits) - 1
-    near_ties = [step * unit + unit // 2 + d for step in range(34) for d in (-1, 0, 1)]
+    near_ties = [step * unit + unit // 2 + d for step in range(largest + 3) for d in (-1, 0, 1)]
 
     async def drive(ctx):
         for shift in range(16):
-            cases = [(current, 0) for current in near_ties if current <= top]
-            cases += [(rng.randint(0, top), rng.randint(0, top)) for _ in range(100)] + [(top, 0), (0, top)]
-            for current, reference in cases:
-                ctx.set(adc.step_shift, shift)
-                ctx.set(adc.current, current)
-                ctx.set(adc.reference, reference)
+            parameters = IDEAL if ideal else {name: rng.randint(*span) for name, span in ADC_PARAMETERS.items()}
+            ctx.set(adc.parameters, parameters)
+            ctx.set(adc.step_shift, shift)
+            cases = [value for value in near_ties if value <= top]
+            cases += [rng.randint(-top - 1, top) for _ in range(60)] + [top, -top - 1]
+            for difference in cases:
+                ctx.set(adc.difference, difference)
                 step = unit << shift
-                code = (2 * (current - reference) + step) // (2 * step)  # floor(x / step + 1/2)
+                value = (difference * parameters["gain"] >> 8) + parameters["offset"]
+                segment = min(max(value // (step << chip.adc_bits - 3), 0), 7)
+                value += parameters[f"inl{segment}"] << shift
+                code = (2 * value + step) // (2 * step)  # floor(v / step + 1/2)
                 assert ctx.get(adc.saturated) == (code > largest)
                 assert ctx.get(adc.code) == min(max(code, 0), largest)
             await ctx.tick()
-
-    from amaranth.hdl import Module, Signal
 
     m = Module()
     m.submodules.adc = adc

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hdl.chips import CHIPS, TINY
+from hdl.chips import CHIPS, OFFSET, TINY, TWOS_COMPLEMENT
 from hdl.streams import STALLS, latency, receive, send, simulate
-from mixcim_hdl.commands import TinyMode
-from mixcim_hdl.formats import conductance_unit
+from mixcim_hdl.commands import NOISE_STRIDE, TinyMode, noise_state
+from mixcim_hdl.formats import ADC_PARAMETERS, NOISE_BITS, Encoding, conductance_unit
 from mixcim_hdl.memristor.bank import MemristorBank
 from mixcim_hdl.sram.bank import SramBank
 from mixcim_hdl.tiny.bank import TinyBank
@@ -117,30 +117,69 @@ def test_tiny_bank(chip, stalls, mode):
     check(bank, chip, prepare, steps, expected, stalls)
 
 
-def memristor_sums(chip, lines, table, codes, length, slot, bits):
-    """(sums, reads, saturations) by the definition in commands.py. `lines`: (slots, digits, columns, rows)."""
-    unit, largest = conductance_unit(chip.conductance_bits), (1 << chip.adc_bits) - 1
-    sums, reads, saturations = np.zeros(chip.channels, int), 0, 0
-    for digit, place in enumerate(chip.mode.places):
-        for bit in range(bits):
-            rows_per_read, shift = table[bit, digit]
-            for row in range(0, length, rows_per_read):
-                on = (codes[row : row + rows_per_read] >> bit) & 1
-                current = lines[slot, digit, :, row : row + rows_per_read].astype(int) @ on
-                step = unit << shift
-                code = (current[:-1] - current[-1] + step // 2) // step
-                reads += 1
-                saturations += int((code > largest).sum())
-                code = code.clip(0, largest)
-                sums += (code[0::2] - code[1::2]) << (bit + place + shift)
-    return sums, reads, saturations
+def xorshift(state: int) -> int:
+    """Marsaglia's generator with the shifts 13, 17, 5."""
+    state ^= state << 13 & 0xFFFFFFFF
+    state ^= state >> 17
+    return state ^ (state << 5 & 0xFFFFFFFF)
 
 
-@by_chip
+class Readout:
+    """Reads by the definition in commands.py. `lines`: (slots, digits, columns, rows); `adc`: (adcs, parameters)."""
+
+    def __init__(self, chip, lines, table, adc, noise, seed):
+        self.chip, self.lines, self.table, self.adc, self.noise = chip, lines, table, adc, noise
+        self.states = [noise_state(seed, 0, column) for column in range(chip.memristor_columns)]
+        self.reads = self.saturations = 0
+
+    def noise_of(self, column, count):
+        state = self.states[column]
+        self.states[column] = xorshift(state)
+        gauss = sum(state >> shift & 0xFF for shift in (0, 8, 16, 24)) - 510
+        return (gauss * int(self.noise[count]) + (1 << 11)) >> 12
+
+    def code(self, number, difference, shift):
+        chip = self.chip
+        gain, offset, *inl = (int(value) for value in self.adc[number])
+        step, largest = conductance_unit(chip.conductance_bits) << shift, (1 << chip.adc_bits) - 1
+        value = (difference * gain >> 8) + offset
+        value += inl[min(max(value // (step << chip.adc_bits - 3), 0), 7)] << shift
+        code = (value + step // 2) // step
+        self.saturations += code > largest
+        return min(max(code, 0), largest)
+
+    def step(self, codes, length, slot, bits):
+        """Sums of one step."""
+        chip = self.chip
+        encoding, sums = chip.weight_encoding, np.zeros(chip.channels, int)
+        for digit, place in enumerate(chip.mode.places):
+            for bit in range(bits):
+                rows_per_read, shift = (int(value) for value in self.table[bit, digit])
+                for row in range(0, length, rows_per_read):
+                    on = (codes[row : row + rows_per_read] >> bit) & 1
+                    ideal = self.lines[slot, digit, :, row : row + rows_per_read].astype(int) @ on
+                    current = [int(value) + self.noise_of(column, on.sum()) for column, value in enumerate(ideal)]
+                    self.reads += 1
+                    values = [self.code(n, current[n] - current[-1], shift) for n in range(chip.adcs)]
+                    for kernel in range(chip.channels):
+                        if encoding is Encoding.DIFFERENTIAL:
+                            value = values[2 * kernel] - values[2 * kernel + 1]
+                        elif encoding is Encoding.TWOS_COMPLEMENT and digit == len(chip.mode.places) - 1:
+                            value = -values[kernel]
+                        else:
+                            value = values[kernel]
+                        sums[kernel] += value << (bit + place + shift)
+                    if encoding is Encoding.OFFSET and digit == 0:
+                        sums -= int(on.sum()) << (bit + 7)
+        return sums
+
+
+@pytest.mark.parametrize("chip", [*CHIPS, OFFSET, TWOS_COMPLEMENT], ids=lambda chip: chip.name)
 @pytest.mark.parametrize("stalls", STALLS[::3])
 @pytest.mark.parametrize("bits", [2, 8])
-def test_memristor_bank(chip, stalls, bits):
-    """Cells hold any code (non-ideal, stuck, random reference), tables any rows and steps; counters are checked."""
+@pytest.mark.parametrize("noisy", [False, True])
+def test_memristor_bank(chip, stalls, bits, noisy):
+    """Cells hold any code (stuck, random reference), tables any rows and steps, ADCs any error; counters count."""
     rng = np.random.default_rng(bits)
     digits, slots = len(chip.mode.cells), 2
     shape = (slots, digits, chip.memristor_columns, chip.rows)
@@ -148,8 +187,16 @@ def test_memristor_bank(chip, stalls, bits):
     lines[:, :, -1] = conductance_unit(chip.conductance_bits)
     lines[1, 0, -1] = rng.integers(0, 1 << chip.conductance_bits, chip.rows)
     table = np.stack([rng.integers(1, chip.rows + 1, (8, digits)), rng.integers(0, 3, (8, digits))], -1)
-    steps = list(random_steps(chip, rng, 5, slots, bits))
-    results = [memristor_sums(chip, lines, table, codes, length, slot, bits) for codes, length, slot in steps]
+    adc = np.array([[256, *[0] * 9]] * chip.adcs)
+    noise = np.zeros(chip.rows + 1, int)
+    if noisy:
+        adc = np.stack([rng.integers(low, high + 1, chip.adcs) for low, high in ADC_PARAMETERS.values()], -1)
+        adc[::2, 0] = rng.integers(230, 280, len(adc[::2]))
+        noise = rng.integers(0, 1 << NOISE_BITS, chip.rows + 1)
+    seed = (0 - NOISE_STRIDE) & 0xFFFFFFFF if noisy else 1  # the first column's state would be 0
+    steps = list(random_steps(chip, rng, 4, slots, bits))
+    readout = Readout(chip, lines, table, adc, noise, seed)
+    expected = [list(readout.step(codes, length, slot, bits)) for codes, length, slot in steps]
     bank = MemristorBank(chip)
     counted = {"reading": 0, "saturations": 0}
 
@@ -157,6 +204,19 @@ def test_memristor_bank(chip, stalls, bits):
         ctx.set(bank.input_bits, bits)
         for entry, (rows, shift) in enumerate(table.reshape(-1, 2)):
             ctx.set(bank.table[entry], {"rows_per_read": int(rows), "step_shift": int(shift)})
+        ctx.set(bank.adc_write, 1)
+        for number, parameter in np.ndindex(*adc.shape):
+            ctx.set(bank.adc_number, number)
+            ctx.set(bank.adc_parameter, parameter)
+            ctx.set(bank.adc_value, int(adc[number, parameter]) & 0xFFFF)
+            await ctx.tick()
+        ctx.set(bank.adc_write, 0)
+        ctx.set(bank.noise_write, 1)
+        for index, value in enumerate(noise):
+            ctx.set(bank.noise_index, index)
+            ctx.set(bank.noise_value, int(value))
+            await ctx.tick()
+        ctx.set(bank.noise_write, 0)
         ctx.set(bank.program_valid, 1)
         for word in range(slots * digits):
             ctx.set(bank.program_word, word)
@@ -168,6 +228,10 @@ def test_memristor_bank(chip, stalls, bits):
                     ctx.set(bank.program_cells, sum(int(c) << 8 * n for n, c in enumerate(cells[row : row + 4])))
                     await ctx.tick()
         ctx.set(bank.program_valid, 0)
+        ctx.set(bank.seed, seed)
+        ctx.set(bank.seed_write, 1)
+        await ctx.tick()
+        ctx.set(bank.seed_write, 0)
 
     async def count(ctx):
         async for _, _, reading, saturations in ctx.tick().sample(bank.reading, bank.saturations):
@@ -182,11 +246,11 @@ def test_memristor_bank(chip, stalls, bits):
 
     async def checker(ctx):
         got = await receive(ctx, bank.dpv, len(steps), stalls[1], 1)
-        assert [dpv["sums"] for dpv in got] == [list(sums) for sums, _, _ in results]
+        assert [dpv["sums"] for dpv in got] == expected
         assert [dpv["tag"] for dpv in got] == [payload["tag"] for payload in payloads]
 
     simulate(bank, driver, checker, background=[count])
-    assert counted == {"reading": sum(r for _, r, _ in results), "saturations": sum(s for _, _, s in results)}
+    assert counted == {"reading": readout.reads, "saturations": readout.saturations}
 
 
 @pytest.mark.parametrize("kind", [SramBank, TinyBank, MemristorBank])

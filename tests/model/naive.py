@@ -9,7 +9,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from mixcim_hdl.commands import Opcode, TinyMode, decode_command
+from mixcim_hdl.commands import Opcode, TinyMode, decode_command, noise_state
 from mixcim_hdl.config import ChipConfig, UnitKind
 from mixcim_hdl.formats import ACTIVATION_BITS, conductance_unit
 from mixcim_hdl.program import Program
@@ -68,7 +68,7 @@ def int32(value: int) -> int:
 class NaiveProcessor:
     """`run` executes the program for one input. Counters: `memristor_reads`, `adc_saturations`."""
 
-    def __init__(self, chip: ChipConfig, program: Program) -> None:
+    def __init__(self, chip: ChipConfig, program: Program, noise_seed: int | None = None) -> None:
         self.chip, self.program = chip, program
         self.activation = [[0] * chip.channels for _ in range(chip.activation_words)]
         self.unit_words: list[dict[int, list[int]]] = [{} for _ in chip.units]
@@ -76,6 +76,12 @@ class NaiveProcessor:
         self.step_shift: dict[tuple[int, int], int] = {}
         self.memristor_reads = 0
         self.adc_saturations = 0
+        seed = program.noise_seed if noise_seed is None else noise_seed
+        self.state = {
+            (bank, column): noise_state(seed, bank, column)
+            for bank in range(chip.memristor_banks)
+            for column in range(chip.memristor_columns)
+        }
 
     def run(self, codes: np.ndarray) -> np.ndarray:
         """Codes uint8 (height, width, channels) in; the whole activation memory uint8 (words, channels) out."""
@@ -134,13 +140,14 @@ class NaiveProcessor:
                     vectors = [window[first : first + rows] for first in range(0, len(window), rows)]
                     for unit in range(len(self.chip.units)):
                         tiles = f[f"tiles[{unit}]"]
-                        for t in range(tiles):
-                            sums = [0] * self.chip.channels
-                            for v, vector in enumerate(vectors):
+                        sums = [[0] * self.chip.channels for _ in range(tiles)]
+                        for v, vector in enumerate(vectors):
+                            for t in range(tiles):
                                 index = (group * len(vectors) + v) * tiles + t
-                                sums = self.accumulate(unit, f, index, vector, sums)
+                                sums[t] = self.accumulate(unit, f, index, vector, sums[t])
+                        for t in range(tiles):
                             tile = f[f"parameter[{unit}]"] + group * tiles + t
-                            writes.append((pixel, tile, sums))
+                            writes.append((pixel, tile, sums[t]))
                             tiles_written += 1
         assert tiles_written == f["output_tiles"]
         for pixel, tile, sums in writes:
@@ -178,9 +185,27 @@ class NaiveProcessor:
                     sums[k] += code * memory.get(slot + index, zero)[a * chip.channels + k]
         return sums
 
+    def noise(self, bank: int, column: int, lines_on: int) -> int:
+        """Noise of a column in a read, and the generator's step."""
+        s = self.state[bank, column]
+        gauss = (s & 255) + (s >> 8 & 255) + (s >> 16 & 255) + (s >> 24) - 510
+        s = (s ^ s << 13) % 2**32
+        s = s ^ s >> 17
+        s = (s ^ s << 5) % 2**32
+        self.state[bank, column] = s
+        return (gauss * int(self.program.noise_table[lines_on]) + 2**11) // 2**12
+
+    def convert(self, bank: int, column: int, current: int, shift: int) -> int:
+        """ADC code before it is limited, of a current less the reference's."""
+        gain, offset, *inl = (int(value) for value in self.program.adc[bank, column])
+        step = conductance_unit(self.chip.conductance_bits) * 2**shift
+        v = current * gain // 256 + offset
+        v += inl[min(max(v // (step * 2 ** (self.chip.adc_bits - 3)), 0), 7)] * 2**shift
+        return (v + step // 2) // step
+
     def read_memristor(self, unit: int, slot: int, input_bits: int, vector: list[int], sums: list[int]) -> list[int]:
         """The memristor read of commands.py."""
-        chip = self.chip
+        chip, encoding = self.chip, self.chip.encoding
         lines = self.program.memristor[unit] if unit < len(self.program.memristor) else []
         digits, columns = len(chip.mode.cells), chip.memristor_columns
         largest = 2**chip.adc_bits - 1
@@ -191,18 +216,27 @@ class NaiveProcessor:
                 conductance.append(lines[line].tolist() if line < len(lines) else [0] * chip.rows)
             for i in range(input_bits):
                 n, shift = self.rows_per_read[i, j], self.step_shift[i, j]
-                step = conductance_unit(chip.conductance_bits) << shift
                 for first in range(0, len(vector), n):
                     self.memristor_reads += 1
                     on = [r for r in range(first, min(first + n, len(vector))) if vector[r] >> i & 1]
-                    current = [sum(line[r] for r in on) for line in conductance]
+                    current = [
+                        sum(conductance[c][r] for r in on) + self.noise(unit, c, len(on)) for c in range(columns)
+                    ]
                     code = []
                     for column in range(columns - 1):
-                        converted = (current[column] - current[-1] + step // 2) // step
+                        converted = self.convert(unit, column, current[column] - current[-1], shift)
                         self.adc_saturations += converted > largest
                         code.append(min(max(converted, 0), largest))
                     for k in range(chip.channels):
-                        sums[k] += (code[2 * k] - code[2 * k + 1]) << (i + chip.mode.places[j] + shift)
+                        place = 2 ** (i + chip.mode.places[j] + shift)
+                        if encoding == "differential":
+                            sums[k] += (code[2 * k] - code[2 * k + 1]) * place
+                        elif encoding == "twos_complement" and j == digits - 1:
+                            sums[k] -= code[k] * place
+                        else:
+                            sums[k] += code[k] * place
+                        if encoding == "offset" and j == 0:
+                            sums[k] -= 128 * len(on) * 2**i
         return sums
 
     def write(self, f: dict[str, int], pixel: int, tile: int, sums: list[int]) -> None:

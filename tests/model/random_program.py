@@ -13,8 +13,8 @@ import numpy as np
 
 from mixcim_hdl.commands import Opcode, TinyMode, encode_command
 from mixcim_hdl.config import ChipConfig, UnitKind
-from mixcim_hdl.formats import ACTIVATION_BITS, ideal_conductance
-from mixcim_hdl.program import Program, TensorPlace
+from mixcim_hdl.formats import ACTIVATION_BITS, ADC_PARAMETERS, NOISE_BITS, ideal_conductance
+from mixcim_hdl.program import Program, TensorPlace, ideal_adc, no_noise
 
 #: Limits on one RUN that keep a simulation short.
 LARGEST_WINDOW_VECTORS = 4
@@ -37,19 +37,29 @@ class _Region:
         return self.height * self.width * self.words
 
 
+def digit_of(weight: int, column: int, digit: int, chip: ChipConfig) -> int:
+    """Digit of a weight in a column of its kernel (0, or 0 for w+ and 1 for w-), of weights that the chip can hold."""
+    bits, place = chip.mode.cells[digit], chip.mode.places[digit]
+    number = {
+        "differential": max(weight, 0) if column == 0 else max(-weight, 0),
+        "offset": weight + 128,
+        "twos_complement": weight % 256,
+    }[chip.encoding]
+    return number // 2**place % 2**bits
+
+
 def ideal_lines(weights: np.ndarray, chip: ChipConfig) -> np.ndarray:
     """Bit lines uint8 (slots * digits * columns, rows) that hold weights int (slots, rows, channels) without any error.
 
     Magnitudes are limited to what the weight mode holds.
     """
-    magnitude = np.minimum(np.abs(weights), chip.mode.largest_magnitude)
-    slots = len(weights)
-    lines = np.zeros((slots, len(chip.mode.cells), chip.memristor_columns, chip.rows), np.uint8)
-    for digit, (bits, place) in enumerate(zip(chip.mode.cells, chip.mode.places, strict=True)):
-        value = magnitude >> place & ((1 << bits) - 1)
-        for column, part in ((0, np.where(weights > 0, value, 0)), (1, np.where(weights < 0, value, 0))):
-            codes = (part + 1) * ideal_conductance(0, chip.conductance_bits)
-            lines[:, digit, column:-1:2] = codes.transpose(0, 2, 1)
+    columns = (chip.memristor_columns - 1) // chip.channels
+    lines = np.zeros((len(weights), len(chip.mode.cells), chip.memristor_columns, chip.rows), np.uint8)
+    for digit in range(len(chip.mode.cells)):
+        for column in range(columns):
+            levels = np.array([digit_of(weight, column, digit, chip) + 1 for weight in range(-128, 128)])
+            codes = levels[weights + 128] * ideal_conductance(0, chip.conductance_bits)
+            lines[:, digit, column:-1:columns] = codes.transpose(0, 2, 1)
         lines[:, digit, -1] = ideal_conductance(0, chip.conductance_bits)
     return lines.reshape(-1, chip.rows)
 
@@ -70,6 +80,8 @@ class _Builder:
         self.regions: list[_Region] = []
         self.next_address = int(self.random.integers(0, 5))
         self.memristor = tuple(self._bank() for _ in range(chip.memristor_banks))
+        self.adc, self.noise_table = self._adc(), self._noise_table()
+        self.noise_seed = self.below(1 << 32)
 
     def below(self, limit: int) -> int:
         """Random integer from 0 to limit - 1."""
@@ -98,6 +110,28 @@ class _Builder:
         if kind == 2:
             lines = self.random.integers(0, 1 << chip.conductance_bits, lines.shape)
         return lines.clip(0, (1 << chip.conductance_bits) - 1).astype(np.uint8)
+
+    def _adc(self) -> np.ndarray:
+        """ADC parameters: none, small errors of every kind, or anything that the registers hold."""
+        adc = ideal_adc(self.chip)
+        kind = self.below(3)
+        for number, (name, (low, high)) in enumerate(ADC_PARAMETERS.items()):
+            if kind == 1:
+                spread = {"gain": 12.0, "offset": 8.0}.get(name, 6.0)
+                adc[:, :, number] += np.rint(self.random.normal(0, spread, adc.shape[:2])).astype(np.int16)
+                adc[:, :, number] = adc[:, :, number].clip(low, high)
+            elif kind == 2:
+                adc[:, :, number] = self.random.integers(low, high + 1, adc.shape[:2])
+        return adc
+
+    def _noise_table(self) -> np.ndarray:
+        """Noise table: none, growing as the root of the word lines that are on, or anything."""
+        table, kind = no_noise(self.chip), self.below(3)
+        if kind == 1:
+            table += np.rint(self.between(1, 300) * np.arange(len(table)) ** 0.5).astype(np.uint16)
+        elif kind == 2:
+            table[:] = self.random.integers(0, 1 << NOISE_BITS, len(table))
+        return table
 
     def add_tensor(self, region: _Region, channels: int, signed: bool = False) -> None:
         self.tensors[region.name] = TensorPlace(
@@ -322,6 +356,9 @@ class _Builder:
             commands=np.array(self.commands),
             weights=np.array(self.weights, np.int8).reshape(-1, chip.rows),
             memristor=self.memristor,
+            adc=self.adc,
+            noise_table=self.noise_table,
+            noise_seed=self.noise_seed,
             bias=np.array(self.bias, np.int32).reshape(-1, *channels[1:]),
             scale=np.array(self.scale, np.float32).reshape(-1, *channels[1:]),
             word_offset=np.array(self.word_offset, np.uint16),

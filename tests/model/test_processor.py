@@ -10,7 +10,7 @@ from mixcim.model import FaultError, ProcessorModel
 from mixcim.model.accumulator import ExactProduct
 from mixcim_hdl.commands import Fault, Opcode, TinyMode, encode_command
 from mixcim_hdl.presets import PRESETS
-from mixcim_hdl.program import Program, TensorPlace
+from mixcim_hdl.program import Program, TensorPlace, ideal_adc, no_noise
 from model.random_program import random_program
 
 CHIP = PRESETS["tiny"]
@@ -50,6 +50,9 @@ def program_of(*commands, **changes):
         "commands": np.array([encode_command(opcode, CHIP, **given) for opcode, given in commands]),
         "weights": np.arange(64 * CHIP.rows, dtype=np.int64).astype(np.int8).reshape(64, CHIP.rows),
         "memristor": (),
+        "adc": ideal_adc(CHIP),
+        "noise_table": no_noise(CHIP),
+        "noise_seed": 0,
         "bias": np.zeros((1, CHIP.channels), np.int32),
         "scale": np.ones((1, CHIP.channels), np.float32),
         "word_offset": np.zeros(1, np.uint16),
@@ -149,6 +152,12 @@ def test_unknown_opcode_is_a_fault():
         ({"weights": np.zeros((1025, 16), np.int8)}, "1025 weight words, chip 'tiny' only 1024"),
         ({"memristor": (np.zeros((1, 16), np.uint8),) * 2}, "2 memristor banks, chip 'tiny' only 1"),
         ({"scale": np.full((1, 4), np.nan, np.float32)}, "a scale of parameter tile 0 is not finite"),
+        ({"adc": np.zeros((1, 4, 10), np.int16)}, "adc must have the shape \\(1, 8, 10\\) on chip 'tiny', not \\(1, 4"),
+        ({"adc": np.full((1, 8, 10), 300, np.int16)}, "inl0 of an ADC must be from -32 to 31, not 300"),
+        ({"adc": np.full((1, 8, 10), -1, np.int16)}, "gain of an ADC must be from 0 to 511, not -1"),
+        ({"noise_table": np.zeros(16, np.uint16)}, "noise_table must have the shape \\(17,\\)"),
+        ({"noise_table": np.full(17, 4096, np.uint16)}, "noise table entry 4096 has more than 12 bits"),
+        ({"noise_seed": 1 << 32}, "a noise seed must be from 0 to 4294967295"),
         (
             {"tensors": {"input": TensorPlace("input", 1023, (2, 2, 3), 1.0, 0, False, -1, 9)}},
             "tensor 'input' ends at activation word 1027",

@@ -5,28 +5,36 @@ import dataclasses
 import numpy as np
 import pytest
 
+from mixcim.errors import MixcimError
 from mixcim.model import ProcessorModel
+from mixcim.model.memristor import Method
 from mixcim_hdl.commands import Opcode, decode_command
 from mixcim_hdl.presets import PRESETS
+from mixcim_hdl.program import ideal_adc
 from model.naive import NaiveProcessor
 from model.random_program import random_program
 
 
 def compare(chip, seed):
-    """Memory and counters of model (both ways of reading the memristor, several batches) and interpreter agree."""
+    """Memory and counters of model (all ways of reading the memristor, several batches) and interpreter agree.
+
+    The second input has a noise seed of its own.
+    """
     program, codes = random_program(chip, seed)
+    seeds = [program.noise_seed, 12345 + seed]
     model = ProcessorModel(chip, program)
-    got = model.run(codes)
+    got = model.run(codes, noise_seeds=seeds)
+    reads, saturations = model.memristor_reads, model.adc_saturations
     for number, one in enumerate(codes):
-        naive = NaiveProcessor(chip, program)
+        naive = NaiveProcessor(chip, program, seeds[number])
         want = naive.run(one)
         np.testing.assert_array_equal(got[number].reshape(want.shape), want)
-        assert model.memristor_reads[number] == naive.memristor_reads
-        assert model.adc_saturations[number] == naive.adc_saturations
-    saturations = model.adc_saturations
-    model.corrected_reads = False
-    np.testing.assert_array_equal(model.run(codes, batch=1), got)
-    np.testing.assert_array_equal(model.adc_saturations, saturations)
+        assert (reads[number], saturations[number]) == (naive.memristor_reads, naive.adc_saturations)
+    for batch, method in enumerate((Method.DEFINITION, Method.CORRECTED, Method.KERNEL), 1):
+        model.method = method
+        np.testing.assert_array_equal(model.run(codes, batch=batch, noise_seeds=seeds), got)
+        np.testing.assert_array_equal(model.adc_saturations, saturations)
+        np.testing.assert_array_equal(model.memristor_reads, reads)
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -47,10 +55,14 @@ def test_model_equals_definition_on_demo(seed):
         {"memristor_banks": 2, "weight_mode": "MM-S", "adc_bits": 3, "conductance_bits": 4},
         {"rows": 32, "channels": 8, "weight_mode": "MM-1", "adc_bits": 10, "conductance_bits": 6},
         {"rows": 16, "channels": 16, "weight_mode": "MM-2"},
+        {"memristor_banks": 2, "encoding": "offset"},
+        {"rows": 32, "channels": 16, "encoding": "offset", "weight_mode": "MM-S", "adc_bits": 6},
+        {"encoding": "twos_complement", "weight_mode": "MM-S"},
+        {"channels": 8, "encoding": "twos_complement", "weight_mode": "MM-2", "adc_bits": 3},
     ],
     ids=str,
 )
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(4))
 def test_model_equals_definition_on_other_chips(sizes, seed):
     compare(dataclasses.replace(PRESETS["tiny"], **sizes), seed)
 
@@ -67,6 +79,36 @@ def test_random_programs_reach_every_field():
                     values.setdefault(name, set()).add(value)
     constant = {name for name, seen in values.items() if len(seen) < 2}
     assert constant == {"opcode", "mode[0]", "mode[1]"}
+
+
+def test_random_programs_reach_every_kind_of_readout():
+    """Ideal and other ADCs, reads with and without noise, in every combination."""
+    chip, seen = PRESETS["tiny"], set()
+    for seed in range(40):
+        program, _ = random_program(chip, seed)
+        seen.add((bool((program.adc == ideal_adc(chip)).all()), bool(program.noise_table.any())))
+    assert len(seen) == 4
+
+
+def test_noise_seeds_make_a_difference_and_default_to_the_programs():
+    program, codes = next(
+        (program, codes)
+        for program, codes in (random_program(PRESETS["tiny"], seed) for seed in range(40))
+        if program.noise_table.max() > 1000 and program.tensors["memory"].command > 3
+    )
+    model = ProcessorModel(PRESETS["tiny"], program)
+    same = np.stack([codes[0]] * 3)
+    default = model.run(same)
+    np.testing.assert_array_equal(default, model.run(same, noise_seeds=[program.noise_seed] * 3))
+    other = model.run(same, noise_seeds=np.array([1, program.noise_seed, 2], np.uint32))
+    np.testing.assert_array_equal(other[1], default[0])
+    assert (other[0] != default[0]).any() and (other[2] != other[0]).any()
+    for seeds, words in (
+        ([1, 2], "for each of the 3 inputs, not 2"),
+        ([1, 2, 1 << 32], "must be from 0 to 4294967295"),
+    ):
+        with pytest.raises(MixcimError, match=words):
+            model.run(same, noise_seeds=seeds)
 
 
 def test_random_program_is_repeatable():

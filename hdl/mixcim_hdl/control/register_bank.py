@@ -7,6 +7,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import ChipConfig
+from ..formats import ADC_PARAMETERS, NOISE_BITS
 from ..registers import CELLS_PER_WRITE, CONTRACT_VERSION, IDENTIFICATION, Region, Register, window_bytes
 from .axi_lite import RESPONSE_LAYOUT, request_layout
 
@@ -25,6 +26,7 @@ class RegisterBank(wiring.Component):
     start, abort : one cycle.    watchdog : its register.    interrupt : level.
     busy, done, fault, fault_command, fault_detail, run_cycles, index, finished, failed : from the layer controller.
     memristor_reads, adc_saturations : counters.
+    adc_*, noise_*, seed_* : parameters of the memristor banks; adc_write has one bit per bank.
     program_* : programming port of the memristor banks; program_banks has one bit per bank.
     """
 
@@ -58,6 +60,15 @@ class RegisterBank(wiring.Component):
                 "memristor_reads": In(32),
                 "adc_saturations": In(32),
                 "program_banks": Out(max(chip.memristor_banks, 1)),
+                "adc_write": Out(max(chip.memristor_banks, 1)),
+                "adc_number": Out(8),
+                "adc_parameter": Out(8),
+                "adc_value": Out(16),
+                "noise_write": Out(1),
+                "noise_index": Out(8),
+                "noise_value": Out(NOISE_BITS),
+                "seed_write": Out(1),
+                "seed": Out(32),
                 "program_last": Out(1),
                 "program_word": Out(range(words)),
                 "program_column": Out(range(chip.memristor_columns)),
@@ -89,12 +100,19 @@ class RegisterBank(wiring.Component):
         watchdog = Signal(32, init=chip.watchdog_cycles)
         m.d.comb += self.watchdog.eq(watchdog)
         bank, word, column = Signal(8), Signal(24), Signal(8)
+        adc, adc_parameter, noise_index = Signal(8), Signal(8), Signal(8)
         group = Signal(range(chip.rows // CELLS_PER_WRITE))
         m.d.comb += [
             self.interrupt.eq((enable & status).any()),
             self.program_word.eq(word),
             self.program_column.eq(column),
             self.program_cells.eq(request.data),
+            self.adc_number.eq(adc),
+            self.adc_parameter.eq(adc_parameter),
+            self.adc_value.eq(request.data),
+            self.noise_index.eq(noise_index),
+            self.noise_value.eq(request.data),
+            self.seed.eq(request.data),
             self.program_last.eq(group == chip.rows // CELLS_PER_WRITE - 1),
         ]
         readable = {
@@ -112,10 +130,13 @@ class RegisterBank(wiring.Component):
             Register.COMMAND: self.index,
             Register.MEMRISTOR_BANK: bank,
             Register.MEMRISTOR_LINE: Cat(column, word),
+            Register.ADC_SELECT: Cat(adc, adc_parameter),
+            Register.NOISE_INDEX: noise_index,
             Register.MEMRISTOR_READS: self.memristor_reads,
             Register.ADC_SATURATIONS: self.adc_saturations,
         }
         clear_status = Signal(2)
+        idle = ~self.busy & (chip.memristor_banks > 0)
         m.d.sync += status.eq((status & ~clear_status) | Cat(self.finished, self.failed))
         with m.If(accept & (region == Region.REGISTERS) & whole):
             with m.If(request.write), m.Switch(offset):
@@ -137,12 +158,32 @@ class RegisterBank(wiring.Component):
                     m.d.sync += [Cat(column, word).eq(request.data), group.eq(0)]
                 with m.Case(Register.MEMRISTOR_DATA):
                     room = word < chip.memristor_slots * len(chip.mode.cells)
-                    with m.If(room & ~self.busy & (chip.memristor_banks > 0)):
+                    with m.If(room & idle):
                         m.d.comb += [error.eq(0), self.program_banks.eq(1 << bank)]
                         m.d.sync += group.eq(Mux(self.program_last, 0, group + 1))
                         with m.If(self.program_last):
                             last_column = column == chip.memristor_columns - 1
                             m.d.sync += [column.eq(Mux(last_column, 0, column + 1)), word.eq(word + last_column)]
+                with m.Case(Register.ADC_SELECT):
+                    legal = (request.data[:8] < chip.adcs) & (request.data[8:] < len(ADC_PARAMETERS))
+                    with m.If(legal):
+                        m.d.comb += error.eq(0)
+                        m.d.sync += Cat(adc, adc_parameter).eq(request.data)
+                with m.Case(Register.ADC_VALUE), m.If((adc < chip.adcs) & idle):
+                    last_parameter = adc_parameter == len(ADC_PARAMETERS) - 1
+                    m.d.comb += [error.eq(0), self.adc_write.eq(1 << bank)]
+                    m.d.sync += [
+                        adc_parameter.eq(Mux(last_parameter, 0, adc_parameter + 1)),
+                        adc.eq(adc + last_parameter),
+                    ]
+                with m.Case(Register.NOISE_INDEX), m.If(request.data <= chip.rows):
+                    m.d.comb += error.eq(0)
+                    m.d.sync += noise_index.eq(request.data)
+                with m.Case(Register.NOISE_VALUE), m.If((noise_index <= chip.rows) & idle):
+                    m.d.comb += [error.eq(0), self.noise_write.eq(1)]
+                    m.d.sync += noise_index.eq(noise_index + 1)
+                with m.Case(Register.NOISE_SEED), m.If(idle):
+                    m.d.comb += [error.eq(0), self.seed_write.eq(1)]
             with m.Else(), m.Switch(offset):
                 for register, value in readable.items():
                     with m.Case(register):

@@ -1,20 +1,36 @@
-"""Bit-line ADC: current minus reference, in steps of digits, rounded and saturated."""
+"""Bit-line ADC: difference of two currents, in steps of digits, rounded and saturated, with its own errors."""
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal, signed
-from amaranth.lib import wiring
+from amaranth.hdl import Array, Module, Mux, Signal, signed
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import ChipConfig
-from ..formats import conductance_unit
+from ..formats import ADC_GAIN, ADC_PARAMETERS, ADC_SEGMENTS, conductance_unit
 from .macro import current_bits
+from .noise import noise_range
+
+
+def difference_bits(chip: ChipConfig) -> int:
+    """Width of a noisy current less the noisy reference, two's complement."""
+    return max(current_bits(chip), noise_range()) + 3
+
+
+def parameter_shape(name: str):
+    """Shape of an ADC parameter."""
+    low, high = ADC_PARAMETERS[name]
+    return signed((high + 1).bit_length()) if low < 0 else high.bit_length()
+
+
+#: The parameters of an ADC, one field each.
+PARAMETERS_LAYOUT = data.StructLayout({name: parameter_shape(name) for name in ADC_PARAMETERS})
 
 
 class Adc(wiring.Component):
-    """code = clip(floor((current - reference) / step + 1/2), 0, 2**adc_bits - 1), step = unit << step_shift.
+    """v = (difference * gain >> 8) + offset, + inl of its segment; code = clip(floor(v / step + 1/2)) (commands.py).
 
-    Combinational. Members: current, reference: conductance codes summed over rows; step_shift: 0..15;
+    Combinational. Members: difference: signed, conductance codes; parameters: PARAMETERS_LAYOUT; step_shift: 0..15;
     code: unsigned, `adc_bits`; saturated: the value was above the largest code.
     """
 
@@ -22,8 +38,8 @@ class Adc(wiring.Component):
         self._chip = chip
         super().__init__(
             {
-                "current": In(current_bits(chip)),
-                "reference": In(current_bits(chip)),
+                "difference": In(signed(difference_bits(chip))),
+                "parameters": In(PARAMETERS_LAYOUT),
                 "step_shift": In(4),
                 "code": Out(chip.adc_bits),
                 "saturated": Out(1),
@@ -32,16 +48,26 @@ class Adc(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        chip = self._chip
+        chip, parameters = self._chip, self.parameters
         unit = conductance_unit(chip.conductance_bits).bit_length() - 1
-        difference = Signal(signed(current_bits(chip) + 1))
-        # In half steps of the finest range, so that one shift serves every step: floor(2 d / step), then (v + 1) / 2.
-        half_steps = Signal(signed(len(difference) - unit + 1))
+        gain_bits = ADC_GAIN.bit_length() - 1
+        scaled = Signal(signed(len(self.difference) + 3))
+        digits = Signal(signed(len(scaled)))  # whole digits at this step
+        segment = Signal(signed(len(scaled)))
+        part = Signal(range(ADC_SEGMENTS))
+        corrected = Signal(signed(max(len(scaled), 6 + 15) + 1))
+        half_steps = Signal(signed(len(corrected) + 1))
         rounded = Signal(signed(len(half_steps)))
         largest = (1 << chip.adc_bits) - 1
+        inl = Array([parameters[f"inl{number}"] for number in range(ADC_SEGMENTS)])
         m.d.comb += [
-            difference.eq(self.current - self.reference),
-            half_steps.eq(((difference << 1) >> unit) >> self.step_shift),
+            scaled.eq(((self.difference * parameters.gain) >> gain_bits) + parameters.offset),
+            digits.eq((scaled >> unit) >> self.step_shift),
+            segment.eq(digits >> (chip.adc_bits - 3)),
+            part.eq(Mux(segment < 0, 0, Mux(segment >= ADC_SEGMENTS, ADC_SEGMENTS - 1, segment))),
+            corrected.eq(scaled + (inl[part] << self.step_shift)),
+            # In half steps, so that one shift serves every step: floor(2 v / step), then (h + 1) / 2.
+            half_steps.eq(((corrected << 1) >> unit) >> self.step_shift),
             rounded.eq((half_steps + 1) >> 1),
             self.saturated.eq(rounded > largest),
             self.code.eq(Mux(rounded < 0, 0, Mux(self.saturated, largest, rounded))),

@@ -10,7 +10,15 @@ from mixcim_hdl.config import load_chip
 
 from ..errors import MixcimError
 from .inputs import compile_file
-from .options import FILE, chip_option, compile_options, image_options, json_option
+from .options import (
+    FILE,
+    DeviceChoice,
+    chip_option,
+    compile_options,
+    device_options,
+    image_options,
+    json_option,
+)
 from .report import console, layer_records, layer_table, memory_table, memory_use, print_json
 
 
@@ -20,6 +28,7 @@ from .report import console, layer_records, layer_table, memory_table, memory_us
 @chip_option
 @compile_options
 @image_options
+@device_options
 @json_option
 def command(
     network: Path,
@@ -32,6 +41,11 @@ def command(
     table: str,
     mean: str | None,
     std: str | None,
+    device: str | None,
+    device_seed: int,
+    device_sampling: str,
+    time_s: float,
+    temperature_c: float,
     as_json: bool,
 ) -> None:
     """Compile NETWORK (quantised ONNX, INT8 TFLite, or float ONNX with --calibrate) for a chip.
@@ -45,6 +59,7 @@ def command(
     if output.exists() and output.samefile(network):
         raise MixcimError(f"output '{output}' is the network itself; give another name")
     _, program = compile_file(network, chip, calibrate, rules, placement, hidden, table, mean, std)
+    program = DeviceChoice(device, device_seed, device_sampling, time_s, temperature_c).applied(program, chip)
     program.save(output)
     layers, memories = layer_records(program, chip), memory_use(program, chip)
     if as_json:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
+
+from mixcim_hdl.config import ChipConfig
+from mixcim_hdl.program import Program
+
+from ..device.cells import apply_device, noise_table
+from ..device.library import load_device
 
 FILE = click.Path(path_type=Path)
 
@@ -41,3 +49,33 @@ image_options = _options(
     click.option("--mean", help="Images (uint8) become (x / 255 - mean) / std: one number, or one for each channel."),
     click.option("--std", help="See --mean."),
 )
+
+#: Cells of a real technology instead of ideal ones.
+device_options = _options(
+    click.option("--device", help="Memristor cells: ideal, wan2022, milo2021, techA, techB, or a device file."),
+    click.option("--device-seed", type=click.IntRange(0, (1 << 32) - 1), default=0, show_default=True),
+    click.option("--device-sampling", type=click.Choice(["fit", "cells"]), default="fit", show_default=True),
+    click.option("--time", "time_s", type=float, default=1.0, show_default=True, help="Seconds since programming."),
+    click.option("--temperature", "temperature_c", type=float, default=25.0, show_default=True, help="Of storage, C."),
+)
+
+
+@dataclass(frozen=True)
+class DeviceChoice:
+    """What the user chose of `device_options`; `device` None: the program's cells are left as they are."""
+
+    device: str | None
+    seed: int
+    sampling: str
+    time_s: float
+    temperature_c: float
+
+    def applied(self, program: Program, chip: ChipConfig) -> Program:
+        """The program with the device's cells and its read noise, both from the seed. Raises MixcimError."""
+        if self.device is None:
+            return program
+        device = load_device(self.device, self.sampling)
+        program = apply_device(
+            program, chip, device, seed=self.seed, time_s=self.time_s, temperature_c=self.temperature_c
+        )
+        return dataclasses.replace(program, noise_table=noise_table(device, chip), noise_seed=self.seed)

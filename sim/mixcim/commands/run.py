@@ -20,7 +20,7 @@ from ..host.values import input_codes, integers, output_values
 from ..model import ProcessorModel
 from ..rtl.processor import rtl_processor
 from .inputs import chip_of, compile_file, is_program, read_inputs
-from .options import FILE, compile_options, image_options, json_option
+from .options import FILE, DeviceChoice, compile_options, device_options, image_options, json_option
 from .report import console, layer_records, layer_table, print_json, progress_bar
 
 
@@ -91,6 +91,7 @@ def accuracy(values: np.ndarray, labels: np.ndarray) -> float:
 @click.option("--chip", "chip_name", help="Chip; default: the program's own, or demo for a network.")
 @compile_options
 @image_options
+@device_options
 @json_option
 def command(
     subject: Path,
@@ -108,6 +109,11 @@ def command(
     table: str,
     mean: str | None,
     std: str | None,
+    device: str | None,
+    device_seed: int,
+    device_sampling: str,
+    time_s: float,
+    temperature_c: float,
     as_json: bool,
 ) -> int:
     """Run a program (from mixcim compile) or a network (compiled first, same options) on inputs.
@@ -132,6 +138,7 @@ def command(
     else:
         chip = load_chip(chip_name or "demo")
         _, program = compile_file(subject, chip, calibrate, rules, placement, hidden, table, mean, std)
+    program = DeviceChoice(device, device_seed, device_sampling, time_s, temperature_c).applied(program, chip)
     values, arrays = read_inputs(inputs_file, program.file_shape, program.input_layout, mean, std)
     codes = input_codes(program, values)[:limit]
     known = _labels(arrays, labels, len(values), inputs_file)

@@ -18,7 +18,7 @@ import numpy as np
 
 from mixcim_hdl.commands import Opcode, TinyMode
 from mixcim_hdl.config import ChipConfig, UnitKind
-from mixcim_hdl.program import LayerRecord, Program, TensorPlace
+from mixcim_hdl.program import LayerRecord, Program, TensorPlace, ideal_adc, no_noise
 
 from ..errors import MixcimError
 from .allocate import HOST, allocate, lifetimes, tensor_pitch, tensor_words
@@ -26,7 +26,7 @@ from .network import Layer, LayerKind, Network, Quantisation, Tensor
 from .passes import Pass, Share, UnitSpace, plan
 from .placement import Placement, is_fully_connected, kernel_count, place
 from .stores import CommandList, MemristorBanks, ParameterMemory, WeightStore
-from .table import WordLineTable, exact_table, read_table
+from .table import Tables, WordLineTable, exact_table, read_table
 from .weights import (
     Window,
     broadcast_words,
@@ -45,7 +45,7 @@ def compile_network(
     network: Network,
     chip: ChipConfig,
     placement_rules: Iterable[str] = (),
-    table: str = "16",
+    table: str | Tables = "16",
     keep_all: bool = False,
     hidden: UnitKind | str | None = None,
 ) -> Program:
@@ -56,7 +56,8 @@ def compile_network(
     (which memory, what is needed, what there is) or an argument makes no sense.
     """
     placement = place(network, chip, placement_rules, hidden)
-    return _Compilation(network, chip, placement, read_table(table, chip), keep_all).program()
+    tables = read_table(table, chip) if isinstance(table, str) else table
+    return _Compilation(network, chip, placement, tables, keep_all).program()
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,9 +80,9 @@ class _LayerWeights:
 
 class _Compilation:
     def __init__(
-        self, network: Network, chip: ChipConfig, placement: Placement, table: WordLineTable | None, keep_all: bool
+        self, network: Network, chip: ChipConfig, placement: Placement, tables: Tables, keep_all: bool
     ) -> None:
-        self.network, self.chip, self.placement, self.table = network, chip, placement, table
+        self.network, self.chip, self.placement, self.tables = network, chip, placement, tables
         self.check_memristor()
         self.addresses = allocate(network, chip, keep_all)
         self.commands = CommandList(chip)
@@ -103,6 +104,9 @@ class _Compilation:
             commands=self.commands.array(),
             weights=self.weights.array(),
             memristor=self.memristor.arrays(),
+            adc=ideal_adc(self.chip),
+            noise_table=no_noise(self.chip),
+            noise_seed=0,
             tensors=self.tensor_places(layers),
             layers=tuple(layers),
             input=network.input,
@@ -182,7 +186,7 @@ class _Compilation:
         shares = [share for step in passes for share in step.shares if self.kind(share) is UnitKind.MEMRISTOR]
         if not shares:
             return
-        table = self.table
+        table = self.tables.of(layer.name)
         if table is None:
             table = exact_table(
                 np.concatenate([weights.slots(window, share, self.chip) for share in shares]), self.chip

@@ -6,14 +6,16 @@ More rows at a time means fewer reads, but a bit line whose sum exceeds the ADC'
     "16,32,64"    high x high, mixed, low x low: an input bit is high from place 4 on, and so is a digit
     "exact"       per digit the most rows at which no group of the layer's own weights can saturate, whatever the input
     a file        JSON or TOML with `rows_per_read` (8 lists, one an input bit, of one number a digit) and, if wanted,
-                  `step_shift` of the same form (ADC step as a power of two of a digit; default 0: saturate instead)
+                  `step_shift` of the same form (ADC step as a power of two of a digit; default 0: saturate instead);
+                  `layers`: such a table for each layer named in it, which `mixcim tune` writes
 """
 
 from __future__ import annotations
 
 import json
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -46,15 +48,27 @@ class WordLineTable:
         }
 
 
-def read_table(text: str, chip: ChipConfig) -> WordLineTable | None:
-    """The table that `text` describes (see the head of this file); None for "exact", which depends on the weights.
+@dataclass(frozen=True)
+class Tables:
+    """Tables of a network. `default`: for layers that `layers` does not name; None is "exact"."""
+
+    default: WordLineTable | None
+    layers: Mapping[str, WordLineTable] = field(default_factory=dict)
+
+    def of(self, layer: str) -> WordLineTable | None:
+        """The layer's table; None is "exact"."""
+        return self.layers.get(layer, self.default)
+
+
+def read_table(text: str, chip: ChipConfig) -> Tables:
+    """The tables that `text` describes (see the head of this file).
 
     Raises MixcimError for text that is neither, an unreadable file, another number of entries, or rows or steps that
     the chip's macro cannot do.
     """
     text = text.strip()
     if text == EXACT:
-        return None
+        return Tables(None)
     try:
         numbers = [int(part) for part in text.split(",")]
     except ValueError:
@@ -68,7 +82,7 @@ def read_table(text: str, chip: ChipConfig) -> WordLineTable | None:
         [numbers[(bit < _HIGH_PLACE) + (place < _HIGH_PLACE)] for place in chip.mode.places]
         for bit in range(ACTIVATION_BITS)
     ]
-    return _checked(f"table '{text}'", rows, [[0] * len(row) for row in rows], chip)
+    return Tables(_checked(f"table '{text}'", rows, [[0] * len(row) for row in rows], chip))
 
 
 def exact_table(slots: np.ndarray, chip: ChipConfig) -> WordLineTable:
@@ -91,7 +105,7 @@ def _largest_group(running: np.ndarray, rows: int) -> int:
     return int(np.diff(running[:, edges], axis=1).max(initial=0))
 
 
-def _from_file(text: str, chip: ChipConfig) -> WordLineTable:
+def _from_file(text: str, chip: ChipConfig) -> Tables:
     path = Path(text)
     if not path.is_file():
         raise MixcimError(f"table '{text}' is neither 'exact', nor numbers such as '16' or '16,32,64', nor a file")
@@ -100,33 +114,38 @@ def _from_file(text: str, chip: ChipConfig) -> WordLineTable:
         fields = json.loads(content) if path.suffix.lower() == ".json" else tomllib.loads(content)
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, tomllib.TOMLDecodeError) as error:
         raise MixcimError(f"table file '{text}' is neither JSON nor TOML: {error}") from None
+    layers = fields.pop("layers", {}) if isinstance(fields, dict) else {}
+    if not isinstance(layers, dict):
+        raise MixcimError(f"table file '{text}': layers must be a table of layers, not {type(layers).__name__}")
+    tables = {name: _table(f"table file '{text}', layer '{name}'", entry, chip) for name, entry in layers.items()}
+    return Tables(_table(f"table file '{text}'", fields, chip), tables)
+
+
+def _table(name: str, fields: object, chip: ChipConfig) -> WordLineTable:
+    """The table in one part of a file; `name`: what errors call it."""
     if not isinstance(fields, dict) or "rows_per_read" not in fields:
-        raise MixcimError(
-            f"table file '{text}' has no 'rows_per_read': write 8 lists of {len(chip.mode.cells)} numbers"
-        )
+        raise MixcimError(f"{name} has no 'rows_per_read': write 8 lists of {len(chip.mode.cells)} numbers")
     unknown = set(fields) - {"rows_per_read", "step_shift"}
     if unknown:
-        raise MixcimError(
-            f"table file '{text}' has an unknown field '{min(unknown)}'; known: rows_per_read, step_shift"
-        )
+        raise MixcimError(f"{name} has an unknown field '{min(unknown)}'; known: rows_per_read, step_shift")
     rows = fields["rows_per_read"]
     zeros = [[0] * len(chip.mode.cells)] * ACTIVATION_BITS
-    return _checked(f"table file '{text}'", rows, fields.get("step_shift", zeros), chip)
+    return _checked(name, rows, fields.get("step_shift", zeros), chip)
 
 
 def _checked(name: str, rows: list[list[int]], shifts: list[list[int]], chip: ChipConfig) -> WordLineTable:
     digits = len(chip.mode.cells)
     largest_shift = (1 << TABLE_ENTRY_FIELDS["step_shift"]) - 1
     tables = []
-    for field, table, low, high in (("rows_per_read", rows, 1, chip.rows), ("step_shift", shifts, 0, largest_shift)):
+    for item, table, low, high in (("rows_per_read", rows, 1, chip.rows), ("step_shift", shifts, 0, largest_shift)):
         shaped = isinstance(table, list) and all(isinstance(row, list) and len(row) == digits for row in table)
         if not shaped or len(table) != ACTIVATION_BITS:
             raise MixcimError(
-                f"{name}: {field} must have {ACTIVATION_BITS} lists (input bits) of {digits} numbers "
+                f"{name}: {item} must have {ACTIVATION_BITS} lists (input bits) of {digits} numbers "
                 f"(digits of weight mode {chip.weight_mode})"
             )
         for value in (value for row in table for value in row):
             if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-                raise MixcimError(f"{name}: {field} must be from {low} to {high} on chip '{chip.name}', not {value}")
+                raise MixcimError(f"{name}: {item} must be from {low} to {high} on chip '{chip.name}', not {value}")
         tables.append(tuple(tuple(row) for row in table))
     return WordLineTable(tables[0], tables[1])

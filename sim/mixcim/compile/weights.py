@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from mixcim_hdl.config import ChipConfig
-from mixcim_hdl.formats import conductance_unit
+from mixcim_hdl.formats import WEIGHT_BITS, Encoding, conductance_unit
 
+from ..errors import MixcimError
 from .network import Layer, LayerKind, Network
 
 
@@ -116,16 +117,34 @@ def depthwise_words(taps: np.ndarray, chip: ChipConfig) -> np.ndarray:
 
 
 def weight_digits(slots: np.ndarray, chip: ChipConfig) -> np.ndarray:
-    """Digit held by every cell: uint8 (slots, digits, columns, rows), columns as in commands.py: w+, w-, reference.
+    """Digit held by every cell: uint8 (slots, digits, columns, rows), columns as formats.Encoding has them.
 
-    Weights are cut as sign and magnitude: w = w+ - w-, one of the two 0. The reference column holds 0.
+    `slots`: integers (slots, rows, channels). The reference column holds 0. Raises MixcimError, naming the weight and
+    the limits, for a weight that the chip's weight mode cannot hold in its encoding.
     """
+    mode, encoding = chip.mode, chip.weight_encoding
+    bits = sum(mode.cells)
+    low, high = {
+        Encoding.DIFFERENTIAL: (-mode.largest_magnitude, mode.largest_magnitude),
+        Encoding.OFFSET: (-(1 << WEIGHT_BITS - 1), mode.largest_magnitude - (1 << WEIGHT_BITS - 1)),
+        Encoding.TWOS_COMPLEMENT: (-(1 << bits - 1), (1 << bits - 1) - 1),
+    }[encoding]
+    for weight in (int(slots.min()), int(slots.max())) if slots.size else ():
+        if not low <= weight <= high:
+            raise MixcimError(
+                f"weight {weight} does not fit chip '{chip.name}': weight mode {mode.name} holds {low} to {high} in "
+                f"encoding {encoding.value}; use a chip with another weight_mode or encoding"
+            )
     weights = slots.transpose(0, 2, 1).astype(np.int16)
-    magnitudes = np.zeros((len(slots), chip.memristor_columns, chip.rows), np.int16)
-    magnitudes[:, 0:-1:2] = np.maximum(weights, 0)
-    magnitudes[:, 1:-1:2] = np.maximum(-weights, 0)
-    mode = chip.mode
-    digits = [magnitudes >> place & (1 << bits) - 1 for bits, place in zip(mode.cells, mode.places, strict=True)]
+    numbers = np.zeros((len(slots), chip.memristor_columns, chip.rows), np.int16)
+    if encoding is Encoding.DIFFERENTIAL:
+        numbers[:, 0:-1:2] = np.maximum(weights, 0)
+        numbers[:, 1:-1:2] = np.maximum(-weights, 0)
+    elif encoding is Encoding.OFFSET:
+        numbers[:, :-1] = weights + (1 << WEIGHT_BITS - 1)
+    else:
+        numbers[:, :-1] = weights & (1 << bits) - 1
+    digits = [numbers >> place & (1 << bits) - 1 for bits, place in zip(mode.cells, mode.places, strict=True)]
     return np.stack(digits, axis=1).astype(np.uint8)
 
 

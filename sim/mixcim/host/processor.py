@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -60,7 +60,7 @@ class Processor:
         self._write_register(Register.INTERRUPT_ENABLE, 3)
 
     def load(self, program: Program) -> None:
-        """Write everything but the input: commands, weights, parameters, memristor cells. The chip must be idle.
+        """Write everything but the input: commands, weights, parameters, cells, ADCs, noise. The chip must be idle.
 
         Raises ProgramError if the program is for another chip, before anything is written.
         """
@@ -76,6 +76,8 @@ class Processor:
                 self._write_register(Register.MEMRISTOR_BANK, bank)
                 self._write_register(Register.MEMRISTOR_LINE, 0)
                 self.bus.write(window_address(Region.REGISTERS, Register.MEMRISTOR_DATA), _as_words(lines), step=0)
+        if self.chip.memristor_banks:
+            self._write_readout(program)
         self.program = program
 
     def write_input(self, codes: np.ndarray) -> None:
@@ -126,27 +128,42 @@ class Processor:
         count = len(self._loaded().commands)
         return self.bus.read(window_address(Region.CYCLES), count).astype(np.int64)
 
-    def infer(self, codes: np.ndarray) -> tuple[np.ndarray, Counters]:
-        """One input (height, width, channels) to output codes of the same form, and what the chip counted."""
+    def infer(self, codes: np.ndarray, noise_seed: int | None = None) -> tuple[np.ndarray, Counters]:
+        """One input (height, width, channels) to output codes of the same form, and what the chip counted.
+
+        `noise_seed`: where the read noise starts, 32 bits (default: the program's).
+        """
         program = self._loaded()
         self.write_input(codes)
+        self._write_seed(noise_seed)
         self.start()
         counters = self.wait()
         return self.read_tensor(program.tensors[program.output]), counters
 
-    def run(self, codes: np.ndarray) -> np.ndarray:
-        """Inputs to outputs, one after the other: both uint8 (N, height, width, channels)."""
-        place = self._loaded().tensors[self._loaded().output]
-        return np.array([self.infer(code)[0] for code in codes], np.uint8).reshape(-1, *place.shape)
+    def run(self, codes: np.ndarray, noise_seeds: Sequence[int] | None = None) -> np.ndarray:
+        """Inputs to outputs, one after the other: both uint8 (N, height, width, channels).
 
-    def run_stepwise(self, codes: np.ndarray, on_tensor: Callable[[str, np.ndarray], None]) -> None:
+        `noise_seeds`: one seed per input (default: the program's for all).
+        """
+        place = self._loaded().tensors[self._loaded().output]
+        seeds = [None] * len(codes) if noise_seeds is None else noise_seeds
+        if len(seeds) != len(codes):
+            raise MixcimError(f"there must be a noise seed for each of the {len(codes)} inputs, not {len(seeds)}")
+        outputs = [self.infer(code, seed)[0] for code, seed in zip(codes, seeds, strict=True)]
+        return np.array(outputs, np.uint8).reshape(-1, *place.shape)
+
+    def run_stepwise(
+        self, codes: np.ndarray, on_tensor: Callable[[str, np.ndarray], None], noise_seed: int | None = None
+    ) -> None:
         """Run one input (height, width, channels) a command at a time; `on_tensor(name, codes)` for every tensor.
 
         Each command is put at the head of the program store with an END behind it, so that every tensor can be read
-        before its memory is used again. The program store is as it was afterwards.
+        before its memory is used again. The program store is as it was afterwards. `noise_seed` as for `infer`: it is
+        written once, the noise goes on from command to command.
         """
         program = self._loaded()
         self.write_input(codes)
+        self._write_seed(noise_seed)
         self._report(-1, on_tensor)
         end = encode_command(Opcode.END, self.chip)
         try:
@@ -179,6 +196,24 @@ class Processor:
                 raise MixcimError(
                     f"the chip answers {value:#010x} for its {what}, not {expected:#010x}: it is another or older chip"
                 )
+
+    def _write_readout(self, program: Program) -> None:
+        """Write every ADC's parameters (parameter after parameter, ADC after ADC) and the noise table."""
+        value = window_address(Region.REGISTERS, Register.ADC_VALUE)
+        for bank, parameters in enumerate(program.adc):
+            self._write_register(Register.MEMRISTOR_BANK, bank)
+            self._write_register(Register.ADC_SELECT, 0)
+            self.bus.write(value, parameters.astype(np.int32).reshape(-1).view(np.uint32), step=0)
+        self._write_register(Register.NOISE_INDEX, 0)
+        value = window_address(Region.REGISTERS, Register.NOISE_VALUE)
+        self.bus.write(value, program.noise_table.astype(np.uint32), step=0)
+
+    def _write_seed(self, noise_seed: int | None) -> None:
+        """Start the read noise from a seed (default: the program's)."""
+        seed = self._loaded().noise_seed if noise_seed is None else noise_seed
+        if not 0 <= seed < 1 << 32:
+            raise MixcimError(f"a noise seed must be from 0 to {(1 << 32) - 1}, not {seed}")
+        self._write_register(Register.NOISE_SEED, seed)
 
     def _fault_text(self) -> str:
         word = self._read_register(Register.FAULT)

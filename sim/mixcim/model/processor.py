@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from mixcim.errors import MixcimError
-from mixcim_hdl.commands import ADDRESS_BITS, Fault, Opcode, TinyMode, decode_command
+from mixcim_hdl.commands import ADDRESS_BITS, Fault, Opcode, TinyMode, decode_command, noise_state
 from mixcim_hdl.config import ChipConfig, UnitKind
-from mixcim_hdl.formats import ACTIVATION_BITS
+from mixcim_hdl.formats import ACTIVATION_BITS, ADC_PARAMETERS, NOISE_BITS
 from mixcim_hdl.program import Program, ProgramError
 
 from .accumulator import ExactProduct
 from .activation import ActivationMemory
 from .fault import FaultError
 from .feeder import group_addresses, tap_addresses, windows
-from .memristor import MemristorBank, Reading, ReadTable
+from .memristor import MemristorBank, Method, Reading
+from .noise import advanced
 from .output import float32_from_bits, requantised, write_tiles
+from .read_plan import ReadTable
 from .sram import SramBank
 from .tiny import TinyBank
 
@@ -33,13 +35,14 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class _Work:
-    """What one unit does with the windows of a group: a share of the exact product, with an ADC's part or not, or (no
-    matrix) a maximum."""
+    """What one unit does with the windows of a group: a share of the exact product, memristor reads, the sum of both,
+    or (neither) a maximum. `states` uint32 (inputs, columns): the bank's noise generators at the next window."""
 
     unit: int
     tiles: int
     matrix: np.ndarray | None
-    reading: Reading | None
+    reading: Reading | None = None
+    states: np.ndarray | None = None
 
 
 class ProcessorModel:
@@ -71,8 +74,8 @@ class ProcessorModel:
         self.captured: dict[str, np.ndarray] = {}
         self.memristor_reads = np.zeros(0, np.int64)
         self.adc_saturations = np.zeros(0, np.int64)
-        #: False evaluates every memristor read by its definition (see memristor.py); the results are the same.
-        self.corrected_reads = True
+        #: How memristor reads are worked out; the results are the same.
+        self.method = Method.FASTEST
 
     def _check_sizes(self) -> None:
         """Refuse arrays that are larger than the chip's memories, or codes that no cell can hold."""
@@ -94,6 +97,7 @@ class ProcessorModel:
                     f"program '{program.network}': conductance code {int(cells.max())} in memristor bank {bank} "
                     f"has more than {chip.conductance_bits} bits"
                 )
+        self._check_readout()
         for place in program.tensors.values():
             height, width, channels = place.shape
             end = place.address + height * width * -(-channels // chip.channels)
@@ -103,10 +107,37 @@ class ProcessorModel:
                     f"the memory's {chip.activation_words} words"
                 )
 
+    def _check_readout(self) -> None:
+        """Refuse ADC parameters, a noise table or a seed that the chip's registers cannot hold."""
+        chip, program = self.chip, self.program
+        for name, shape in (
+            ("adc", (chip.memristor_banks, chip.adcs, len(ADC_PARAMETERS))),
+            ("noise_table", (chip.rows + 1,)),
+        ):
+            if getattr(program, name).shape != shape:
+                raise MixcimError(
+                    f"program '{program.network}': {name} must have the shape {shape} on chip '{chip.name}', not "
+                    f"{getattr(program, name).shape}"
+                )
+        for number, (name, (low, high)) in enumerate(ADC_PARAMETERS.items()):
+            values = program.adc[:, :, number]
+            if values.size and not low <= int(values.min()) <= int(values.max()) <= high:
+                wrong = int(values.min()) if values.min() < low else int(values.max())
+                raise MixcimError(
+                    f"program '{program.network}': {name} of an ADC must be from {low} to {high}, not {wrong}"
+                )
+        if int(program.noise_table.max()) >> NOISE_BITS:
+            raise MixcimError(
+                f"program '{program.network}': noise table entry {int(program.noise_table.max())} has more than "
+                f"{NOISE_BITS} bits"
+            )
+        checked_seeds([program.noise_seed], 1)
+
     def run(
         self,
         input_codes: np.ndarray,
         *,
+        noise_seeds: Sequence[int] | np.ndarray | None = None,
         batch: int | None = None,
         capture: Collection[str] = (),
         on_command: OnCommand | None = None,
@@ -114,10 +145,11 @@ class ProcessorModel:
     ) -> np.ndarray:
         """Codes uint8 (inputs, height, width, channels) of the output tensor for those of the input tensor.
 
+        `noise_seeds`: where the read noise of each input starts, 32 bits each (default: the program's seed for all).
         `batch`: inputs at a time (default: by size of the activation memory). `capture`: names of tensors to keep in
         `captured`. `on_command(index, opcode, fields)` is called after each command of each batch, and so is
         `progress(done, total)`, in units of inputs x commands. Raises MixcimError for codes of another shape or type,
-        or an unknown tensor, FaultError where the processor would stop with a fault.
+        or an unknown tensor, or seeds that do not fit, FaultError where the processor would stop with a fault.
         """
         program = self.program
         shape = program.tensors[program.input].shape
@@ -133,12 +165,14 @@ class ProcessorModel:
             batch = max(1, min(256, BATCH_BYTES // (self.chip.activation_words * self.chip.channels)))
         if batch < 1:
             raise MixcimError(f"batch must be at least 1, not {batch}")
+        given = [program.noise_seed] * len(input_codes) if noise_seeds is None else noise_seeds
+        seeds = checked_seeds(given, len(input_codes))
         names = dict.fromkeys([*capture, program.output])
         parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
         counters = []
         for first in range(0, max(len(input_codes), 1), batch):
             codes = input_codes[first : first + batch]
-            execution = _Execution(self, len(codes))
+            execution = _Execution(self, seeds[first : first + batch])
             execution.memory.write_tensor(program.tensors[program.input], codes)
             self._keep(execution, -1, parts)
             for index, (opcode, fields) in enumerate(execution.commands()):
@@ -158,9 +192,9 @@ class ProcessorModel:
         """One layer by itself, on tensors from elsewhere: codes uint8 (inputs, height, width, channels) of its output.
 
         `number`: index into the program's layers. `tensors`: name -> codes of the same form, of what the layer reads.
-        The tables that the commands before it set are in force.
+        The tables that the commands before it set are in force; read noise starts from the program's seed.
         """
-        execution = _Execution(self, len(next(iter(tensors.values()))))
+        execution = _Execution(self, [self.program.noise_seed] * len(next(iter(tensors.values()))))
         for name, codes in tensors.items():
             execution.memory.write_tensor(self.program.tensors[name], codes)
         layer = self.program.layers[number]
@@ -180,14 +214,22 @@ class ProcessorModel:
 class _Execution:
     """State of the processor while it runs one batch."""
 
-    def __init__(self, model: ProcessorModel, inputs: int) -> None:
-        self.model, self.chip, self.inputs = model, model.chip, inputs
+    def __init__(self, model: ProcessorModel, seeds: Sequence[int]) -> None:
+        """`seeds`: where the read noise of each input starts."""
+        self.model, self.chip, self.inputs = model, model.chip, len(seeds)
+        inputs, program = self.inputs, model.program
         self.memory = ActivationMemory(inputs, self.chip)
         self.units: list[MemristorBank | SramBank | TinyBank] = []
-        lines = iter(model.program.memristor)
-        for kind in self.chip.units:
+        #: State of the noise generators of each memristor bank: uint32 (inputs, columns).
+        self.states: list[np.ndarray] = []
+        columns = range(self.chip.memristor_columns)
+        for unit, kind in enumerate(self.chip.units):
             if kind is UnitKind.MEMRISTOR:
-                self.units.append(MemristorBank(self.chip, next(lines, np.zeros((0, self.chip.rows), np.uint8))))
+                written = unit < len(program.memristor)
+                lines = program.memristor[unit] if written else np.zeros((0, self.chip.rows), np.uint8)
+                self.units.append(MemristorBank(self.chip, lines, program.adc[unit], program.noise_table))
+                states = [[noise_state(seed, unit, column) for column in columns] for seed in seeds]
+                self.states.append(np.array(states, np.uint32).reshape(inputs, len(columns)))
             else:
                 self.units.append(SramBank(self.chip) if kind is UnitKind.SRAM else TinyBank(self.chip))
         self.table: ReadTable | None = None
@@ -272,7 +314,7 @@ class _Execution:
             product = ExactProduct(np.concatenate(matrices, axis=1), largest) if matrices else None
             for work in works:
                 if work.reading is not None:
-                    self.memristor_reads += work.reading.reads * pixels
+                    self.memristor_reads += work.reading.plan.reads * pixels
             for inputs, rows in _chunks(self.inputs, pixels, chunk):
                 codes = windows(self.memory, inputs, here[rows.start : rows.stop], granule)
                 if fields["input_bits"] < ACTIVATION_BITS and int(codes.max()) > largest:
@@ -286,6 +328,12 @@ class _Execution:
                 result = result.reshape(*codes.shape[:2], len(tiles), self.chip.channels)
                 offsets, masks = self.model.word_offset[tiles].tolist(), self.model.lane_mask[tiles].tolist()
                 write_tiles(self.memory, inputs, rows, result, offsets, masks, fields)
+            for work in works:
+                # Noise goes on after the last group: that one has read its last window, and skipped the others' reads.
+                if work.states is not None and group == fields["group_count"] - 1:
+                    assert work.reading is not None
+                    reads = work.reading.plan.reads * fields["group_count"]
+                    self.states[work.unit] = advanced(self.states[work.unit], reads * pixels)
 
     def _sums(self, works: list[_Work], product: ExactProduct | None, codes: np.ndarray, inputs: slice) -> np.ndarray:
         """Sums int32 (windows, kernels of all units) of windows uint8 (inputs, pixels, length)."""
@@ -293,18 +341,18 @@ class _Execution:
         exact = product(flat) if product is not None else None
         parts, first = [], 0
         for work in works:
-            if work.matrix is None:
-                bank = self.units[work.unit]
-                assert isinstance(bank, TinyBank)
-                parts.append(bank.maximum(flat, work.tiles))
-                continue
-            assert exact is not None
-            part = exact[:, first : first + work.matrix.shape[1]]
-            first += work.matrix.shape[1]
+            bank, part = self.units[work.unit], None
+            if work.matrix is not None:
+                assert exact is not None
+                part = exact[:, first : first + work.matrix.shape[1]]
+                first += work.matrix.shape[1]
             if work.reading is not None:
-                rest, clipped = work.reading(codes)
-                part += rest
+                rest, clipped = work.reading(codes, None if work.states is None else work.states[inputs])
+                part = rest if part is None else part + rest
                 self.adc_saturations[inputs] += clipped
+            if part is None:
+                assert isinstance(bank, TinyBank)
+                part = bank.maximum(flat, work.tiles)
             parts.append(part)
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
@@ -347,7 +395,7 @@ class _Execution:
             if not tiles:
                 continue
             if mode == TinyMode.MAX:
-                works.append(_Work(unit, tiles, None, None))
+                works.append(_Work(unit, tiles, None))
                 continue
             stride = self.chip.channels if kind is UnitKind.TINY and mode == TinyMode.BROADCAST else 1
             slot = fields[f"slot[{unit}]"] + group * vectors * tiles * stride
@@ -355,19 +403,33 @@ class _Execution:
             if end > capacity:
                 reason = f"RUN reads unit {unit} ({kind.value}) up to {end}, past its capacity of {capacity}"
                 raise self.fail(Fault.UNIT_ADDRESS, reason)
-            reading = None
             if isinstance(bank, MemristorBank):
-                assert self.table is not None
-                reading = bank.reading(
-                    self.table, slot, vectors, tiles, length, fields["input_bits"], self.model.corrected_reads
-                )
-                matrix = reading.matrix
-            elif isinstance(bank, SramBank):
+                works.append(self._memristor_work(bank, unit, slot, vectors, fields, group, length))
+                continue
+            if isinstance(bank, SramBank):
                 matrix = bank.matrix(slot, vectors, tiles)
             else:
                 matrix = bank.matrix(mode, slot, vectors, tiles)
-            works.append(_Work(unit, tiles, matrix[:length], reading))
+            works.append(_Work(unit, tiles, matrix[:length]))
         return works
+
+    def _memristor_work(
+        self,
+        bank: MemristorBank,
+        unit: int,
+        slot: int,
+        vectors: int,
+        fields: Mapping[str, int],
+        group: int,
+        length: int,
+    ) -> _Work:
+        """A memristor bank's share of a group, its noise generators as they are at the group's first window."""
+        assert self.table is not None
+        tiles, groups = fields[f"tiles[{unit}]"], fields["group_count"]
+        method = self.model.method
+        reading = bank.reading(self.table, slot, vectors, tiles, length, fields["input_bits"], groups, method)
+        states = advanced(self.states[unit], group * reading.plan.reads) if reading.plan.noisy else None
+        return _Work(unit, tiles, reading.matrix, reading, states)
 
     def _parameter_tiles(self, fields: Mapping[str, int], group: int, pixels: int) -> np.ndarray:
         """Parameter tiles of a group, unit by unit, after a check of every address that they lead to."""
@@ -387,6 +449,17 @@ class _Execution:
                 reason = f"RUN reaches activation word {last} ({base}), past the memory's {limit} words"
                 raise self.fail(Fault.OUTPUT_ADDRESS, reason)
         return np.array(tiles)
+
+
+def checked_seeds(seeds: Sequence[int] | np.ndarray, inputs: int) -> list[int]:
+    """Noise seeds, one per input, 32 bits each. Raises MixcimError."""
+    numbers = [int(seed) for seed in seeds]
+    if len(numbers) != inputs:
+        raise MixcimError(f"there must be a noise seed for each of the {inputs} inputs, not {len(numbers)}")
+    for seed in numbers:
+        if not 0 <= seed < 1 << 32:
+            raise MixcimError(f"a noise seed must be from 0 to {(1 << 32) - 1}, not {seed}")
+    return numbers
 
 
 def _chunks(inputs: int, pixels: int, windows_at_a_time: int) -> Iterator[tuple[slice, range]]:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import os
 import platform
-import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
 from pathlib import Path
 
 from mixcim.errors import MixcimError
+from mixcim.native import cache_folder, compiler, compiler_version, digest, one_at_a_time
 
 from . import toolchain
 
@@ -57,13 +54,6 @@ _TRACE_FORMATS = {
 }
 
 
-def cache_folder() -> Path:
-    """Where built libraries are kept: $MIXCIM_CACHE, else `mixcim` in the user's cache folder."""
-    if chosen := os.environ.get("MIXCIM_CACHE"):
-        return Path(chosen).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "mixcim"
-
-
 def trace_format() -> tuple[str, str]:
     """(best waveform format here, one sentence that says why): FST is a tenth of VCD's size but needs two headers."""
     if toolchain.has_headers("lz4.h", "zlib.h"):
@@ -92,8 +82,8 @@ def build_library(
     verilate = [*_VERILATOR_FLAGS, "--prefix", "Vtop", "--top-module", top, *([f"--trace-{trace}"] if trace else [])]
     flags = [*_COMPILE_FLAGS, *defines]
     parts = [verilog, _DRIVER.read_text(), *verilate, *flags, *optimisation, *libraries, platform.machine()]
-    parts += [toolchain.verilator_version(), *toolchain.compiler(), toolchain.compiler_version()]
-    library = cache_folder() / f"{top}-{_digest(parts)}.so"
+    parts += [toolchain.verilator_version(), *compiler(), compiler_version()]
+    library = cache_folder() / f"{top}-{digest(parts)}.so"
     if library.exists():
         return library
     report = progress or (lambda done, total, what: None)
@@ -119,17 +109,9 @@ def build_library(
             jobs.append((source, work / f"{source.stem}.o", [*flags, *level, *paths]))
         _compile(jobs, report)
         objects = [str(path) for path in (*sorted(work.glob("*.o")), *runtime)]
-        _run([*toolchain.compiler(), *objects, "-o", "library.so", *_LINK_FLAGS, *libraries], work)
+        _run([*compiler(), *objects, "-o", "library.so", *_LINK_FLAGS, *libraries], work)
         os.replace(work / "library.so", library)
     return library
-
-
-@contextmanager
-def one_at_a_time(target: Path) -> Iterator[None]:
-    """Lets one process at a time make the file `target` of the cache folder; the others wait here and then find it."""
-    with target.with_name(f".{target.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # given back when the file is closed, even by a crash
-        yield
 
 
 def lint(verilog: str, top: str) -> list[str]:
@@ -153,7 +135,7 @@ def _compile(jobs: Sequence[tuple[Path, Path, list[str]]], report: Progress) -> 
     def one(job: tuple[Path, Path, list[str]]) -> None:
         source, target, options = job
         partial = target.with_name(f"{target.name}.{os.getpid()}")
-        _run([*toolchain.compiler(), *options, "-c", str(source), "-o", str(partial)], target.parent)
+        _run([*compiler(), *options, "-c", str(source), "-o", str(partial)], target.parent)
         os.replace(partial, target)
 
     with ThreadPoolExecutor(max(2, os.cpu_count() or 1)) as pool:
@@ -170,8 +152,8 @@ def _compile(jobs: Sequence[tuple[Path, Path, list[str]]], report: Progress) -> 
 def _runtime_jobs(names: Sequence[str], flags: list[str]) -> tuple[list[Path], list[tuple[Path, Path, list[str]]]]:
     """(objects of Verilator's runtime, which no chip changes; jobs for those of them that are not in the cache)."""
     include = toolchain.verilator_root() / "include"
-    tools = [toolchain.verilator_version(), *toolchain.compiler(), toolchain.compiler_version(), platform.machine()]
-    folder = cache_folder() / f"runtime-{_digest([*tools, *flags])}"
+    tools = [toolchain.verilator_version(), *compiler(), compiler_version(), platform.machine()]
+    folder = cache_folder() / f"runtime-{digest([*tools, *flags])}"
     folder.mkdir(parents=True, exist_ok=True)
     options = [*flags, "-Os", f"-I{include}", f"-I{include / 'vltstd'}"]
     objects = [folder / f"{Path(name).stem}.o" for name in names]
@@ -191,16 +173,3 @@ def _run(command: list[str], folder: Path) -> None:
         raise MixcimError(
             f"{program} failed (exit {result.returncode}): {reason.strip()}; keep the Verilog and report it"
         )
-
-
-def _digest(parts: Sequence[str]) -> str:
-    """Hash of strings such that no two different lists of them run together."""
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(f"{len(part)}:".encode() + part.encode())
-    return digest.hexdigest()[:24]
-
-
-def clear_cache() -> None:
-    """Remove every built library."""
-    shutil.rmtree(cache_folder(), ignore_errors=True)

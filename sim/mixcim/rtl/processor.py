@@ -13,7 +13,8 @@ import mixcim_hdl
 from mixcim_hdl.config import ChipConfig
 
 from ..host.processor import Processor
-from .build import Progress, build_library, cache_folder, one_at_a_time, trace_format
+from ..native import cache_folder, one_at_a_time
+from .build import Progress, build_library, trace_format
 from .simulator import Simulator
 
 TOP = "mixcim"  #: name of the top module

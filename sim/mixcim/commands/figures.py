@@ -1,0 +1,44 @@
+"""`mixcim figures`: the figures that the project shows, as records, tables and plots."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import click
+
+from ..errors import MixcimError
+from ..figures import FIGURES, Figure, FigureRequest
+from .options import FILE, json_option
+from .report import console, print_json, progress_bar
+
+DEFAULT_FOLDER = Path("build") / "figures"
+
+
+@click.command()
+@click.argument("name", type=click.Choice(list(FIGURES)))
+@click.option("-o", "--output", "folder", type=FILE, default=DEFAULT_FOLDER, show_default=True, help="Folder of plots.")
+@click.option("--device", "devices", multiple=True, help="Device to show (name or file); may be repeated.")
+@click.option("--seed", type=click.IntRange(0, (1 << 32) - 1), default=1, show_default=True, help="Seed of every draw.")
+@json_option
+def command(name: str, folder: Path, devices: tuple[str, ...], seed: int, as_json: bool) -> None:
+    """Make the figure NAME: measure, print records {name, value, unit, paper, goal, met, how}, draw plots.
+
+    \b
+    ed9   device sheet: levels, spread, drift, noise and programming, measured from programmed cells
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise MixcimError(f"output '{folder}' is a file: give a folder for the plots") from None
+    with progress_bar(as_json) as advance:
+        module = importlib.import_module(f"mixcim.figures.{name}")
+        figure: Figure = module.make(FigureRequest(folder, devices, seed, advance))
+    if as_json:
+        print_json({"figure": name, "plots": [str(plot) for plot in figure.plots], "records": list(figure.records)})
+        return
+    screen = console()
+    for table in figure.tables:
+        screen.print(table)
+    for plot in figure.plots:
+        screen.print(f"written: {plot}", soft_wrap=True)

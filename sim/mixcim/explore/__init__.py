@@ -1,0 +1,1 @@
+"""Exploration: choices that a person would make by trial, made from data."""

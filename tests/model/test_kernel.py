@@ -1,0 +1,109 @@
+"""The compiled kernel equals the numpy definition: sums, saturations and states of the generators."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from mixcim.errors import MixcimError
+from mixcim.model import kernel
+from mixcim.model.definition import DefinedReading
+from mixcim.model.kernel import OPTIONS, KernelReading, load_kernel
+from mixcim.model.memristor import MemristorBank
+from mixcim.model.read_plan import ReadPlan, ReadTable
+from mixcim_hdl.formats import ADC_PARAMETERS
+from mixcim_hdl.presets import PRESETS
+from mixcim_hdl.program import ideal_adc, no_noise
+
+
+def random_plan(random: np.random.Generator) -> ReadPlan:
+    """Any chip, cells, table, ADCs, noise and number of skipped reads; each also at its mildest and its limits."""
+    encoding, mode = [
+        ("differential", "MM-M"),
+        ("differential", "MM-S"),
+        ("offset", "MM-1"),
+        ("offset", "MM-M"),
+        ("twos_complement", "MM-2"),
+    ][random.integers(5)]
+    chip = dataclasses.replace(
+        PRESETS["demo"],
+        rows=int(random.choice([16, 64, 128])),
+        channels=int(random.choice([4, 16])),
+        adc_bits=int(random.choice([3, 5, 10])),
+        conductance_bits=int(random.choice([4, 8])),
+        encoding=encoding,
+        weight_mode=mode,
+    )
+    digits, vectors, tiles = len(chip.mode.cells), int(random.integers(1, 4)), int(random.integers(1, 4))
+    levels = random.integers(0, 1 << chip.conductance_bits, (vectors, tiles, digits, chip.memristor_columns, chip.rows))
+    if random.random() < 0.6:
+        levels = levels % 5 * (1 << chip.conductance_bits - 3) + random.integers(0, 2, levels.shape)
+        levels = levels.clip(0, (1 << chip.conductance_bits) - 1)
+    shift = int(random.choice([0, 0, 2, 15]))
+    table = ReadTable(
+        tuple(tuple(random.integers(1, chip.rows + 1, digits).tolist()) for _ in range(8)),
+        tuple(tuple(random.integers(0, shift + 1, digits).tolist()) for _ in range(8)),
+    )
+    adc, noise = ideal_adc(chip)[0], no_noise(chip)
+    if random.random() < 0.5:
+        for number, (low, high) in enumerate(ADC_PARAMETERS.values()):
+            middle = adc[:, number] if random.random() < 0.5 else random.choice([low, high], chip.adcs)
+            adc[:, number] = (middle + random.integers(-9, 10, chip.adcs)).clip(low, high)
+    if random.random() < 0.6:
+        noise = random.integers(0, int(random.choice([2, 300, 4096])), chip.rows + 1).astype(np.uint16)
+    length = (vectors - 1) * chip.rows + int(random.integers(1, chip.rows + 1))
+    bits = int(random.integers(1, 9))
+    skipped = int(random.choice([0, 1, 12345]))
+    return ReadPlan(chip, levels.astype(np.uint8), table, length, bits, adc, noise, skipped)
+
+
+@pytest.mark.parametrize("options", [OPTIONS, (*OPTIONS, "-DMIXCIM_PORTABLE")], ids=["fastest", "portable"])
+@pytest.mark.parametrize("seed", range(40))
+def test_kernel_equals_definition(options, seed):
+    random = np.random.default_rng(seed)
+    plan = random_plan(random)
+    library = load_kernel(options)
+    density = random.choice([0.0, 0.3, 1.0])
+    windows = random.integers(0, 1 << plan.input_bits, (2, 5, plan.length)) * (random.random((2, 5, 1)) < density)
+    states = random.integers(1, 1 << 32, (2, plan.chip.memristor_columns)).astype(np.uint32)
+    native, slow = states.copy(), states.copy()
+    readings = KernelReading(plan, library=library), DefinedReading(plan)
+    for part in (slice(0, 3), slice(3, 5)):  # states go on from call to call
+        codes = windows[:, part].astype(np.uint8)
+        got, want = readings[0](codes, native), readings[1](codes, slow)
+        np.testing.assert_array_equal(got[0], want[0])
+        np.testing.assert_array_equal(got[1], want[1])
+        np.testing.assert_array_equal(native, slow)
+    assert (native == states).all() != plan.noisy
+
+
+def test_random_plans_reach_both_widths_and_all_kinds():
+    plans = [random_plan(np.random.default_rng(seed)) for seed in range(40)]
+    kinds = {(KernelReading(plan)._plan.narrow, plan.noisy, plan.ideal_adc) for plan in plans}
+    assert {(1, True, True), (1, False, True), (0, True, False), (0, False, False), (0, True, True)} <= kinds
+
+
+def test_without_compiler_the_definition_is_taken_and_said_so(monkeypatch):
+    chip = PRESETS["tiny"]
+    noise = no_noise(chip)
+    noise[:] = 9
+    bank = MemristorBank(chip, np.full((9, 16), 33, np.uint8), ideal_adc(chip)[0], noise)
+    arguments = ReadTable(((4,) * 4,) * 8, ((0,) * 4,) * 8), 0, 1, 1, 16, 8
+    assert isinstance(bank.reading(*arguments), KernelReading)
+    kernel.kernel_library.cache_clear()
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    try:
+        with pytest.warns(RuntimeWarning, match="slowly, by numpy: the C\\+\\+ compiler 'no-such-compiler'"):
+            reading = bank.reading(*arguments)
+        assert isinstance(reading, DefinedReading)
+        with pytest.raises(MixcimError, match="needs a C\\+\\+ compiler"):
+            KernelReading(reading.plan)
+    finally:
+        kernel.kernel_library.cache_clear()
+
+
+def test_compiler_errors_are_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("MIXCIM_CACHE", str(tmp_path))
+    with pytest.raises(MixcimError, match="failed on memristor.cpp") as caught:
+        load_kernel(("-std=c++20", "--no-such-option"))
+    assert "\n" not in str(caught.value) and not list(tmp_path.glob("*.so"))
