@@ -173,7 +173,7 @@ class KernelReading:
         groups = -(-plan.chip.rows // min(rows for row in tables[0] for rows in row))
         least = np.full((*self._cells.shape[:3], plan.input_bits, groups), 255, np.uint8)
         known: dict[tuple[int, int, int], np.ndarray] = {}
-        for bit, digit in np.ndindex(plan.input_bits, least.shape[2]):
+        for bit, digit in np.ndindex(plan.input_bits, len(plan.signs)):
             key = digit, tables[0][bit][digit], tables[1][bit][digit]
             if key not in known:
                 known[key] = self._least_of(*key)

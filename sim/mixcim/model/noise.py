@@ -27,7 +27,7 @@ def gauss(states: np.ndarray) -> np.ndarray:
 
 @functools.lru_cache(maxsize=256)
 def jump_tables(count: int) -> np.ndarray:
-    """`count` steps at once: uint32 (4, 256), by byte of the state and its value; their xor is the new state."""
+    """`count` steps at once: uint32 (4, 256), indexed by byte of the state and its value; xor gives the new state."""
     if count == 0:
         images = np.uint32(1) << np.arange(32, dtype=np.uint32)
     elif count == 1:
