@@ -148,7 +148,7 @@ def test_unknown_opcode_is_a_fault():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"fingerprint": 1}, "compile it with --chip tiny"),
+        ({"fingerprint": 1}, "was compiled for a chip .tiny. with fingerprint"),
         ({"weights": np.zeros((1025, 16), np.int8)}, "1025 weight words, chip 'tiny' only 1024"),
         ({"memristor": (np.zeros((1, 16), np.uint8),) * 2}, "2 memristor banks, chip 'tiny' only 1"),
         ({"scale": np.full((1, 4), np.nan, np.float32)}, "a scale of parameter tile 0 is not finite"),
