@@ -49,6 +49,14 @@ async def a_program_runs(dut) -> None:
     await master.write_dword(register(Register.MEMRISTOR_LINE), 0)
     for word in files["memristor"]:
         await master.write_dword(register(Register.MEMRISTOR_DATA), int(word))
+    for select, value, words in (
+        (Register.ADC_SELECT, Register.ADC_VALUE, files["adc"]),
+        (Register.NOISE_INDEX, Register.NOISE_VALUE, files["noise_table"]),
+    ):
+        await master.write_dword(register(select), 0)
+        for word in words:
+            await master.write_dword(register(value), int(word))
+    await master.write_dword(register(Register.NOISE_SEED), int(files["noise_seed"]))
     await master.write_dword(register(Register.INTERRUPT_ENABLE), 3)
     await master.write_dword(register(Register.CONTROL), 1)
     for _ in range(200_000):
