@@ -114,7 +114,7 @@ def _noise(axis: Axes, sheets: Sequence[Sheet]) -> None:
 def _histograms(axis: Axes, sheet: Sheet, chip: ChipConfig) -> None:
     unit = conductance_unit(chip.conductance_bits)
     step = sheet.device.step_uS
-    bins = (np.arange(-0.5, 6.5 * unit) / unit) * step
+    bins = ((np.arange(-0.5, 6.5 * unit) / unit) * step).tolist()
     for level, colour in enumerate(LEVEL_COLOURS):
         share = np.full(sheet.drawn.shape[1], 1 / sheet.drawn.shape[1])
         name = LEVEL_NAMES[level]
