@@ -7,29 +7,56 @@ the next word; unused bits are 0. RTL, model, compiler and docs read these table
 LOAD    copies `count` words of the weight store from `source` on into the memory of compute unit `unit` from
         `destination` on. A word is `rows` weights (byte r = weight of row r, two's complement). SRAM-CIM: destination
         word = slot * channels + kernel. Tiny-digital: destination word = weight word. Memristor banks take no LOAD.
-TABLE   sets the word-line table of all memristor banks: entry [input bit i][digit j] (index i * digits + j) holds the
-        rows read at a time, 1..rows (`rows_per_read`), and the ADC step as a power of two of a digit (`step_shift`).
+TABLE   sets how all memristor banks read: entry [input bit i][digit j] (index i * digits of the chip + j) holds the
+        rows read at a time, 1..rows (`rows_per_read`), and the ADC step as a power of two of a digit (`step_shift`);
+        `digits`: how many digits are read, from the least significant one on (small weights have no others);
+        `skip_zero_groups`: reads that no word line takes part in are left out.
 RUN     runs one layer (or some of its kernels) over all output pixels; see below.
 END     ends the program: status "done", interrupt.
 
-Memristor read (one bank; conductance codes G[line][row] with line = (slot * digits + j) * memristor_columns + column;
-columns as formats.Encoding has them, the last one is the reference; U = conductance_unit)::
+Memristor read (one bank; conductance codes G[line][row] with line = word * physical_columns + bit line and
+word = slot * digits + j; columns as formats.Encoding has them, the last one is the reference. Column c is bit line c,
+unless a spare replaces it: the last s with repair[word][s] == c + 1 does, its bit line is memristor_columns + s)::
 
-    for digit j, for input bit i < input_bits, for each group of rows_per_read[i][j] = N rows below the vector's length:
+    for digit j < digits, for input bit i < input_bits, for each group of rows_per_read[i][j] = N rows below the
+    vector's length:
         on = the group's rows whose input bit i is 1;   n = number of rows in `on`
+        if n == 0 and skip_zero_groups and group_count == 1: continue
         current[c] = sum of G[c][r] over `on` + noise[c]
         noise[c] = (gauss(state[c]) * noise_table[n] + 2**11) >> 12     gauss(s) = sum of the four bytes of s - 510
         state[c] = xorshift32(state[c])                                 s ^= s << 13; s ^= s >> 17; s ^= s << 5, 32 bits
-        step = U << step_shift[i][j]
+        shift = step_shift[i][j] + step_log2[j];   step = conductance_unit << shift
         v = ((current[c] - current[reference]) * gain[c] >> 8) + offset[c]
-        v += inl[c][clip(v // (step * 2**(adc_bits - 3)), 0, 7)] << step_shift[i][j]
+        v += inl[c][clip(v // (step * 2**(adc_bits - 3)), 0, 7)] << shift
         code[c] = clip((v + step // 2) // step, 0, 2**adc_bits - 1)
         sum[k] += sum over the kernel's columns of sign * code[c] << (i + place[j] + step_shift[i][j])
         offset binary, with digit 0 only: sum[k] -= n << (i + WEIGHT_BITS - 1)
 
     gauss has mean 0 and sigma 147.8. A group is one read cycle; a vector's length counts its filled rows (a whole
-    number of granules), so short vectors take fewer reads. MEMRISTOR_READS counts groups, ADC_SATURATIONS kernel
-    columns whose code was clipped from above. NOISE_SEED sets state[c] of every bank to noise_state(seed, bank, c).
+    number of granules), so short vectors take fewer reads. Groups that are left out take no cycle (but a step takes one
+    at least) and leave the noise as it is. registers.Event says what is counted. NOISE_SEED sets state[c] of every bank
+    to noise_state(seed, bank, c).
+
+Write-verify (one line, by registers.MEMRISTOR_TARGET; cell[row] starts as what is stored; all numbers are integers)::
+
+    if wear[line] == endurance: refuse: the line stays as it is
+    x = (seed + (line of all banks + 1) * WRITE_STRIDE) mod 2**32, or WRITE_STRIDE if that is 0;   4 times x = xorshift32(x)
+    for row in 0 .. rows - 1:
+        pulses = 0
+        loop:
+            error = target[row] - cell[row]                          # verify: a read of one cell
+            if abs(error) <= band:          next row                 # accepted
+            if pulses == retry_limit:       given up; next row
+            x     = xorshift32(x)
+            step  = max(step_mean + gauss(x) * step_sigma, 0)        # in 1/4096 conductance code
+            if abs(error) < coarse:         step = step >> fine_shift
+            step  = (step + 2048) >> 12
+            if not held[row]: cell[row] = clip(cell[row] + (step if error > 0 else -step), 0, 2**conductance_bits - 1)
+            pulses = pulses + 1
+    wear[line] = wear[line] + (1 if there was any pulse)
+
+    `held` are the cells that are stuck: the chip cannot know, it pulses them until it gives up. Line of all banks:
+    bank * lines of a bank + line. Takes 2 + pulses cycles a row.
 
 RUN, in the order in which the hardware does it. Every address is in activation words, modulo 2**24::
 
@@ -76,6 +103,7 @@ from .config import ChipConfig
 from .formats import ACTIVATION_BITS
 
 NOISE_STRIDE = 0x9E3779B9  #: between the seeds of neighbouring columns: 2**32 / golden ratio
+WRITE_STRIDE = 0x9E3779B1  #: between the seeds of neighbouring lines in write-verify: the prime next to it
 ADDRESS_BITS = 24  #: width of activation, weight-store and unit addresses in commands
 
 
@@ -169,6 +197,7 @@ UNIT_FIELDS = {
     "parameter": 16,
 }  #: one set per unit, from the word after RUN_FIELDS on
 
+TABLE_FIELDS = {"opcode": 8, "digits": 4, "skip_zero_groups": 1}
 TABLE_ENTRY_FIELDS = {"rows_per_read": 8, "step_shift": 4}  #: one 16-bit half word per entry, from word 1 on
 
 
@@ -199,8 +228,8 @@ def run_layout(chip: ChipConfig) -> dict[str, tuple[int, int]]:
 
 
 def table_layout(chip: ChipConfig) -> dict[str, tuple[int, int]]:
-    """Bit offset and width of every TABLE field: `opcode`, and `rows_per_read[n]`, `step_shift[n]` for entry n."""
-    layout = {"opcode": (0, 8)}
+    """Bit offset and width of every TABLE field: TABLE_FIELDS, and `rows_per_read[n]`, `step_shift[n]` for entry n."""
+    layout, _ = pack_layout(TABLE_FIELDS)
     for entry in range(ACTIVATION_BITS * len(chip.mode.cells)):
         bit = 32 + 16 * entry
         for name, width in TABLE_ENTRY_FIELDS.items():

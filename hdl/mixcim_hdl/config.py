@@ -40,6 +40,7 @@ class ChipConfig:
     channels: int = 16  #: channels of an activation word = kernels of a bank; power of two, 4..16
     memristor_banks: int = 1  #: memristor-CIM units
     memristor_slots: int = 320  #: slots of each memristor bank
+    spare_columns: int = 2  #: bit lines of a memristor bank that can replace others, word by word
     sram_banks: int = 1  #: SRAM-CIM units
     sram_slots: int = 64  #: slots of each SRAM-CIM bank
     tiny_banks: int = 1  #: tiny-digital units
@@ -83,6 +84,7 @@ class ChipConfig:
         for field in ("memristor_banks", "sram_banks"):
             span(field, 0, 32)
         span("tiny_banks", 1, 32)
+        span("spare_columns", 0, 8)
         for field in ("memristor_slots", "sram_slots"):
             span(field, 1, 1 << 15)
         span("tiny_words", self.channels, 1 << 15)
@@ -146,8 +148,18 @@ class ChipConfig:
 
     @property
     def memristor_columns(self) -> int:
-        """Bit lines of a memristor bank that are read together: those of every kernel, and the reference column."""
+        """Columns of a memristor bank that are read together: those of every kernel, and the reference column."""
         return self.adcs + 1
+
+    @property
+    def physical_columns(self) -> int:
+        """Bit lines of a memristor bank: its columns and, behind them, the spare columns."""
+        return self.memristor_columns + self.spare_columns
+
+    @property
+    def memristor_words(self) -> int:
+        """Words of a memristor bank: a word is one cell of every bit line and row; a slot has one for each digit."""
+        return self.memristor_slots * len(self.mode.cells)
 
     @property
     def fingerprint(self) -> int:

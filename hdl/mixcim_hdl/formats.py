@@ -13,14 +13,18 @@ ACTIVATION_BITS = 8  #: width of an activation code
 WEIGHT_BITS = 8  #: width of a weight, two's complement
 SUM_BITS = 32  #: width of accumulators and bias, two's complement, wraps
 
+#: Conductance of each value of a cell in level steps (quarters of G_LRS), by the bits that it holds. An SLC is in its
+#: high-resistance state (HRS) or at G_LRS; an MLC is never in its HRS. Source: Wen et al., Science 384, 325 (2024).
+CELL_LEVELS = {1: (0, 4), 2: (1, 2, 3, 4)}
+
 
 @dataclass(frozen=True)
 class WeightMode:
     """How the digits of a weight are cut into memristor cells; what number the digits hold is the Encoding's matter.
 
-    `cells`: bits held by each cell, least significant first (1: SLC, 2: MLC). A digit is the value of one cell; its
-    place is the sum of the bits below it. Source: Wen et al., Science 384, 325 (2024), weight modes; differential
-    encoding: DESIGN section 2.
+    `cells`: bits held by each cell, least significant first (1: SLC, 2: MLC, see CELL_LEVELS). A digit is the value of
+    one cell; its place is the sum of the bits below it. Source: Wen et al., Science 384, 325 (2024), weight modes;
+    differential encoding: DESIGN section 2.
     """
 
     name: str
@@ -30,6 +34,11 @@ class WeightMode:
     def places(self) -> tuple[int, ...]:
         """Place (power of two) of each digit, least significant first."""
         return tuple(sum(self.cells[:index]) for index in range(len(self.cells)))
+
+    @property
+    def step_log2(self) -> tuple[int, ...]:
+        """ADC step of each digit, as a power of two of a level step: what its cells' neighbouring values lie apart."""
+        return tuple((CELL_LEVELS[bits][1] - CELL_LEVELS[bits][0]).bit_length() - 1 for bits in self.cells)
 
     @property
     def largest_magnitude(self) -> int:
@@ -73,14 +82,14 @@ WEIGHT_MODES = {
 
 
 def conductance_unit(conductance_bits: int) -> int:
-    """Conductance code of one step of an MLC: levels 00..11 are 1, 2, 3, 4 units (1/4 to 4/4 of G_LRS).
+    """Conductance code of one level step, a quarter of G_LRS.
 
-    `conductance_bits`: width of a conductance code; the largest level (4 units) is half of its range, which leaves
-    room for programming spread.
+    `conductance_bits`: width of a conductance code; G_LRS is half of its range, which leaves room for programming
+    spread.
     """
     return 1 << (conductance_bits - 3)
 
 
-def ideal_conductance(digit: int, conductance_bits: int) -> int:
-    """Conductance code of a cell that holds `digit` (0..3) without any non-ideality."""
-    return (digit + 1) * conductance_unit(conductance_bits)
+def ideal_conductance(digit: int, cell_bits: int, conductance_bits: int) -> int:
+    """Conductance code of a cell of `cell_bits` that holds `digit`, without any non-ideality."""
+    return CELL_LEVELS[cell_bits][digit] * conductance_unit(conductance_bits)

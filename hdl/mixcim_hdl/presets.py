@@ -12,6 +12,7 @@ PRESETS = {
             rows=16,
             channels=4,
             memristor_slots=64,
+            spare_columns=1,
             sram_slots=64,
             tiny_words=256,
             accumulator_tiles=8,

@@ -35,6 +35,11 @@ def ideal_adc(chip: ChipConfig) -> np.ndarray:
     return np.tile(np.array(ideal, np.int16), (chip.memristor_banks, chip.adcs, 1))
 
 
+def no_repair(lines: np.ndarray, chip: ChipConfig) -> np.ndarray:
+    """Repair of a bank whose spare columns are not used: uint8 (words of `lines`, spare columns)."""
+    return np.zeros((len(lines) // chip.physical_columns, chip.spare_columns), np.uint8)
+
+
 def no_noise(chip: ChipConfig) -> np.ndarray:
     """Noise table of a chip whose reads have none: uint16 (rows + 1,)."""
     return np.zeros(chip.rows + 1, np.uint16)
@@ -83,7 +88,8 @@ class Program:
     """A compiled network.
 
     `commands` uint32 (commands, words); `weights` int8 (words, rows): weight store from word 0; `memristor`: one uint8
-    (lines, rows) of conductance codes per bank, from line 0; per parameter tile `bias` int32 (tiles, channels),
+    (lines, rows) of conductance codes per bank, whole words from line 0 on; `repair`: one uint8 (words, spare columns)
+    per bank, the column (from 1 on; 0: none) that each spare replaces; per parameter tile `bias` int32 (tiles, channels),
     `scale` float32 (tiles, channels), `word_offset` uint16 (tiles,), `lane_mask` uint16 (tiles,).
     `adc` int16 (banks, adcs, parameters): formats.ADC_PARAMETERS of every ADC (see ideal_adc); `noise_table` uint16
     (rows + 1,): read noise over the number of word lines on, 0 for none; `noise_seed`: uint32.
@@ -96,6 +102,7 @@ class Program:
     commands: np.ndarray
     weights: np.ndarray
     memristor: tuple[np.ndarray, ...]
+    repair: tuple[np.ndarray, ...]
     bias: np.ndarray
     scale: np.ndarray
     word_offset: np.ndarray
@@ -133,6 +140,7 @@ class Program:
         }
         arrays = {name: getattr(self, name) for name in self._ARRAYS}
         arrays.update({f"memristor{bank}": lines for bank, lines in enumerate(self.memristor)})
+        arrays.update({f"repair{bank}": columns for bank, columns in enumerate(self.repair)})
         arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
         body = io.BytesIO()
         with zipfile.ZipFile(body, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
@@ -181,6 +189,7 @@ class Program:
             noise_seed=header["noise_seed"],
             fingerprint=header["fingerprint"],
             memristor=tuple(arrays[f"memristor{bank}"] for bank in range(header["banks"])),
+            repair=tuple(arrays[f"repair{bank}"] for bank in range(header["banks"])),
             tensors={place.name: place for place in tensors},
             layers=tuple(LayerRecord(**layer) for layer in header["layers"]),
             input=header["input"],

@@ -12,7 +12,7 @@ from .config import ChipConfig
 
 IDENTIFICATION = 0x4D58434D  #: "MXCM"
 CELLS_PER_WRITE = 4  #: conductance codes in one write of MEMRISTOR_DATA
-CONTRACT_VERSION = 2  #: of commands, registers and program files together
+CONTRACT_VERSION = 3  #: of commands, registers and program files together
 
 
 class Region(enum.IntEnum):
@@ -25,6 +25,7 @@ class Region(enum.IntEnum):
     PARAMETERS = 4  #: parameter tile t, lane l: bias at (t * channels + l) * 8, scale (float32) 4 after it
     TILES = 5  #: parameter tile t: word_offset (bits 15:0) and lane_mask (31:16) at t * 4
     CYCLES = 6  #: cycle log, read only: cycles that command c took in the last run at c * 4
+    WRITTEN = 7  #: read only: cell r of the last line of MEMRISTOR_TARGET at r * 4, fields WRITTEN_FIELDS
 
 
 class Register(enum.IntEnum):
@@ -43,15 +44,55 @@ class Register(enum.IntEnum):
     RUN_CYCLES = 0x28  #: read only: cycles of the last (or present) run
     COMMAND = 0x2C  #: read only: index of the present command
     MEMRISTOR_BANK = 0x30  #: bank that the programming port writes
-    MEMRISTOR_LINE = 0x34  #: column (bits 7:0) of word slot * digits + digit (31:8); counts up by itself
-    MEMRISTOR_DATA = 0x38  #: write only: codes of four cells, row 0 in bits 7:0; rows / 4 writes a line
-    MEMRISTOR_READS = 0x3C  #: read only: word-line reads of all memristor banks since start
-    ADC_SELECT = 0x44  #: ADC (7:0) of bank MEMRISTOR_BANK, parameter (15:8; formats.ADC_PARAMETERS); counts up
-    ADC_VALUE = 0x48  #: write only: the parameter, two's complement; not reset: write all of them before the first run
-    NOISE_INDEX = 0x4C  #: entry of the noise table: number of word lines on; counts up
-    NOISE_VALUE = 0x50  #: write only: the entry, for all banks; not reset either
-    NOISE_SEED = 0x54  #: write only: seeds the noise generators of all banks
-    ADC_SATURATIONS = 0x40  #: read only: conversions clipped to the ADC's largest code since start
+    MEMRISTOR_LINE = 0x34  #: bit line (bits 7:0) of word slot * digits + digit (31:8); counts up by itself
+    MEMRISTOR_DATA = 0x38  #: write only: sets the codes of four cells, row 0 in bits 7:0; rows / 4 writes a line
+    MEMRISTOR_REPAIR = 0x3C  #: write only: column (from 1 on; 0: none) that spare MEMRISTOR_SPARE of the word replaces
+    ADC_SELECT = 0x40  #: ADC (7:0) of bank MEMRISTOR_BANK, parameter (15:8; formats.ADC_PARAMETERS); counts up
+    ADC_VALUE = 0x44  #: write only: the parameter, two's complement; not reset: write all of them before the first run
+    NOISE_INDEX = 0x48  #: entry of the noise table: number of word lines on; counts up
+    NOISE_VALUE = 0x4C  #: write only: the entry, for all banks; not reset either
+    NOISE_SEED = 0x50  #: write only: seeds the noise generators of all banks
+    MEMRISTOR_LOCK = 0x54  #: locked banks, one bit each: DATA, REPAIR and TARGET answer an error; writing 1 locks
+    MEMRISTOR_UNLOCK = 0x58  #: write only: UNLOCK_KEY unlocks all banks
+    MEMRISTOR_SPARE = 0x5C  #: spare (7:0) of word (31:8) for MEMRISTOR_REPAIR; counts up by itself
+    MEMRISTOR_TARGET = 0x60  #: write only: write-verifies four cells (commands.py); requests wait until it is done
+    MEMRISTOR_HELD = 0x64  #: write only: held cells of 32 rows, row 0 first; rows / 32 (at least 1) writes fill a line
+    WRITE_STATUS = 0x68  #: read only: last line: refused (bit 0), its wear (31:8): programmings so far
+    WRITE_BAND = 0x6C  #: write-verify: largest accepted distance to the target
+    WRITE_COARSE = 0x70  #: distance to the target below which pulses are fine
+    WRITE_STEP_MEAN = 0x74  #: mean change by a coarse pulse, in 1/4096
+    WRITE_STEP_SIGMA = 0x78  #: its deviation / 147.8, in 1/4096
+    WRITE_FINE_SHIFT = 0x7C  #: a fine pulse changes 2**this times less
+    WRITE_RETRY_LIMIT = 0x80  #: pulses before a cell is given up
+    WRITE_ENDURANCE = 0x84  #: programmings that a line survives
+    WRITE_SEED = 0x88  #: of the pulses' deviations
+
+
+class Event(enum.IntEnum):
+    """Event counters: 64 bits each, since start, low word at EVENT_COUNTERS + 8 * event, high word 4 after it."""
+
+    MEMRISTOR_READS = 0  #: word-line groups that a memristor bank read
+    MEMRISTOR_SKIPS = 1  #: word-line groups left out because all their input bits are 0
+    ADC_CONVERSIONS = 2  #: conversions by the ADCs of all banks
+    ADC_SATURATIONS = 3  #: conversions clipped to the ADC's largest code
+    WORD_LINES_ON = 4  #: word lines that were on, summed over all reads
+
+
+WEAR_BITS = 24  #: width of a line's count of programmings
+EVENT_COUNTERS = 0x100  #: byte offset of the event counters in region REGISTERS
+UNLOCK_KEY = 0x4B434F4C  #: "LOCK"
+#: Width of each register of write-verify in bits; the rest of the word must be 0.
+WRITE_REGISTERS = {
+    Register.WRITE_BAND: 8,
+    Register.WRITE_COARSE: 9,
+    Register.WRITE_STEP_MEAN: 20,
+    Register.WRITE_STEP_SIGMA: 12,
+    Register.WRITE_FINE_SHIFT: 3,
+    Register.WRITE_RETRY_LIMIT: 8,
+    Register.WRITE_ENDURANCE: WEAR_BITS,
+    Register.WRITE_SEED: 32,
+}
+WRITTEN_FIELDS = {"code": 8, "pulses": 8, "given_up": 1}  #: from bit 0 on
 
 
 def window_address(region: Region, byte: int = 0) -> int:
@@ -63,13 +104,14 @@ def window_bytes(region: Region, chip: ChipConfig) -> int:
     """Size of a region's memory in bytes (registers: past the last register)."""
 
     return {
-        Region.REGISTERS: max(Register) + 4,
+        Region.REGISTERS: EVENT_COUNTERS + 8 * len(Event),
         Region.PROGRAM: chip.program_commands * program_stride(chip) * 4,
         Region.WEIGHTS: chip.weight_words * chip.rows,
         Region.ACTIVATIONS: chip.activation_words * chip.channels,
         Region.PARAMETERS: chip.parameter_tiles * chip.channels * 8,
         Region.TILES: chip.parameter_tiles * 4,
         Region.CYCLES: chip.program_commands * 4,
+        Region.WRITTEN: chip.rows * 4,
     }[region]
 
 

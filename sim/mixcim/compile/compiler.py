@@ -11,6 +11,7 @@ zero point * sum of weights, goes into the bias; a position in the padding carri
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ import numpy as np
 
 from mixcim_hdl.commands import Opcode, TinyMode
 from mixcim_hdl.config import ChipConfig, UnitKind
-from mixcim_hdl.program import LayerRecord, Program, TensorPlace, ideal_adc, no_noise
+from mixcim_hdl.program import LayerRecord, Program, TensorPlace, ideal_adc, no_noise, no_repair
 
 from ..errors import MixcimError
 from .allocate import HOST, allocate, lifetimes, tensor_pitch, tensor_words
@@ -26,7 +27,7 @@ from .network import Layer, LayerKind, Network, Quantisation, Tensor
 from .passes import Pass, Share, UnitSpace, plan
 from .placement import Placement, is_fully_connected, kernel_count, place
 from .stores import CommandList, MemristorBanks, ParameterMemory, WeightStore
-from .table import Tables, WordLineTable, exact_table, read_table
+from .table import Tables, exact_table, read_table
 from .weights import (
     Window,
     broadcast_words,
@@ -34,6 +35,7 @@ from .weights import (
     dense_slots,
     depthwise_words,
     diagonal_slots,
+    digits_used,
     kernel_rows,
     masked_taps,
     sram_words,
@@ -48,15 +50,18 @@ def compile_network(
     table: str | Tables = "16",
     keep_all: bool = False,
     hidden: UnitKind | str | None = None,
+    skip_zero_groups: bool = False,
 ) -> Program:
     """Compile a network for a chip. The same arguments give the same program, byte for byte.
 
     `placement_rules` and `hidden`: see placement.py. `table`: see table.py. `keep_all`: every tensor has memory of its
-    own and can be read after the run. Raises MixcimError in one line when the network, as placed, does not fit the chip
+    own and can be read after the run. `skip_zero_groups`: memristor reads whose input bits are all 0 are left out. Raises MixcimError in one line when the network, as placed, does not fit the chip
     (which memory, what is needed, what there is) or an argument makes no sense.
     """
     placement = place(network, chip, placement_rules, hidden)
     tables = read_table(table, chip) if isinstance(table, str) else table
+    if skip_zero_groups:
+        tables = dataclasses.replace(tables, skip_zero_groups=True)
     return _Compilation(network, chip, placement, tables, keep_all).program()
 
 
@@ -90,20 +95,22 @@ class _Compilation:
         self.memristor = MemristorBanks(chip)
         self.parameters = ParameterMemory(chip)
         self.space = UnitSpace(chip, [chip.memristor_slots] * chip.memristor_banks)
-        self.present_table: WordLineTable | None = None
+        self.present_table: dict[str, int] = {}
 
     def program(self) -> Program:
         layers = [self.emit_layer(layer) for layer in self.network.layers]
         self.commands.add(f"network '{self.network.name}'", Opcode.END)
         self.check_memories()
         network = self.network
+        lines = self.memristor.arrays()
         return Program(
             network=network.name,
             chip=self.chip.name,
             fingerprint=self.chip.fingerprint,
             commands=self.commands.array(),
             weights=self.weights.array(),
-            memristor=self.memristor.arrays(),
+            memristor=lines,
+            repair=tuple(no_repair(bank, self.chip) for bank in lines),
             adc=ideal_adc(self.chip),
             noise_table=no_noise(self.chip),
             noise_seed=0,
@@ -186,14 +193,13 @@ class _Compilation:
         shares = [share for step in passes for share in step.shares if self.kind(share) is UnitKind.MEMRISTOR]
         if not shares:
             return
-        table = self.tables.of(layer.name)
-        if table is None:
-            table = exact_table(
-                np.concatenate([weights.slots(window, share, self.chip) for share in shares]), self.chip
-            )
-        if table != self.present_table:
-            self.commands.add(f"layer '{layer.name}'", Opcode.TABLE, **table.fields())
-            self.present_table = table
+        slots = np.concatenate([weights.slots(window, share, self.chip) for share in shares])
+        table = self.tables.of(layer.name) or exact_table(slots, self.chip)
+        digits, skip = digits_used(slots, self.chip), int(self.tables.skip_zero_groups)
+        fields = {**table.fields(), "digits": digits, "skip_zero_groups": skip}
+        if fields != self.present_table:
+            self.commands.add(f"layer '{layer.name}'", Opcode.TABLE, **fields)
+            self.present_table = fields
 
     def emit_pass(self, layer: Layer, window: Window, weights: _LayerWeights, step: Pass) -> None:
         """The LOADs of a pass and its RUN."""

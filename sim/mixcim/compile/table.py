@@ -8,6 +8,7 @@ More rows at a time means fewer reads, but a bit line whose sum exceeds the ADC'
     a file        JSON or TOML with `rows_per_read` (8 lists, one an input bit, of one number a digit) and, if wanted,
                   `step_shift` of the same form (ADC step as a power of two of a digit; default 0: saturate instead);
                   `layers`: such a table for each layer named in it, which `mixcim tune` writes
+                  `skip_zero_groups`: true leaves out reads whose input bits are all 0
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class WordLineTable:
     step_shift: tuple[tuple[int, ...], ...]
 
     def fields(self) -> dict[str, int]:
-        """Fields of the TABLE command."""
+        """Entries of the TABLE command."""
         return {
             f"{name}[{bit * len(row) + digit}]": value
             for name, table in (("rows_per_read", self.rows_per_read), ("step_shift", self.step_shift))
@@ -50,10 +51,14 @@ class WordLineTable:
 
 @dataclass(frozen=True)
 class Tables:
-    """Tables of a network. `default`: for layers that `layers` does not name; None is "exact"."""
+    """Tables of a network. `default`: for layers that `layers` does not name; None is "exact".
+
+    `skip_zero_groups`: leave out reads that no word line takes part in.
+    """
 
     default: WordLineTable | None
     layers: Mapping[str, WordLineTable] = field(default_factory=dict)
+    skip_zero_groups: bool = False
 
     def of(self, layer: str) -> WordLineTable | None:
         """The layer's table; None is "exact"."""
@@ -115,10 +120,13 @@ def _from_file(text: str, chip: ChipConfig) -> Tables:
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, tomllib.TOMLDecodeError) as error:
         raise MixcimError(f"table file '{text}' is neither JSON nor TOML: {error}") from None
     layers = fields.pop("layers", {}) if isinstance(fields, dict) else {}
+    skip = fields.pop("skip_zero_groups", False) if isinstance(fields, dict) else False
+    if not isinstance(skip, bool):
+        raise MixcimError(f"table file '{text}': skip_zero_groups must be true or false, not {skip!r}")
     if not isinstance(layers, dict):
         raise MixcimError(f"table file '{text}': layers must be a table of layers, not {type(layers).__name__}")
     tables = {name: _table(f"table file '{text}', layer '{name}'", entry, chip) for name, entry in layers.items()}
-    return Tables(_table(f"table file '{text}'", fields, chip), tables)
+    return Tables(_table(f"table file '{text}'", fields, chip), tables, skip)
 
 
 def _table(name: str, fields: object, chip: ChipConfig) -> WordLineTable:

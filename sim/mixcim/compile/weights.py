@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mixcim_hdl.config import ChipConfig
-from mixcim_hdl.formats import WEIGHT_BITS, Encoding, conductance_unit
+from mixcim_hdl.formats import WEIGHT_BITS, Encoding, ideal_conductance
 
 from ..errors import MixcimError
 from .network import Layer, LayerKind, Network
@@ -149,7 +149,24 @@ def weight_digits(slots: np.ndarray, chip: ChipConfig) -> np.ndarray:
 
 
 def memristor_lines(slots: np.ndarray, chip: ChipConfig) -> np.ndarray:
-    """Bit lines of a memristor bank: ideal conductance codes, uint8 (slots * digits * columns, rows)."""
+    """Bit lines of a memristor bank: ideal conductance codes, uint8 (slots * digits * physical columns, rows).
+
+    Cells of spare columns are 0.
+    """
     digits = weight_digits(slots, chip)
-    # formats.ideal_conductance for a whole array: digit d is level d + 1.
-    return ((digits + 1) * np.uint8(conductance_unit(chip.conductance_bits))).reshape(-1, chip.rows)
+    lines = np.zeros((*digits.shape[:2], chip.physical_columns, chip.rows), np.uint8)
+    for digit, bits in enumerate(chip.mode.cells):
+        codes = [ideal_conductance(value, bits, chip.conductance_bits) for value in range(1 << bits)]
+        lines[:, digit, : chip.memristor_columns] = np.array(codes, np.uint8)[digits[:, digit]]
+    return lines.reshape(-1, chip.rows)
+
+
+def digits_used(slots: np.ndarray, chip: ChipConfig) -> int:
+    """Digits, from the least significant one on, that hold all weights of `slots`, int8 (slots, rows, channels).
+
+    Less than all of them in the differential encoding only: a small weight of either sign has 0 in its high digits.
+    """
+    if chip.weight_encoding is not Encoding.DIFFERENTIAL:
+        return len(chip.mode.cells)
+    largest = int(np.abs(slots.astype(np.int16)).max(initial=0))
+    return max(sum(largest >> place > 0 for place in chip.mode.places), 1)

@@ -54,6 +54,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from mixcim_hdl.registers import WEAR_BITS
+
 from ..errors import MixcimError
 
 ROOM_C = 25.0  #: temperature, in degrees Celsius, at which `heat` adds nothing
@@ -265,7 +267,7 @@ class _Checks:
         self.span("programming.step_sigma", programming.step_sigma, 0, 4)
         self.span("programming.fine_shift", programming.fine_shift, 0, 7)
         self.span("programming.retry_limit", programming.retry_limit, 1, 255)
-        self.span("programming.endurance_cycles", programming.endurance_cycles, 1, (1 << 32) - 1)
+        self.span("programming.endurance_cycles", programming.endurance_cycles, 1, (1 << WEAR_BITS) - 1)
 
     def span(self, name: str, value: float, low: float, high: float) -> None:
         if not low <= value <= high:
