@@ -39,8 +39,9 @@ unless a spare replaces it: the last s with repair[word][s] == c + 1 does, its b
 
 Write-verify (one line, by registers.MEMRISTOR_TARGET; cell[row] starts as what is stored; all numbers are integers)::
 
-    if wear[line] == endurance: refuse: the line stays as it is
-    x = (seed + (line of all banks + 1) * WRITE_STRIDE) mod 2**32, or WRITE_STRIDE if that is 0;   4 times x = xorshift32(x)
+    if wear[line] >= endurance: refuse: the line stays as it is
+    x = (seed + (line of all banks + 1) * WRITE_STRIDE) mod 2**32, or WRITE_STRIDE if that is 0
+    4 times: x = xorshift32(x)
     for row in 0 .. rows - 1:
         pulses = 0
         loop:

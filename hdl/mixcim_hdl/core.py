@@ -9,6 +9,7 @@ from amaranth.lib.wiring import Out, connect
 from .commands import Fault
 from .config import ChipConfig
 from .control.axi_lite import AxiLiteSlave, axi_lite_ports, forward_axi_lite
+from .control.event_counters import EventCounters
 from .control.feeder import Feeder
 from .control.layer_controller import LayerController
 from .control.loader import Loader
@@ -21,8 +22,11 @@ from .output.pipeline import OutputPipeline
 from .primitives.ram import Ram
 from .registers import program_stride
 
-#: Ports through which the host sets parameters of the memristor banks.
-MEMRISTOR_PARAMETERS = (
+#: Ports through which the host programs the memristor banks and sets their parameters.
+MEMRISTOR_PORTS = (
+    "program_banks", "program_last", "program_word", "program_column", "program_cells",
+    "repair_write", "repair_word", "repair_spare", "repair_column",
+    "write_start", "write_bank", "write_first", "write_targets", "write_held", "write_registers",
     "adc_write", "adc_number", "adc_parameter", "adc_value", "noise_write", "noise_index", "noise_value",
     "seed_write", "seed",
 )  # fmt: skip
@@ -85,7 +89,7 @@ class Core(wiring.Component):
     def _build_control(self, m, host, controller, feeder, loader, engine, pipeline, clear):
         """Host <-> controller <-> datapath: start, status, faults, counters."""
         run = data.View(run_view(self.chip), controller.command)
-        reads, saturations = Signal(32), Signal(32)
+        m.submodules.event_counters = counters = EventCounters(self.chip)
         for name in (
             "busy",
             "done",
@@ -117,14 +121,14 @@ class Core(wiring.Component):
             engine.run.eq(run),
             engine.table.eq(controller.table),
             pipeline.run.eq(run),
-            host.memristor_reads.eq(reads),
-            host.adc_saturations.eq(saturations),
+            counters.clear.eq(host.start & ~controller.busy),
+            counters.memristor_reads.eq(engine.reading),
+            counters.adc_conversions.eq(engine.reading * self.chip.adcs),
+            counters.adc_saturations.eq(engine.saturations),
+            counters.word_lines_on.eq(engine.lines_on),
+            host.event_counts.eq(counters.counts),
             clear.eq(controller.clear),
         ]
-        with m.If(host.start & ~controller.busy):
-            m.d.sync += [reads.eq(0), saturations.eq(0)]
-        with m.Else():
-            m.d.sync += [reads.eq(reads + engine.reading), saturations.eq(saturations + engine.saturations)]
         sources = {
             Fault.INPUT_ADDRESS: (feeder.fault, feeder.fault_address),
             Fault.OUTPUT_ADDRESS: (pipeline.output_fault, pipeline.output_address),
@@ -172,15 +176,15 @@ class Core(wiring.Component):
         ]
         for name in ("source", "destination", "count"):
             m.d.comb += getattr(loader, name).eq(getattr(controller, f"load_{name}"))
-        for name in (
-            "program_banks",
-            "program_last",
-            "program_word",
-            "program_column",
-            "program_cells",
-            *MEMRISTOR_PARAMETERS,
-        ):
+        for name in MEMRISTOR_PORTS:
             m.d.comb += getattr(engine, name).eq(getattr(host, name))
+        for name in ("write_busy", "write_refused", "write_wear"):
+            m.d.comb += getattr(host, name).eq(getattr(engine, name))
+        m.d.comb += [
+            engine.written_read.eq(host.written_read),
+            engine.written_address.eq(host.window_address),
+            host.written_data.eq(engine.written_data),
+        ]
 
     def _build_activations(self, m, host, controller, activations, feeder, pipeline):
         """Activation memory: feeder, residual and output pipeline while busy, the host while idle."""

@@ -12,9 +12,10 @@ from amaranth.hdl import signed
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out, Signature
 
-from .commands import ADDRESS_BITS, TABLE_ENTRY_FIELDS, command_words, run_layout
+from .commands import ADDRESS_BITS, TABLE_ENTRY_FIELDS, TABLE_FIELDS, command_words, run_layout
 from .config import ChipConfig
 from .formats import ACTIVATION_BITS, SUM_BITS
+from .registers import WRITE_REGISTERS
 
 
 def planes_layout(chip: ChipConfig) -> data.ArrayLayout:
@@ -74,9 +75,17 @@ def run_view(chip: ChipConfig) -> data.FlexibleLayout:
     return data.FlexibleLayout(command_words(chip) * 32, fields)
 
 
-def table_shape(chip: ChipConfig) -> data.ArrayLayout:
-    """The word-line table of the memristor banks: entry [input bit * digits + digit]."""
-    return data.ArrayLayout(data.StructLayout(TABLE_ENTRY_FIELDS), ACTIVATION_BITS * len(chip.mode.cells))
+def table_shape(chip: ChipConfig) -> data.StructLayout:
+    """How the memristor banks read (TABLE of commands.py): entries [input bit * digits of the chip + digit]."""
+    entries = data.ArrayLayout(data.StructLayout(TABLE_ENTRY_FIELDS), ACTIVATION_BITS * len(chip.mode.cells))
+    return data.StructLayout(
+        {**{name: width for name, width in TABLE_FIELDS.items() if name != "opcode"}, "entries": entries}
+    )
+
+
+#: The registers of write-verify, in order: names without WRITE_, in lower case, and the widths.
+WRITE_NAMES = [register.name.removeprefix("WRITE_").lower() for register in WRITE_REGISTERS]
+WRITE_LAYOUT = data.StructLayout(dict(zip(WRITE_NAMES, WRITE_REGISTERS.values(), strict=True)))
 
 
 class BankSignature(Signature):

@@ -89,8 +89,8 @@ class Program:
 
     `commands` uint32 (commands, words); `weights` int8 (words, rows): weight store from word 0; `memristor`: one uint8
     (lines, rows) of conductance codes per bank, whole words from line 0 on; `repair`: one uint8 (words, spare columns)
-    per bank, the column (from 1 on; 0: none) that each spare replaces; per parameter tile `bias` int32 (tiles, channels),
-    `scale` float32 (tiles, channels), `word_offset` uint16 (tiles,), `lane_mask` uint16 (tiles,).
+    per bank, the column (from 1 on; 0: none) that each spare replaces; per parameter tile `bias` int32 and `scale`
+    float32 (tiles, channels), `word_offset` and `lane_mask` uint16 (tiles,).
     `adc` int16 (banks, adcs, parameters): formats.ADC_PARAMETERS of every ADC (see ideal_adc); `noise_table` uint16
     (rows + 1,): read noise over the number of word lines on, 0 for none; `noise_seed`: uint32.
     `file_shape`, `input_layout`, `output_shape`, `host_output`: as in compile.network.Network, for the host.

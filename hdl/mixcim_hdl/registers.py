@@ -72,10 +72,9 @@ class Event(enum.IntEnum):
     """Event counters: 64 bits each, since start, low word at EVENT_COUNTERS + 8 * event, high word 4 after it."""
 
     MEMRISTOR_READS = 0  #: word-line groups that a memristor bank read
-    MEMRISTOR_SKIPS = 1  #: word-line groups left out because all their input bits are 0
-    ADC_CONVERSIONS = 2  #: conversions by the ADCs of all banks
-    ADC_SATURATIONS = 3  #: conversions clipped to the ADC's largest code
-    WORD_LINES_ON = 4  #: word lines that were on, summed over all reads
+    ADC_CONVERSIONS = 1  #: conversions by the ADCs of all banks
+    ADC_SATURATIONS = 2  #: conversions clipped to the ADC's largest code
+    WORD_LINES_ON = 3  #: word lines that were on, summed over all reads
 
 
 WEAR_BITS = 24  #: width of a line's count of programmings

@@ -27,7 +27,7 @@ def test_adc_rounds_and_saturates(chip, ideal):
         for shift in range(16):
             parameters = IDEAL if ideal else {name: rng.randint(*span) for name, span in ADC_PARAMETERS.items()}
             ctx.set(adc.parameters, parameters)
-            ctx.set(adc.step_shift, shift)
+            ctx.set(adc.shift, shift)
             cases = [value for value in near_ties if value <= top]
             cases += [rng.randint(-top - 1, top) for _ in range(60)] + [top, -top - 1]
             for difference in cases:

@@ -125,12 +125,22 @@ def xorshift(state: int) -> int:
 
 
 class Readout:
-    """Reads by the definition in commands.py. `lines`: (slots, digits, columns, rows); `adc`: (adcs, parameters)."""
+    """Reads by the definition in commands.py. `lines`: (slots, digits, bit lines, rows); `adc`: (adcs, parameters);
+    `repair`: (slots, digits, spares)."""
 
-    def __init__(self, chip, lines, table, adc, noise, seed):
-        self.chip, self.lines, self.table, self.adc, self.noise = chip, lines, table, adc, noise
+    def __init__(self, chip, lines, repair, table, digits, skip, adc, noise, seed):
+        self.chip, self.lines, self.repair, self.adc, self.noise = chip, lines, repair, adc, noise
+        self.table, self.digits, self.skip = table, digits, skip
         self.states = [noise_state(seed, 0, column) for column in range(chip.memristor_columns)]
-        self.reads = self.saturations = 0
+        self.reads = self.saturations = self.lines_on = 0
+
+    def cells(self, slot, digit):
+        """Cells of every column, (columns, rows)."""
+        columns = self.lines[slot, digit, : self.chip.memristor_columns].copy()
+        for spare, column in enumerate(self.repair[slot, digit]):
+            if column:
+                columns[column - 1] = self.lines[slot, digit, self.chip.memristor_columns + spare]
+        return columns.astype(int)
 
     def noise_of(self, column, count):
         state = self.states[column]
@@ -152,15 +162,20 @@ class Readout:
         """Sums of one step."""
         chip = self.chip
         encoding, sums = chip.weight_encoding, np.zeros(chip.channels, int)
-        for digit, place in enumerate(chip.mode.places):
+        for digit, place in enumerate(chip.mode.places[: self.digits]):
+            cells = self.cells(slot, digit)
             for bit in range(bits):
                 rows_per_read, shift = (int(value) for value in self.table[bit, digit])
                 for row in range(0, length, rows_per_read):
                     on = (codes[row : row + rows_per_read] >> bit) & 1
-                    ideal = self.lines[slot, digit, :, row : row + rows_per_read].astype(int) @ on
+                    if self.skip and not on.any():
+                        continue
+                    ideal = cells[:, row : row + rows_per_read] @ on
                     current = [int(value) + self.noise_of(column, on.sum()) for column, value in enumerate(ideal)]
                     self.reads += 1
-                    values = [self.code(n, current[n] - current[-1], shift) for n in range(chip.adcs)]
+                    self.lines_on += int(on.sum())
+                    wide = shift + chip.mode.step_log2[digit]
+                    values = [self.code(n, current[n] - current[-1], wide) for n in range(chip.adcs)]
                     for kernel in range(chip.channels):
                         if encoding is Encoding.DIFFERENTIAL:
                             value = values[2 * kernel] - values[2 * kernel + 1]
@@ -175,17 +190,22 @@ class Readout:
 
 
 @pytest.mark.parametrize("chip", [*CHIPS, OFFSET, TWOS_COMPLEMENT], ids=lambda chip: chip.name)
-@pytest.mark.parametrize("stalls", STALLS[::3])
-@pytest.mark.parametrize("bits", [2, 8])
+@pytest.mark.parametrize(("stalls", "bits"), zip(STALLS[::3], (8, 2), strict=True))
 @pytest.mark.parametrize("noisy", [False, True])
-def test_memristor_bank(chip, stalls, bits, noisy):
-    """Cells hold any code (stuck, random reference), tables any rows and steps, ADCs any error; counters count."""
+@pytest.mark.parametrize("skip", [False, True])
+def test_memristor_bank(chip, stalls, bits, noisy, skip):
+    """Cells hold any code (stuck, random reference), tables any rows and steps, ADCs any error; spares replace columns,
+    some digits are not read, groups without word line left out; counters count."""
     rng = np.random.default_rng(bits)
     digits, slots = len(chip.mode.cells), 2
-    shape = (slots, digits, chip.memristor_columns, chip.rows)
-    lines = rng.integers(0, 1 << chip.conductance_bits, shape)
-    lines[:, :, -1] = conductance_unit(chip.conductance_bits)
-    lines[1, 0, -1] = rng.integers(0, 1 << chip.conductance_bits, chip.rows)
+    used = digits - 1 if skip else digits
+    lines = rng.integers(0, 1 << chip.conductance_bits, (slots, digits, chip.physical_columns, chip.rows))
+    reference = chip.memristor_columns - 1
+    lines[:, :, reference] = conductance_unit(chip.conductance_bits)
+    lines[1, 0, reference] = rng.integers(0, 1 << chip.conductance_bits, chip.rows)
+    repair = rng.integers(0, chip.memristor_columns + 1, (slots, digits, chip.spare_columns))
+    repair[0, 0] = reference + 1
+    repair[1, 1] = 0
     table = np.stack([rng.integers(1, chip.rows + 1, (8, digits)), rng.integers(0, 3, (8, digits))], -1)
     adc = np.array([[256, *[0] * 9]] * chip.adcs)
     noise = np.zeros(chip.rows + 1, int)
@@ -195,15 +215,27 @@ def test_memristor_bank(chip, stalls, bits, noisy):
         noise = rng.integers(0, 1 << NOISE_BITS, chip.rows + 1)
     seed = (0 - NOISE_STRIDE) & 0xFFFFFFFF if noisy else 1  # the first column's state would be 0
     steps = list(random_steps(chip, rng, 4, slots, bits))
-    readout = Readout(chip, lines, table, adc, noise, seed)
+    if skip:
+        sparse = [codes * (rng.random(chip.rows) < share) for share, (codes, *_) in zip((0.02, 0.2), steps, strict=False)]
+        steps = [(np.zeros(chip.rows, int), chip.rows, 0), *((codes, chip.rows, 1) for codes in sparse), *steps]
+    readout = Readout(chip, lines, repair, table, used, skip, adc, noise, seed)
     expected = [list(readout.step(codes, length, slot, bits)) for codes, length, slot in steps]
     bank = MemristorBank(chip)
-    counted = {"reading": 0, "saturations": 0}
+    counted = {"reading": 0, "saturations": 0, "lines_on": 0}
 
     async def prepare(ctx):
         ctx.set(bank.input_bits, bits)
         for entry, (rows, shift) in enumerate(table.reshape(-1, 2)):
-            ctx.set(bank.table[entry], {"rows_per_read": int(rows), "step_shift": int(shift)})
+            ctx.set(bank.table.entries[entry], {"rows_per_read": int(rows), "step_shift": int(shift)})
+        ctx.set(bank.table.digits, used)
+        ctx.set(bank.skip_zero_groups, skip)
+        ctx.set(bank.repair_write, 1)
+        for word, spare in np.ndindex(slots * digits, chip.spare_columns):
+            ctx.set(bank.repair_word, word)
+            ctx.set(bank.repair_spare, spare)
+            ctx.set(bank.repair_column, int(repair.reshape(-1, chip.spare_columns)[word, spare]))
+            await ctx.tick()
+        ctx.set(bank.repair_write, 0)
         ctx.set(bank.adc_write, 1)
         for number, parameter in np.ndindex(*adc.shape):
             ctx.set(bank.adc_number, number)
@@ -220,9 +252,9 @@ def test_memristor_bank(chip, stalls, bits, noisy):
         ctx.set(bank.program_valid, 1)
         for word in range(slots * digits):
             ctx.set(bank.program_word, word)
-            for column in range(chip.memristor_columns):
+            for column in range(chip.physical_columns):
                 ctx.set(bank.program_column, column)
-                cells = lines.reshape(-1, chip.memristor_columns, chip.rows)[word, column]
+                cells = lines.reshape(-1, chip.physical_columns, chip.rows)[word, column]
                 for row in range(0, chip.rows, 4):
                     ctx.set(bank.program_last, row + 4 == chip.rows)
                     ctx.set(bank.program_cells, sum(int(c) << 8 * n for n, c in enumerate(cells[row : row + 4])))
@@ -234,9 +266,9 @@ def test_memristor_bank(chip, stalls, bits, noisy):
         ctx.set(bank.seed_write, 0)
 
     async def count(ctx):
-        async for _, _, reading, saturations in ctx.tick().sample(bank.reading, bank.saturations):
-            counted["reading"] += reading
-            counted["saturations"] += saturations
+        async for _, _, *values in ctx.tick().sample(*(getattr(bank, name) for name in counted)):
+            for name, value in zip(counted, values, strict=True):
+                counted[name] += value
 
     payloads = [payload_of(chip, *step, number=number) for number, step in enumerate(steps)]
 
@@ -250,7 +282,8 @@ def test_memristor_bank(chip, stalls, bits, noisy):
         assert [dpv["tag"] for dpv in got] == [payload["tag"] for payload in payloads]
 
     simulate(bank, driver, checker, background=[count])
-    assert counted == {"reading": readout.reads, "saturations": readout.saturations}
+    expected_counts = {"reading": readout.reads, "saturations": readout.saturations, "lines_on": readout.lines_on}
+    assert counted == expected_counts
 
 
 @pytest.mark.parametrize("kind", [SramBank, TinyBank, MemristorBank])
@@ -270,7 +303,8 @@ def test_latency_and_throughput_are_as_documented(kind):
         ctx.set(bank.dpv.ready, 1)
         if kind is MemristorBank:
             for entry in range(8 * len(chip.mode.cells)):
-                ctx.set(bank.table[entry], {"rows_per_read": rows_per_read, "step_shift": 0})
+                ctx.set(bank.table.entries[entry], {"rows_per_read": rows_per_read, "step_shift": 0})
+            ctx.set(bank.table.digits, len(chip.mode.cells))
         ctx.set(bank.step.payload, payload)
         ctx.set(bank.step.valid, 1)
         for cycle in range(5 * work):

@@ -11,8 +11,9 @@ import numpy as np
 
 from mixcim_hdl.commands import Opcode, TinyMode, decode_command, noise_state
 from mixcim_hdl.config import ChipConfig, UnitKind
-from mixcim_hdl.formats import ACTIVATION_BITS, conductance_unit
+from mixcim_hdl.formats import ACTIVATION_BITS, CELL_LEVELS, conductance_unit
 from mixcim_hdl.program import Program
+from mixcim_hdl.registers import Event
 
 Real = Fraction | float  #: a float only where it is infinite
 
@@ -66,7 +67,7 @@ def int32(value: int) -> int:
 
 
 class NaiveProcessor:
-    """`run` executes the program for one input. Counters: `memristor_reads`, `adc_saturations`."""
+    """`run` executes the program for one input. `events`: the counters, by name."""
 
     def __init__(self, chip: ChipConfig, program: Program, noise_seed: int | None = None) -> None:
         self.chip, self.program = chip, program
@@ -74,8 +75,8 @@ class NaiveProcessor:
         self.unit_words: list[dict[int, list[int]]] = [{} for _ in chip.units]
         self.rows_per_read: dict[tuple[int, int], int] = {}
         self.step_shift: dict[tuple[int, int], int] = {}
-        self.memristor_reads = 0
-        self.adc_saturations = 0
+        self.digits, self.skip_zero_groups = 0, 0
+        self.events = {event.name: 0 for event in Event}
         seed = program.noise_seed if noise_seed is None else noise_seed
         self.state = {
             (bank, column): noise_state(seed, bank, column)
@@ -105,6 +106,7 @@ class NaiveProcessor:
                     stored = self.program.weights[source].tolist() if source < len(self.program.weights) else None
                     self.unit_words[fields["unit"]][fields["destination"] + number] = stored or [0] * self.chip.rows
             elif opcode == Opcode.TABLE:
+                self.digits, self.skip_zero_groups = fields["digits"], fields["skip_zero_groups"]
                 digits = len(self.chip.mode.cells)
                 for i in range(ACTIVATION_BITS):
                     for j in range(digits):
@@ -161,7 +163,7 @@ class NaiveProcessor:
         memory = self.unit_words[unit]
         sums = list(sums)
         if kind is UnitKind.MEMRISTOR:
-            return self.read_memristor(unit, slot + index, f["input_bits"], vector, sums)
+            return self.read_memristor(unit, slot + index, f, vector, sums)
         if kind is UnitKind.SRAM:
             for k in range(chip.channels):
                 word = memory.get((slot + index) * chip.channels + k, zero)
@@ -195,37 +197,51 @@ class NaiveProcessor:
         self.state[bank, column] = s
         return (gauss * int(self.program.noise_table[lines_on]) + 2**11) // 2**12
 
-    def convert(self, bank: int, column: int, current: int, shift: int) -> int:
+    def convert(self, bank: int, column: int, digit: int, current: int, step_shift: int) -> int:
         """ADC code before it is limited, of a current less the reference's."""
         gain, offset, *inl = (int(value) for value in self.program.adc[bank, column])
+        hrs, lrs, *_ = CELL_LEVELS[self.chip.mode.cells[digit]]  # neighbours lie 1 or 4 level steps apart
+        shift = step_shift + {1: 0, 4: 2}[lrs - hrs]
         step = conductance_unit(self.chip.conductance_bits) * 2**shift
         v = current * gain // 256 + offset
         v += inl[min(max(v // (step * 2 ** (self.chip.adc_bits - 3)), 0), 7)] * 2**shift
         return (v + step // 2) // step
 
-    def read_memristor(self, unit: int, slot: int, input_bits: int, vector: list[int], sums: list[int]) -> list[int]:
+    def conductance(self, unit: int, word: int, column: int) -> list[int]:
+        """Codes of a column of a word, the spare's that replaces it if there is one; 0 where nothing was written."""
+        chip, bit_line = self.chip, column
+        lines, repair = self.program.memristor[unit], self.program.repair[unit]
+        for s in range(chip.spare_columns):
+            if word < len(repair) and repair[word][s] == column + 1:
+                bit_line = chip.memristor_columns + s
+        line = word * chip.physical_columns + bit_line
+        return lines[line].tolist() if line < len(lines) else [0] * chip.rows
+
+    def read_memristor(
+        self, unit: int, slot: int, f: dict[str, int], vector: list[int], sums: list[int]
+    ) -> list[int]:
         """The memristor read of commands.py."""
         chip, encoding = self.chip, self.chip.encoding
-        lines = self.program.memristor[unit] if unit < len(self.program.memristor) else []
         digits, columns = len(chip.mode.cells), chip.memristor_columns
         largest = 2**chip.adc_bits - 1
-        for j in range(digits):
-            conductance = []
-            for column in range(columns):
-                line = (slot * digits + j) * columns + column
-                conductance.append(lines[line].tolist() if line < len(lines) else [0] * chip.rows)
-            for i in range(input_bits):
+        for j in range(self.digits):
+            conductance = [self.conductance(unit, slot * digits + j, column) for column in range(columns)]
+            for i in range(f["input_bits"]):
                 n, shift = self.rows_per_read[i, j], self.step_shift[i, j]
                 for first in range(0, len(vector), n):
-                    self.memristor_reads += 1
                     on = [r for r in range(first, min(first + n, len(vector))) if vector[r] >> i & 1]
+                    if not on and self.skip_zero_groups and f["group_count"] == 1:
+                        continue
+                    self.events["MEMRISTOR_READS"] += 1
+                    self.events["WORD_LINES_ON"] += len(on)
                     current = [
                         sum(conductance[c][r] for r in on) + self.noise(unit, c, len(on)) for c in range(columns)
                     ]
                     code = []
                     for column in range(columns - 1):
-                        converted = self.convert(unit, column, current[column] - current[-1], shift)
-                        self.adc_saturations += converted > largest
+                        converted = self.convert(unit, column, j, current[column] - current[-1], shift)
+                        self.events["ADC_CONVERSIONS"] += 1
+                        self.events["ADC_SATURATIONS"] += converted > largest
                         code.append(min(max(converted, 0), largest))
                     for k in range(chip.channels):
                         place = 2 ** (i + chip.mode.places[j] + shift)

@@ -14,7 +14,7 @@ import numpy as np
 from mixcim_hdl.commands import Opcode, TinyMode, encode_command
 from mixcim_hdl.config import ChipConfig, UnitKind
 from mixcim_hdl.formats import ACTIVATION_BITS, ADC_PARAMETERS, NOISE_BITS, ideal_conductance
-from mixcim_hdl.program import Program, TensorPlace, ideal_adc, no_noise
+from mixcim_hdl.program import Program, TensorPlace, ideal_adc, no_noise, no_repair
 
 #: Limits on one RUN that keep a simulation short.
 LARGEST_WINDOW_VECTORS = 4
@@ -49,18 +49,17 @@ def digit_of(weight: int, column: int, digit: int, chip: ChipConfig) -> int:
 
 
 def ideal_lines(weights: np.ndarray, chip: ChipConfig) -> np.ndarray:
-    """Bit lines uint8 (slots * digits * columns, rows) that hold weights int (slots, rows, channels) without any error.
-
-    Magnitudes are limited to what the weight mode holds.
+    """Bit lines uint8 (slots * digits * physical columns, rows) that hold weights int (slots, rows, channels) without
+    any error; spare columns are 0. Magnitudes are limited to what the weight mode holds.
     """
-    columns = (chip.memristor_columns - 1) // chip.channels
-    lines = np.zeros((len(weights), len(chip.mode.cells), chip.memristor_columns, chip.rows), np.uint8)
-    for digit in range(len(chip.mode.cells)):
+    columns, reference = chip.adcs // chip.channels, chip.adcs
+    lines = np.zeros((len(weights), len(chip.mode.cells), chip.physical_columns, chip.rows), np.uint8)
+    for digit, bits in enumerate(chip.mode.cells):
         for column in range(columns):
-            levels = np.array([digit_of(weight, column, digit, chip) + 1 for weight in range(-128, 128)])
-            codes = levels[weights + 128] * ideal_conductance(0, chip.conductance_bits)
-            lines[:, digit, column:-1:columns] = codes.transpose(0, 2, 1)
-        lines[:, digit, -1] = ideal_conductance(0, chip.conductance_bits)
+            values = [digit_of(weight, column, digit, chip) for weight in range(-128, 128)]
+            codes = np.array([ideal_conductance(value, bits, chip.conductance_bits) for value in values])
+            lines[:, digit, column:reference:columns] = codes[weights + 128].transpose(0, 2, 1)
+        lines[:, digit, reference] = ideal_conductance(0, bits, chip.conductance_bits)
     return lines.reshape(-1, chip.rows)
 
 
@@ -80,6 +79,7 @@ class _Builder:
         self.regions: list[_Region] = []
         self.next_address = int(self.random.integers(0, 5))
         self.memristor = tuple(self._bank() for _ in range(chip.memristor_banks))
+        self.repair = tuple(self._repair(lines) for lines in self.memristor)
         self.adc, self.noise_table = self._adc(), self._noise_table()
         self.noise_seed = self.below(1 << 32)
 
@@ -97,19 +97,31 @@ class _Builder:
     def _bank(self) -> np.ndarray:
         """Conductance codes of a bank: ideal weights, disturbed ones, or anything at all; a few slots of each.
 
-        The last slots are never programmed and stay 0.
+        Spare columns hold other slots' cells. The last slots are never programmed and stay 0.
         """
         chip = self.chip
         slots = min(chip.memristor_slots, 24)
         largest = 1 << int(self.random.integers(1, 9))
         weights = self.random.integers(-largest, largest, (slots, chip.rows, chip.channels)).clip(-128, 127)
         lines = ideal_lines(weights, chip).astype(int)
+        words = lines.reshape(-1, chip.physical_columns, chip.rows)
+        for spare in range(chip.memristor_columns, chip.physical_columns):
+            words[:, spare] = np.roll(words[:, self.below(chip.memristor_columns)], len(chip.mode.cells), axis=0)
         kind = self.below(3)
         if kind == 1:
             lines += np.rint(self.random.normal(0, 3, lines.shape)).astype(int)
         if kind == 2:
             lines = self.random.integers(0, 1 << chip.conductance_bits, lines.shape)
         return lines.clip(0, (1 << chip.conductance_bits) - 1).astype(np.uint8)
+
+    def _repair(self, lines: np.ndarray) -> np.ndarray:
+        """Repair of a bank: none, a few words, or every spare of every word, often two of the same column."""
+        repair, kind = no_repair(lines, self.chip), self.below(3)
+        if kind:
+            some = self.random.random(repair.shape) < (0.2, 1.0)[kind - 1]
+            limit = self.chip.memristor_columns if self.chance(0.5) else 2
+            repair[some] = self.random.integers(0, limit + 1, np.count_nonzero(some))
+        return repair
 
     def _adc(self) -> np.ndarray:
         """ADC parameters: none, small errors of every kind, or anything that the registers hold."""
@@ -154,11 +166,12 @@ class _Builder:
         return region
 
     def add_table(self) -> None:
-        """TABLE with rows per read that differ, powers of two and others; finer steps mostly."""
-        fields = {}
+        """TABLE with rows per read that differ, powers of two and others; finer steps and all digits mostly."""
+        digits = len(self.chip.mode.cells)
+        fields = {"digits": digits if self.chance(0.6) else self.between(1, digits), "skip_zero_groups": self.below(2)}
         highest_shift = int(self.random.choice([0, 0, 1, 3]))
         choices = [self.chip.rows, self.chip.rows // 2, 8, 16, 1 + self.below(self.chip.rows)]
-        for entry in range(ACTIVATION_BITS * len(self.chip.mode.cells)):
+        for entry in range(ACTIVATION_BITS * digits):
             fields[f"rows_per_read[{entry}]"] = min(int(self.random.choice(choices)), self.chip.rows)
             fields[f"step_shift[{entry}]"] = self.between(0, highest_shift)
         self.commands.append(encode_command(Opcode.TABLE, self.chip, **fields))
@@ -356,6 +369,7 @@ class _Builder:
             commands=np.array(self.commands),
             weights=np.array(self.weights, np.int8).reshape(-1, chip.rows),
             memristor=self.memristor,
+            repair=self.repair,
             adc=self.adc,
             noise_table=self.noise_table,
             noise_seed=self.noise_seed,

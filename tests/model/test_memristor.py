@@ -6,30 +6,32 @@ import numpy as np
 import pytest
 
 from mixcim.model.memristor import MemristorBank, Method
+from mixcim.model.noise import advanced
 from mixcim.model.read_plan import ReadTable
 from mixcim_hdl.formats import WEIGHT_MODES, Encoding
 from mixcim_hdl.presets import PRESETS
-from mixcim_hdl.program import ideal_adc, no_noise
+from mixcim_hdl.program import ideal_adc, no_noise, no_repair
 from model.random_program import ideal_lines
 
 
-def uniform_table(rows, digits, shift=0):
+def uniform_table(rows, digits, shift=0, skip=False):
     """The same rows per read and step for every input bit and digit."""
-    return ReadTable(((rows,) * digits,) * 8, ((shift,) * digits,) * 8)
+    return ReadTable(((rows,) * digits,) * 8, ((shift,) * digits,) * 8, skip)
 
 
-def bank_of(chip, lines):
-    """A bank with ideal ADCs and no noise."""
-    return MemristorBank(chip, lines, ideal_adc(chip)[0], no_noise(chip))
+def bank_of(chip, lines, adc=None, noise=None):
+    """A bank without repair; by default with ideal ADCs and no noise."""
+    adc = ideal_adc(chip)[0] if adc is None else adc
+    return MemristorBank(chip, lines, no_repair(lines, chip), adc, no_noise(chip) if noise is None else noise)
 
 
-def read(bank, table, tiles, length, codes, method):
-    """Sums and saturations of a bank from slot 1 on, linear part included."""
+def read(bank, table, tiles, length, codes, method, groups=1):
+    """Sums, saturations and left out reads of a bank from slot 1 on, linear part included; how they were found."""
     vectors = -(-length // bank.chip.rows)
-    reading = bank.reading(table, 1, vectors, tiles, length, 8, method=method)
-    sums, clipped = reading(codes, None)
+    reading = bank.reading(table, 1, vectors, tiles, length, 8, groups, method)
+    sums, clipped, left_out = reading(codes, None)
     product = 0 if reading.matrix is None else codes.reshape(-1, length).astype(np.int64) @ reading.matrix
-    return (product + sums).astype(np.int32), clipped, reading
+    return (product + sums).astype(np.int32), clipped, left_out, reading
 
 
 #: Every encoding with every weight mode that can do it.
@@ -51,16 +53,17 @@ def test_all_ways_of_reading_are_equal(monkeypatch, mode, encoding, rows, densit
     random = np.random.default_rng(rows)
     bank = bank_of(chip, ideal_lines(random.integers(-100, 128, (8, 64, 16)), chip))
     codes = random.integers(0, 256, (3, 50, 150)) * (random.random((3, 50, 150)) < density)
-    table = uniform_table(rows, len(chip.mode.cells))
+    table = uniform_table(rows, len(chip.mode.cells), skip=bool(sparse))
     fast, native, both, slow = (
         read(bank, table, 2, 150, codes.astype(np.uint8), method)
         for method in (Method.CORRECTED, Method.KERNEL, Method.FASTEST, Method.DEFINITION)
     )
     for other in (fast, native, both):
-        np.testing.assert_array_equal(other[0], slow[0])
-        np.testing.assert_array_equal(other[1], slow[1])
-    assert [reading.matrix is None for _, _, reading in (fast, both, native, slow)] == [False, False, True, True]
+        for got, want in zip(other[:3], slow[:3], strict=True):
+            np.testing.assert_array_equal(got, want)
+    assert [way[3].matrix is None for way in (fast, both, native, slow)] == [False, False, True, True]
     assert not fast[1].any() if rows == 5 else fast[1].any() or density < 1 or rows < 64 or mode == "MM-S"
+    assert slow[2].any() if sparse and rows == 5 else sparse or not slow[2].any()
 
 
 def test_reads_without_saturation_are_the_exact_product():
@@ -69,7 +72,7 @@ def test_reads_without_saturation_are_the_exact_product():
     weights = random.integers(-127, 128, (4, 64, 16))
     bank = bank_of(chip, ideal_lines(weights, chip))
     codes = random.integers(0, 256, (2, 9, 100)).astype(np.uint8)
-    sums, clipped, _ = read(bank, uniform_table(8, 4), 1, 100, codes, Method.DEFINITION)
+    sums, clipped, *_ = read(bank, uniform_table(8, 4), 1, 100, codes, Method.DEFINITION)
     matrix = np.concatenate([weights[1], weights[2]])[:100]
     np.testing.assert_array_equal(sums, codes.reshape(-1, 100).astype(np.int64) @ matrix)
     assert not clipped.any()
@@ -88,10 +91,10 @@ def test_what_is_not_ideal_is_not_corrected():
     assert corrected(bank_of(chip, lines), coarse) == [False, False]
     noise = no_noise(chip)
     noise[64] = 1
-    assert corrected(MemristorBank(chip, lines, ideal_adc(chip)[0], noise)) == [False, False]
+    assert corrected(bank_of(chip, lines, noise=noise)) == [False, False]
     adc = ideal_adc(chip)[0]
     adc[31, 9] = 1
-    assert corrected(MemristorBank(chip, lines, adc, no_noise(chip))) == [False, False]
+    assert corrected(bank_of(chip, lines, adc)) == [False, False]
     lines[3, 7] += 1
     assert corrected(bank_of(chip, lines)) == [False, True]
 
@@ -109,7 +112,7 @@ def test_every_number_of_word_lines_around_the_largest_code(monkeypatch, weight,
     lines = np.concatenate([np.arange(65), np.zeros(65, int)])
     both = read(bank, uniform_table(64, 4), 1, 64, codes, Method.FASTEST)
     want = np.sign(weight) * np.minimum(lines * abs(weight), 31)
-    for sums, clipped, _ in (fast, slow, both):
+    for sums, clipped, *_ in (fast, slow, both):
         np.testing.assert_array_equal(sums, np.tile(want[:, None], (1, 16)))
         assert clipped == 16 * np.count_nonzero(lines * abs(weight) > 31)
 
@@ -118,16 +121,86 @@ def test_sums_beyond_float32_are_exact():
     """128 rows of strong cells on a 10-bit ADC: sums above 2**24, which float32 would round."""
     chip = dataclasses.replace(PRESETS["demo"], rows=128, adc_bits=10, memristor_slots=2)
     random = np.random.default_rng(0)
-    cells = np.zeros((2, 4, chip.memristor_columns, 128), np.uint8)
-    cells[:, :, 0:-1:2] = random.integers(240, 256, (2, 4, 16, 128))
+    cells = np.zeros((2, 4, chip.physical_columns, 128), np.uint8)
+    cells[:, :, 0 : chip.adcs : 2] = random.integers(240, 256, (2, 4, 16, 128))
     bank = bank_of(chip, cells.reshape(-1, 128))
     codes = random.integers(0, 256, (1, 30, 128)).astype(np.uint8) | np.uint8(0xF9)
     want = np.zeros((30, 16), np.int64)
     for digit in range(4):
         for bit in range(8):
-            current = (codes[0] >> bit & 1).astype(np.int64) @ cells[1, digit, 0:-1:2].T.astype(np.int64)
+            current = (codes[0] >> bit & 1).astype(np.int64) @ cells[1, digit, 0 : chip.adcs : 2].T.astype(np.int64)
             want += np.clip((current + 16) // 32, 0, 1023) << (bit + 2 * digit)
     assert want.max() > 1 << 24
     for method in Method:
-        sums, _, _ = read(bank, uniform_table(128, 4), 1, 128, codes, method)
+        sums, *_ = read(bank, uniform_table(128, 4), 1, 128, codes, method)
         np.testing.assert_array_equal(sums, want)
+
+
+def test_cells_of_one_bit_are_off_or_on():
+    """A word line on an SLC of value 1 counts one ADC step of four level steps, whatever its input bit and digit."""
+    chip = dataclasses.replace(PRESETS["demo"], weight_mode="MM-1", memristor_slots=2)
+    weights = np.array([1 << digit for digit in range(8)] * 2) - 1
+    lines = ideal_lines(np.broadcast_to(weights.clip(-128, 127), (2, 64, 16)), chip)
+    assert sorted(set(lines.reshape(-1, 6, chip.physical_columns, 64)[:, 2, : chip.adcs].ravel())) == [0, 128]
+    assert sorted(set(lines.reshape(-1, 6, chip.physical_columns, 64)[:, 0, : chip.adcs].ravel())) == [32, 64, 128]
+    codes = np.zeros((1, 1, 64), np.uint8)
+    codes[0, 0, 5] = 255
+    for method in Method:
+        sums, clipped, *_ = read(bank_of(chip, lines), uniform_table(16, 6), 1, 64, codes, method)
+        np.testing.assert_array_equal(sums, [255 * weights])
+        assert not clipped.any()
+
+
+def test_digits_that_are_not_read_do_not_count():
+    chip = dataclasses.replace(PRESETS["demo"], memristor_slots=2)
+    bank = bank_of(chip, ideal_lines(np.full((2, 64, 16), 0b01_10_11), chip))
+    codes = np.zeros((1, 1, 64), np.uint8)
+    codes[0, 0, 7] = 3
+    for digits, weight in ((1, 0b11), (2, 0b1011), (3, 0b011011), (4, 0b011011)):
+        for method in Method:
+            sums, *_, reading = read(bank, uniform_table(16, digits), 1, 64, codes, method)
+            assert (sums == 3 * weight).all() and reading.plan.reads == 8 * 4 * digits
+
+
+def test_zero_groups_are_left_out_in_runs_of_one_group_only():
+    """ADCs with an offset of one step count it for every read; 3 of 64 rows are on, in two groups of 16."""
+    chip = dataclasses.replace(PRESETS["demo"], memristor_slots=2)
+    adc = ideal_adc(chip)[0]
+    adc[::2, 1] = 32
+    bank = bank_of(chip, ideal_lines(np.zeros((2, 64, 16), int), chip), adc)
+    codes = np.zeros((1, 2, 64), np.uint8)
+    codes[0, 0, [1, 2, 40]] = 1
+    for method in (Method.KERNEL, Method.DEFINITION):
+        for skip, groups, want in ((True, 1, 2), (False, 1, 4 * 255), (True, 2, 4 * 255)):
+            sums, _, left_out, _ = read(bank, uniform_table(16, 1, skip=skip), 1, 64, codes, method, groups)
+            np.testing.assert_array_equal(sums[:, 0], [want, 0 if want == 2 else want])
+            assert left_out == (2 * 32 - 2 if want == 2 else 0)
+
+
+def test_noise_stands_still_where_reads_are_left_out():
+    chip = dataclasses.replace(PRESETS["demo"], memristor_slots=2)
+    noise = no_noise(chip)
+    noise[:] = 400
+    bank = bank_of(chip, ideal_lines(np.full((2, 64, 16), 5), chip), noise=noise)
+    codes = np.zeros((1, 3, 64), np.uint8)
+    codes[0, 1, 3] = 0b101
+    before = np.arange(1, chip.memristor_columns + 1, dtype=np.uint32)[None]
+    for method in (Method.KERNEL, Method.DEFINITION):
+        states = before.copy()
+        reading = bank.reading(uniform_table(16, 4, skip=True), 1, 1, 1, 64, 8, method=method)
+        reading(codes, states)
+        np.testing.assert_array_equal(states, advanced(before, 2 * 4))
+
+
+def test_the_last_spare_that_names_a_column_replaces_it():
+    chip = dataclasses.replace(PRESETS["tiny"], spare_columns=3, memristor_slots=2)
+    lines = np.arange(chip.physical_columns * 5, dtype=np.uint8).repeat(16).reshape(-1, 16)
+    repair = no_repair(lines, chip)
+    repair[1] = 2, 0, 2
+    repair[2] = chip.memristor_columns, 1, 0
+    cells = MemristorBank(chip, lines, repair, ideal_adc(chip)[0], no_noise(chip)).cells
+    assert cells.shape == (2, 4, 9, 16)
+    words = cells.reshape(8, 9, 16)[:, :, 0].tolist()
+    assert words[0] == list(range(9)) and words[4] == list(range(48, 57)) and not any(map(any, words[5:]))
+    assert words[1] == [12, 12 + 11, *range(14, 21)]
+    assert words[2] == [24 + 10, *range(25, 32), 24 + 9]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mixcim.model.noise import advanced, gauss, spread, stepped
+from mixcim.model.noise import advanced, gauss, placed, stepped
 
 STATES = np.random.default_rng(0).integers(1, 1 << 32, (3, 5)).astype(np.uint32)
 
@@ -28,13 +28,13 @@ def test_jumps_equal_steps():
     np.testing.assert_array_equal(advanced(STATES, (1 << 32) - 1), STATES)  # xorshift32 has that period
 
 
-def test_spread_places_every_window():
-    for number in (1, 2, 7, 8):
-        windows = spread(STATES, number, 11)
-        for window in range(number):
-            np.testing.assert_array_equal(windows[:, window], advanced(STATES, window * 11))
+def test_every_window_has_its_place():
+    places = np.array([[0, 3, 7], [5, 5, 900], [1, 2, 3]])
+    windows = placed(STATES, places)
+    for number, window in np.ndindex(places.shape):
+        np.testing.assert_array_equal(windows[number, window], advanced(STATES[number], int(places[number, window])))
 
 
 def test_noise_has_the_stated_spread():
-    draws = gauss(spread(STATES, 1 << 15, 1))
+    draws = gauss(placed(STATES, np.tile(np.arange(1 << 15), (3, 1))))
     assert abs(draws.mean()) < 2 and abs(draws.std() - 147.8) < 1

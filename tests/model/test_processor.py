@@ -11,6 +11,7 @@ from mixcim.model.accumulator import ExactProduct
 from mixcim_hdl.commands import Fault, Opcode, TinyMode, encode_command
 from mixcim_hdl.presets import PRESETS
 from mixcim_hdl.program import Program, TensorPlace, ideal_adc, no_noise
+from mixcim_hdl.registers import Event
 from model.random_program import random_program
 
 CHIP = PRESETS["tiny"]
@@ -50,6 +51,7 @@ def program_of(*commands, **changes):
         "commands": np.array([encode_command(opcode, CHIP, **given) for opcode, given in commands]),
         "weights": np.arange(64 * CHIP.rows, dtype=np.int64).astype(np.int8).reshape(64, CHIP.rows),
         "memristor": (),
+        "repair": (),
         "adc": ideal_adc(CHIP),
         "noise_table": no_noise(CHIP),
         "noise_seed": 0,
@@ -73,9 +75,10 @@ def program_of(*commands, **changes):
 
 
 INPUT = np.arange(12, dtype=np.uint8).reshape(1, 2, 2, 3)
+BANK, REPAIR = (np.zeros((20, 16), np.uint8),), (np.zeros((2, 1), np.uint8),)
 END = (Opcode.END, {})
 LOAD = (Opcode.LOAD, {"unit": 1, "source": 0, "destination": 0, "count": 4})
-TABLE = {f"rows_per_read[{entry}]": 8 for entry in range(32)}
+TABLE = {"digits": 4, **{f"rows_per_read[{entry}]": 8 for entry in range(32)}}
 
 
 def run_with(**fields):
@@ -95,6 +98,8 @@ def run_with(**fields):
         ([(Opcode.LOAD, {"unit": 3, "count": 1}), END], 0, Fault.ILLEGAL_COMMAND, "LOAD into unit 3"),
         ([(Opcode.TABLE, {**TABLE, "rows_per_read[5]": 17}), END], 0, Fault.ILLEGAL_COMMAND, "entry 5 reads 17 rows"),
         ([(Opcode.TABLE, {**TABLE, "rows_per_read[5]": 0}), END], 0, Fault.ILLEGAL_COMMAND, "entry 5 reads 0 rows"),
+        ([(Opcode.TABLE, {**TABLE, "digits": 0}), END], 0, Fault.ILLEGAL_COMMAND, "reads 0 digits, not 1 to 4"),
+        ([(Opcode.TABLE, {**TABLE, "digits": 5}), END], 0, Fault.ILLEGAL_COMMAND, "reads 5 digits, not 1 to 4"),
         ([LOAD], 1, Fault.ILLEGAL_COMMAND, "unknown opcode 0"),
         ([LOAD] * 32, 32 - 1, Fault.PROGRAM_END, "no END within the store's 32 commands"),
         ([run_with(window_start=1021), END], 0, Fault.INPUT_ADDRESS, "word 1024, past the memory's 1024 words"),
@@ -151,6 +156,10 @@ def test_unknown_opcode_is_a_fault():
         ({"fingerprint": 1}, "was compiled for a chip .tiny. with fingerprint"),
         ({"weights": np.zeros((1025, 16), np.int8)}, "1025 weight words, chip 'tiny' only 1024"),
         ({"memristor": (np.zeros((1, 16), np.uint8),) * 2}, "2 memristor banks, chip 'tiny' only 1"),
+        ({"memristor": BANK}, "a repair for 0 memristor banks, but lines for 1"),
+        ({"memristor": (BANK[0][:-1],), "repair": REPAIR}, "bank 0 has 19 lines, no whole number of words of 10 bit"),
+        ({"memristor": BANK, "repair": (REPAIR[0][:1],)}, "bank 0 must have the shape \\(2, 1\\) on chip 'tiny', not"),
+        ({"memristor": BANK, "repair": (REPAIR[0] + 10,)}, "a spare of memristor bank 0 replaces column 10, past the"),
         ({"scale": np.full((1, 4), np.nan, np.float32)}, "a scale of parameter tile 0 is not finite"),
         ({"adc": np.zeros((1, 4, 10), np.int16)}, "adc must have the shape \\(1, 8, 10\\) on chip 'tiny', not \\(1, 4"),
         ({"adc": np.full((1, 8, 10), 300, np.int16)}, "inl0 of an ADC must be from -32 to 31, not 300"),
@@ -207,7 +216,7 @@ def test_capture_callbacks_and_batches():
     assert [index for index, _, _ in seen] == list(range(len(program.commands)))
     assert all(opcode == code for _, opcode, code in seen) and seen[-1][1] == Opcode.END
     assert progress[-1] == (5 * len(seen), 5 * len(seen)) and progress == sorted(progress)
-    captured, reads, clipped = model.captured, model.memristor_reads, model.adc_saturations
+    captured, events = model.captured, {event: getattr(model, event.name.lower()) for event in Event}
     np.testing.assert_array_equal(captured["input"], codes)
     assert set(captured) == set(program.tensors) and all(len(tensor) == 5 for tensor in captured.values())
     progress.clear()
@@ -217,8 +226,8 @@ def test_capture_callbacks_and_batches():
     assert progress[-1] == (5 * len(seen), 5 * len(seen))
     for name, tensor in captured.items():
         np.testing.assert_array_equal(model.captured[name], tensor)
-    np.testing.assert_array_equal(model.memristor_reads, reads)
-    np.testing.assert_array_equal(model.adc_saturations, clipped)
+    for event, counts in events.items():
+        np.testing.assert_array_equal(getattr(model, event.name.lower()), counts)
 
 
 def test_chunks_of_one_input_equal_whole_inputs(monkeypatch):

@@ -11,6 +11,7 @@ from mixcim.model.memristor import Method
 from mixcim_hdl.commands import Opcode, decode_command
 from mixcim_hdl.presets import PRESETS
 from mixcim_hdl.program import ideal_adc
+from mixcim_hdl.registers import Event
 from model.naive import NaiveProcessor
 from model.random_program import random_program
 
@@ -24,17 +25,17 @@ def compare(chip, seed):
     seeds = [program.noise_seed, 12345 + seed]
     model = ProcessorModel(chip, program)
     got = model.run(codes, noise_seeds=seeds)
-    reads, saturations = model.memristor_reads, model.adc_saturations
+    events = {event.name: getattr(model, event.name.lower()) for event in Event}
     for number, one in enumerate(codes):
         naive = NaiveProcessor(chip, program, seeds[number])
         want = naive.run(one)
         np.testing.assert_array_equal(got[number].reshape(want.shape), want)
-        assert (reads[number], saturations[number]) == (naive.memristor_reads, naive.adc_saturations)
+        assert {name: int(counts[number]) for name, counts in events.items()} == naive.events
     for batch, method in enumerate((Method.DEFINITION, Method.CORRECTED, Method.KERNEL), 1):
         model.method = method
         np.testing.assert_array_equal(model.run(codes, batch=batch, noise_seeds=seeds), got)
-        np.testing.assert_array_equal(model.adc_saturations, saturations)
-        np.testing.assert_array_equal(model.memristor_reads, reads)
+        for name, counts in events.items():
+            np.testing.assert_array_equal(getattr(model, name.lower()), counts)
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -55,9 +56,9 @@ def test_model_equals_definition_on_demo(seed):
         {"memristor_banks": 2, "weight_mode": "MM-S", "adc_bits": 3, "conductance_bits": 4},
         {"rows": 32, "channels": 8, "weight_mode": "MM-1", "adc_bits": 10, "conductance_bits": 6},
         {"rows": 16, "channels": 16, "weight_mode": "MM-2"},
-        {"memristor_banks": 2, "encoding": "offset"},
+        {"memristor_banks": 2, "encoding": "offset", "spare_columns": 0},
         {"rows": 32, "channels": 16, "encoding": "offset", "weight_mode": "MM-S", "adc_bits": 6},
-        {"encoding": "twos_complement", "weight_mode": "MM-S"},
+        {"encoding": "twos_complement", "weight_mode": "MM-S", "spare_columns": 8},
         {"channels": 8, "encoding": "twos_complement", "weight_mode": "MM-2", "adc_bits": 3},
     ],
     ids=str,
@@ -79,6 +80,19 @@ def test_random_programs_reach_every_field():
                     values.setdefault(name, set()).add(value)
     constant = {name for name, seen in values.items() if len(seen) < 2}
     assert constant == {"opcode", "mode[0]", "mode[1]"}
+
+
+def test_random_programs_reach_every_kind_of_table_and_repair():
+    chip = PRESETS["tiny"]
+    tables, repaired = set(), set()
+    for seed in range(40):
+        program, _ = random_program(chip, seed)
+        repaired.add(bool(program.repair[0].any()))
+        for words in program.commands:
+            opcode, fields = decode_command(words, chip)
+            if opcode == Opcode.TABLE:
+                tables.add((fields["digits"], fields["skip_zero_groups"]))
+    assert tables == {(digits, skip) for digits in (1, 2, 3, 4) for skip in (0, 1)} and repaired == {False, True}
 
 
 def test_random_programs_reach_every_kind_of_readout():

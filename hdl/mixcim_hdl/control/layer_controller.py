@@ -215,24 +215,30 @@ class LayerController(wiring.Component):
 
     def _entries(self):
         """(rows_per_read, step_shift) of every entry of a TABLE command in the command register."""
-        layout = table_layout(self._chip)
         for entry in range(ACTIVATION_BITS * len(self._chip.mode.cells)):
-            yield tuple(
-                self.command[bit : bit + width]
-                for bit, width in (layout[f"rows_per_read[{entry}]"], layout[f"step_shift[{entry}]"])
-            )
+            yield tuple(self._table_field(f"{name}[{entry}]") for name in ("rows_per_read", "step_shift"))
+
+    def _table_field(self, name: str):
+        """A field of the TABLE command in the register."""
+        bit, width = table_layout(self._chip)[name]
+        return self.command[bit : bit + width]
 
     def _set_table(self):
         """Statements that take over the word-line table."""
+        for name in ("digits", "skip_zero_groups"):
+            yield self.table[name].eq(self._table_field(name))
         for entry, (rows, shift) in enumerate(self._entries()):
-            yield from (self.table[entry].rows_per_read.eq(rows), self.table[entry].step_shift.eq(shift))
+            fields = self.table.entries[entry]
+            yield from (fields.rows_per_read.eq(rows), fields.step_shift.eq(shift))
 
     def _illegal(self, m: Module, table_set: Signal) -> Signal:
         """High where the command in the register is one that this chip cannot do."""
         chip = self._chip
         run = data.View(run_view(chip), self.command)
         illegal = Signal()
+        digits = self._table_field("digits")
         bad_table = [(rows == 0) | (rows > chip.rows) for rows, _ in self._entries()]
+        bad_table.append((digits == 0) | (digits > len(chip.mode.cells)))
         limits = ("tap_words", "kernel_height", "kernel_width", "group_count", "output_height", "output_width")
         bad_run = [run[name] == 0 for name in limits]
         bad_run += [

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import stream, wiring
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import ChipConfig
 from ..formats import ADC_PARAMETERS, NOISE_BITS
-from ..registers import CELLS_PER_WRITE, CONTRACT_VERSION, IDENTIFICATION, Region, Register, window_bytes
+from ..interfaces import WRITE_LAYOUT, WRITE_NAMES
+from ..registers import (
+    CELLS_PER_WRITE,
+    CONTRACT_VERSION,
+    EVENT_COUNTERS,
+    IDENTIFICATION,
+    UNLOCK_KEY,
+    WEAR_BITS,
+    WRITE_REGISTERS,
+    Event,
+    Region,
+    Register,
+    window_bytes,
+)
 from .axi_lite import RESPONSE_LAYOUT, request_layout
+from .event_counters import COUNTER_BITS
 
 #: Regions that are memories, in the order of their ports.
 WINDOWS = tuple(region for region in Region if region is not Region.REGISTERS)
@@ -18,6 +32,8 @@ WINDOWS = tuple(region for region in Region if region is not Region.REGISTERS)
 class RegisterBank(wiring.Component):
     """request -> response, latency 1, one access per cycle. Illegal accesses change nothing and answer `error`.
 
+    While write-verify is busy, requests wait.
+
     Members
     -------
     request, response : streams of axi_lite.
@@ -25,14 +41,16 @@ class RegisterBank(wiring.Component):
         (latency 1).
     start, abort : one cycle.    watchdog : its register.    interrupt : level.
     busy, done, fault, fault_command, fault_detail, run_cycles, index, finished, failed : from the layer controller.
-    memristor_reads, adc_saturations : counters.
+    event_counts : of EventCounters.
     adc_*, noise_*, seed_* : parameters of the memristor banks; adc_write has one bit per bank.
     program_* : programming port of the memristor banks; program_banks has one bit per bank.
+    repair_* : what spare columns replace; repair_write has one bit per bank.
+    write_* : write-verify of four cells at program_word and program_column (WriteVerify).
     """
 
     def __init__(self, chip: ChipConfig):
         self._chip = chip
-        words = chip.memristor_slots * len(chip.mode.cells)
+        banks = max(chip.memristor_banks, 1)
         windows = {}
         for region in WINDOWS:
             name = region.name.lower()
@@ -57,10 +75,9 @@ class RegisterBank(wiring.Component):
                 "index": In(24),
                 "finished": In(1),
                 "failed": In(1),
-                "memristor_reads": In(32),
-                "adc_saturations": In(32),
-                "program_banks": Out(max(chip.memristor_banks, 1)),
-                "adc_write": Out(max(chip.memristor_banks, 1)),
+                "event_counts": In(data.ArrayLayout(COUNTER_BITS, len(Event))),
+                "program_banks": Out(banks),
+                "adc_write": Out(banks),
                 "adc_number": Out(8),
                 "adc_parameter": Out(8),
                 "adc_value": Out(16),
@@ -70,9 +87,22 @@ class RegisterBank(wiring.Component):
                 "seed_write": Out(1),
                 "seed": Out(32),
                 "program_last": Out(1),
-                "program_word": Out(range(words)),
-                "program_column": Out(range(chip.memristor_columns)),
+                "program_word": Out(range(chip.memristor_words)),
+                "program_column": Out(range(chip.physical_columns)),
                 "program_cells": Out(8 * CELLS_PER_WRITE),
+                "repair_write": Out(banks),
+                "repair_word": Out(range(chip.memristor_words)),
+                "repair_spare": Out(8),
+                "repair_column": Out(8),
+                "write_start": Out(1),
+                "write_bank": Out(8),
+                "write_first": Out(1),
+                "write_targets": Out(8 * CELLS_PER_WRITE),
+                "write_held": Out(chip.rows),
+                "write_registers": Out(WRITE_LAYOUT),
+                "write_busy": In(1),
+                "write_refused": In(1),
+                "write_wear": In(WEAR_BITS),
             }
         )
 
@@ -83,7 +113,7 @@ class RegisterBank(wiring.Component):
         region, offset = request.address[28:32], request.address[:28]
         accept = Signal()
         m.d.comb += [
-            self.request.ready.eq(~self.response.valid | self.response.ready),
+            self.request.ready.eq((~self.response.valid | self.response.ready) & ~self.write_busy),
             accept.eq(self.request.valid & self.request.ready),
             self.window_address.eq(offset >> 2),
             self.window_data.eq(request.data),
@@ -100,6 +130,10 @@ class RegisterBank(wiring.Component):
         watchdog = Signal(32, init=chip.watchdog_cycles)
         m.d.comb += self.watchdog.eq(watchdog)
         bank, word, column = Signal(8), Signal(24), Signal(8)
+        spare, spare_word = Signal(8), Signal(24)
+        locked = Signal(max(chip.memristor_banks, 1))
+        held = Signal(chip.rows)
+        write_registers = Signal(WRITE_LAYOUT)
         adc, adc_parameter, noise_index = Signal(8), Signal(8), Signal(8)
         group = Signal(range(chip.rows // CELLS_PER_WRITE))
         m.d.comb += [
@@ -114,6 +148,14 @@ class RegisterBank(wiring.Component):
             self.noise_value.eq(request.data),
             self.seed.eq(request.data),
             self.program_last.eq(group == chip.rows // CELLS_PER_WRITE - 1),
+            self.repair_word.eq(spare_word),
+            self.repair_spare.eq(spare),
+            self.repair_column.eq(request.data),
+            self.write_bank.eq(bank),
+            self.write_first.eq(group == 0),
+            self.write_targets.eq(request.data),
+            self.write_held.eq(held),
+            self.write_registers.eq(write_registers),
         ]
         readable = {
             Register.IDENTIFICATION: IDENTIFICATION,
@@ -132,11 +174,24 @@ class RegisterBank(wiring.Component):
             Register.MEMRISTOR_LINE: Cat(column, word),
             Register.ADC_SELECT: Cat(adc, adc_parameter),
             Register.NOISE_INDEX: noise_index,
-            Register.MEMRISTOR_READS: self.memristor_reads,
-            Register.ADC_SATURATIONS: self.adc_saturations,
+            Register.MEMRISTOR_LOCK: locked,
+            Register.MEMRISTOR_SPARE: Cat(spare, spare_word),
+            Register.WRITE_STATUS: Cat(self.write_refused, Const(0, 7), self.write_wear),
+            **{register: write_registers[name] for register, name in zip(WRITE_REGISTERS, WRITE_NAMES, strict=True)},
         }
+        for event in Event:
+            for half in range(COUNTER_BITS // 32):
+                readable[EVENT_COUNTERS + 8 * event + 4 * half] = self.event_counts[event].word_select(half, 32)
         clear_status = Signal(2)
         idle = ~self.busy & (chip.memristor_banks > 0)
+        unlocked = idle & ~locked.bit_select(bank, 1)
+        room = word < chip.memristor_words
+        next_cells = Signal()  # four cells are written
+        with m.If(next_cells):
+            m.d.sync += group.eq(Mux(self.program_last, 0, group + 1))
+            with m.If(self.program_last):
+                last_column = column == chip.physical_columns - 1
+                m.d.sync += [column.eq(Mux(last_column, 0, column + 1)), word.eq(word + last_column)]
         m.d.sync += status.eq((status & ~clear_status) | Cat(self.finished, self.failed))
         with m.If(accept & (region == Region.REGISTERS) & whole):
             with m.If(request.write), m.Switch(offset):
@@ -153,17 +208,35 @@ class RegisterBank(wiring.Component):
                 with m.Case(Register.MEMRISTOR_BANK), m.If(request.data < chip.memristor_banks):
                     m.d.comb += error.eq(0)
                     m.d.sync += [bank.eq(request.data), group.eq(0)]
-                with m.Case(Register.MEMRISTOR_LINE), m.If(request.data[:8] < chip.memristor_columns):
+                with m.Case(Register.MEMRISTOR_LINE), m.If(request.data[:8] < chip.physical_columns):
                     m.d.comb += error.eq(0)
                     m.d.sync += [Cat(column, word).eq(request.data), group.eq(0)]
-                with m.Case(Register.MEMRISTOR_DATA):
-                    room = word < chip.memristor_slots * len(chip.mode.cells)
-                    with m.If(room & idle):
-                        m.d.comb += [error.eq(0), self.program_banks.eq(1 << bank)]
-                        m.d.sync += group.eq(Mux(self.program_last, 0, group + 1))
-                        with m.If(self.program_last):
-                            last_column = column == chip.memristor_columns - 1
-                            m.d.sync += [column.eq(Mux(last_column, 0, column + 1)), word.eq(word + last_column)]
+                with m.Case(Register.MEMRISTOR_DATA), m.If(room & unlocked):
+                    m.d.comb += [error.eq(0), next_cells.eq(1), self.program_banks.eq(1 << bank)]
+                with m.Case(Register.MEMRISTOR_TARGET), m.If(room & unlocked):
+                    m.d.comb += [error.eq(0), next_cells.eq(1), self.write_start.eq(1)]
+                with m.Case(Register.MEMRISTOR_HELD), m.If(idle):
+                    m.d.comb += error.eq(0)
+                    m.d.sync += held.eq(Cat(held, request.data[: min(chip.rows, 32)])[-chip.rows :])
+                with m.Case(Register.MEMRISTOR_SPARE), m.If(request.data[:8] < chip.spare_columns):
+                    m.d.comb += error.eq(0)
+                    m.d.sync += Cat(spare, spare_word).eq(request.data)
+                with m.Case(Register.MEMRISTOR_REPAIR):
+                    present = (spare_word < chip.memristor_words) & (spare < chip.spare_columns)
+                    with m.If(present & unlocked & (request.data <= chip.memristor_columns)):
+                        last_spare = spare == chip.spare_columns - 1
+                        m.d.comb += [error.eq(0), self.repair_write.eq(1 << bank)]
+                        m.d.sync += [spare.eq(Mux(last_spare, 0, spare + 1)), spare_word.eq(spare_word + last_spare)]
+                with m.Case(Register.MEMRISTOR_LOCK), m.If(request.data < 1 << chip.memristor_banks):
+                    m.d.comb += error.eq(0)
+                    m.d.sync += locked.eq(locked | request.data)
+                with m.Case(Register.MEMRISTOR_UNLOCK), m.If(request.data == UNLOCK_KEY):
+                    m.d.comb += error.eq(0)
+                    m.d.sync += locked.eq(0)
+                for (register, width), name in zip(WRITE_REGISTERS.items(), WRITE_NAMES, strict=True):
+                    with m.Case(register), m.If(idle & (request.data >> width == 0)):
+                        m.d.comb += error.eq(0)
+                        m.d.sync += write_registers[name].eq(request.data)
                 with m.Case(Register.ADC_SELECT):
                     legal = (request.data[:8] < chip.adcs) & (request.data[8:] < len(ADC_PARAMETERS))
                     with m.If(legal):
@@ -193,7 +266,7 @@ class RegisterBank(wiring.Component):
         for number, window in enumerate(WINDOWS):
             name = window.name.lower()
             write, read = getattr(self, f"{name}_write"), getattr(self, f"{name}_read")
-            read_only = window is Region.CYCLES
+            read_only = window in (Region.CYCLES, Region.WRITTEN)
             with m.If(accept & (region == window) & whole & (offset < window_bytes(window, chip)) & ~self.busy):
                 m.d.comb += [
                     read.eq(~request.write),

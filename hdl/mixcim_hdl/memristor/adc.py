@@ -6,10 +6,14 @@ from amaranth.hdl import Array, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from ..commands import TABLE_ENTRY_FIELDS
 from ..config import ChipConfig
-from ..formats import ADC_GAIN, ADC_PARAMETERS, ADC_SEGMENTS, conductance_unit
+from ..formats import ADC_GAIN, ADC_PARAMETERS, ADC_SEGMENTS, WEIGHT_MODES, conductance_unit
 from .macro import current_bits
 from .noise import noise_range
+
+#: Largest power of two of an ADC step: that of the table's entry and that of an SLC.
+LARGEST_SHIFT = (1 << TABLE_ENTRY_FIELDS["step_shift"]) - 1 + max(max(mode.step_log2) for mode in WEIGHT_MODES.values())
 
 
 def difference_bits(chip: ChipConfig) -> int:
@@ -30,8 +34,8 @@ PARAMETERS_LAYOUT = data.StructLayout({name: parameter_shape(name) for name in A
 class Adc(wiring.Component):
     """v = (difference * gain >> 8) + offset, + inl of its segment; code = clip(floor(v / step + 1/2)) (commands.py).
 
-    Combinational. Members: difference: signed, conductance codes; parameters: PARAMETERS_LAYOUT; step_shift: 0..15;
-    code: unsigned, `adc_bits`; saturated: the value was above the largest code.
+    Combinational. Members: difference: signed, conductance codes; parameters: PARAMETERS_LAYOUT; shift: 0..17, of the
+    step; code: unsigned, `adc_bits`; saturated: the value was above the largest code.
     """
 
     def __init__(self, chip: ChipConfig):
@@ -40,7 +44,7 @@ class Adc(wiring.Component):
             {
                 "difference": In(signed(difference_bits(chip))),
                 "parameters": In(PARAMETERS_LAYOUT),
-                "step_shift": In(4),
+                "shift": In(range(LARGEST_SHIFT + 1)),
                 "code": Out(chip.adc_bits),
                 "saturated": Out(1),
             }
@@ -55,19 +59,19 @@ class Adc(wiring.Component):
         digits = Signal(signed(len(scaled)))  # whole digits at this step
         segment = Signal(signed(len(scaled)))
         part = Signal(range(ADC_SEGMENTS))
-        corrected = Signal(signed(max(len(scaled), 6 + 15) + 1))
+        corrected = Signal(signed(max(len(scaled), 6 + LARGEST_SHIFT) + 1))
         half_steps = Signal(signed(len(corrected) + 1))
         rounded = Signal(signed(len(half_steps)))
         largest = (1 << chip.adc_bits) - 1
         inl = Array([parameters[f"inl{number}"] for number in range(ADC_SEGMENTS)])
         m.d.comb += [
             scaled.eq(((self.difference * parameters.gain) >> gain_bits) + parameters.offset),
-            digits.eq((scaled >> unit) >> self.step_shift),
+            digits.eq((scaled >> unit) >> self.shift),
             segment.eq(digits >> (chip.adc_bits - 3)),
             part.eq(Mux(segment < 0, 0, Mux(segment >= ADC_SEGMENTS, ADC_SEGMENTS - 1, segment))),
-            corrected.eq(scaled + (inl[part] << self.step_shift)),
+            corrected.eq(scaled + (inl[part] << self.shift)),
             # In half steps, so that one shift serves every step: floor(2 v / step), then (h + 1) / 2.
-            half_steps.eq(((corrected << 1) >> unit) >> self.step_shift),
+            half_steps.eq(((corrected << 1) >> unit) >> self.shift),
             rounded.eq((half_steps + 1) >> 1),
             self.saturated.eq(rounded > largest),
             self.code.eq(Mux(rounded < 0, 0, Mux(self.saturated, largest, rounded))),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..commands import NOISE_STRIDE
@@ -13,31 +14,49 @@ from ..interfaces import TAG_LAYOUT, BankSignature, planes_layout, table_shape
 from ..primitives.popcount import popcount
 from ..primitives.ram import Ram
 from ..registers import CELLS_PER_WRITE
-from .adc import PARAMETERS_LAYOUT, Adc, difference_bits
+from .adc import LARGEST_SHIFT, PARAMETERS_LAYOUT, Adc, difference_bits
 from .macro import MemristorMacro, current_bits
 from .noise import NoiseSource
+
+
+def _group_starts(rows: int) -> Memory:
+    """Word n: bit r is set where a group of n rows starts."""
+    starts = [0] + [sum(1 << row for row in range(0, rows, number)) for number in range(1, rows + 1)]
+    return Memory(shape=rows, depth=rows + 1, init=starts)
+
+
+def _lowest(bits: Signal) -> Value:
+    """Number of the lowest bit that is set; 0 if none is."""
+    result: Value = Const(0, range(len(bits)))
+    for number in reversed(range(len(bits))):
+        result = Mux(bits[number], number, result)
+    return result
 
 
 class MemristorBank(wiring.Component):
     """step -> dpv by the memristor read of commands.py: digit by digit, input bit by input bit, group by group.
 
     ```
-     step --> operand --> word-line driver --> macro --> + noise, - reference --> ADCs --> shift-add --> dpv
-                           (bit plane, rows of          (columns of every kernel)
+     step --> operand --> word-line driver --> macro --> repair --> + noise, - reference --> ADCs --> shift-add --> dpv
+                           (bit plane, rows of          (spares for columns)
                             the group)
     ```
 
     Latency: reads + EXTRA_LATENCY cycles from a step taken to its dpv; one step per `reads` cycles, with
-    reads = sum over input bits i < input_bits and digits j of ceil(length / rows_per_read[i][j]).
+    reads = sum over input bits i < input_bits and digits j < table.digits of ceil(length / rows_per_read[i][j]), less
+    the groups that are left out, and at least 1.
 
     Members beside those of BankSignature (`mode` and `load_*` are not used: cells come in by the programming port)
     -------
-    table : word-line table (table_shape), constant while steps are in flight.
+    table : word-line table (table_shape), constant while steps are in flight.    skip_zero_groups : likewise.
     program_* : programming port of the macro.
+    repair_write, repair_word, repair_spare, repair_column : sets the column (from 1 on) that a spare replaces.
+    verify_enable, verify_connect, verify_word, verify_lines, verify_column, verify_code : write-verify reads a cell.
     adc_write, adc_number, adc_parameter, adc_value : sets one parameter of one ADC.
     noise_write, noise_index, noise_value : sets an entry of the noise table.    seed_write, seed : seeds the noise; the
         seed is that of the bank, to which each column adds its own share.
-    reading : one word-line read takes place.    saturations : conversions of it that saturated; both for the counters.
+    reading : one word-line read takes place.    saturations : conversions of one that saturated.    lines_on : word
+        lines that are on in one; all for the counters.
     """
 
     EXTRA_LATENCY = 5
@@ -50,9 +69,20 @@ class MemristorBank(wiring.Component):
                 "table": In(table_shape(chip)),
                 "program_valid": In(1),
                 "program_last": In(1),
-                "program_word": In(range(chip.memristor_slots * len(chip.mode.cells))),
-                "program_column": In(range(chip.memristor_columns)),
+                "skip_zero_groups": In(1),
+                "program_word": In(range(chip.memristor_words)),
+                "program_column": In(range(chip.physical_columns)),
                 "program_cells": In(8 * CELLS_PER_WRITE),
+                "repair_write": In(1),
+                "repair_word": In(range(chip.memristor_words)),
+                "repair_spare": In(8),
+                "repair_column": In(8),
+                "verify_enable": In(1),
+                "verify_connect": In(1),
+                "verify_word": In(range(chip.memristor_words)),
+                "verify_lines": In(chip.rows),
+                "verify_column": In(range(chip.physical_columns)),
+                "verify_code": Out(chip.conductance_bits),
                 "adc_write": In(1),
                 "adc_number": In(8),
                 "adc_parameter": In(8),
@@ -64,6 +94,7 @@ class MemristorBank(wiring.Component):
                 "seed": In(32),
                 "reading": Out(1),
                 "saturations": Out(range(chip.adcs + 1)),
+                "lines_on": Out(range(chip.rows + 1)),
             }
         )
 
@@ -78,34 +109,61 @@ class MemristorBank(wiring.Component):
         # Word-line driver: digit outermost (the column mux switches rarely), then input bit, then group of rows.
         advance, taken, busy = Signal(), Signal(), Signal()
         planes = Signal(planes_layout(chip))
-        length = Signal.like(self.step.payload.length)
+        filled = Signal(chip.rows)  # rows that the vector fills
+        used = Signal(ACTIVATION_BITS)  # input bits with a group to read
         slot = Signal.like(self.step.payload.address)
         tag = Signal(TAG_LAYOUT)
         digit = Signal(range(max(digits, 2)))
         bit = Signal(range(ACTIVATION_BITS))
-        row = Signal(chip.rows.bit_length())
+        through = Signal(chip.rows)  # rows that are done with, for this bit and digit
         switch = Signal()  # first read of a digit: the column mux connects its bit lines
         first = Signal()
-        entry = self.table[bit * digits + digit]
-        next_row = Signal(chip.rows.bit_length() + 1)
+        entry = self.table.entries[bit * digits + digit]
+        plane, eligible, rest = Signal(chip.rows), Signal(chip.rows), Signal(chip.rows)
+        starts, above, group, until = Signal(chip.rows), Signal(chip.rows), Signal(chip.rows), Signal(chip.rows)
+        lowest, boundary = Signal(chip.rows), Signal(chip.rows)
+        later = Signal(ACTIVATION_BITS)
+        coming = Signal(ACTIVATION_BITS)  # `used` of the step that comes in
         last_group, last_bit, last = Signal(), Signal(), Signal()
+        m.submodules.group_starts = group_starts = _group_starts(chip.rows)
+        starts_port = group_starts.read_port(domain="comb")
+        incoming = self.step.payload
         m.d.comb += [
-            next_row.eq(row + entry.rows_per_read),
-            last_group.eq(next_row >= length),
-            last_bit.eq(bit + 1 == self.input_bits),
-            last.eq(last_group & last_bit & (digit == digits - 1)),
+            plane.eq(Array([planes[index] for index in range(ACTIVATION_BITS)])[bit]),
+            # A group starts at its first row that counts, and ends before the next multiple of rows_per_read.
+            eligible.eq(Mux(self.skip_zero_groups, plane, filled)),
+            starts_port.addr.eq(entry.rows_per_read),
+            starts.eq(starts_port.data),
+            rest.eq(eligible & ~through),
+            lowest.eq(rest & -rest),
+            above.eq(starts & ~(lowest | (lowest - 1))),
+            boundary.eq(above & -above),
+            group.eq(boundary - lowest),
+            until.eq(boundary - 1),
+            last_group.eq((eligible & ~until) == 0),
+            later.eq(used & ~((2 << bit) - 1)),
+            last_bit.eq(later == 0),
+            last.eq(last_group & last_bit & (digit + 1 == self.table.digits)),
+            coming.eq(
+                Mux(
+                    self.skip_zero_groups,
+                    Cat(incoming.planes[index].any() for index in range(ACTIVATION_BITS)),
+                    (1 << ACTIVATION_BITS) - 1,
+                )
+                & ((1 << self.input_bits) - 1)
+            ),
             self.step.ready.eq(advance & (~busy | last)),
             taken.eq(self.step.ready & self.step.valid),
-            macro.read_enable.eq(advance & busy & switch),
-            macro.word.eq(slot * digits + digit),
-            self.reading.eq(advance & busy),
+            macro.read_enable.eq((advance & busy & switch) | self.verify_connect),
+            macro.word.eq(Mux(self.verify_enable, self.verify_word, slot * digits + digit)),
+            self.reading.eq(advance & busy & (used != 0)),
         ]
         with m.If(advance & busy):
-            m.d.sync += [first.eq(0), switch.eq(0), row.eq(next_row)]
+            m.d.sync += [first.eq(0), switch.eq(0), through.eq(until)]
             with m.If(last_group):
-                m.d.sync += [row.eq(0), bit.eq(bit + 1)]
+                m.d.sync += [through.eq(0), bit.eq(_lowest(later))]
                 with m.If(last_bit):
-                    m.d.sync += [bit.eq(0), digit.eq(digit + 1), switch.eq(1)]
+                    m.d.sync += [bit.eq(_lowest(used)), digit.eq(digit + 1), switch.eq(1)]
             with m.If(last):
                 m.d.sync += busy.eq(0)
         with m.If(taken):
@@ -114,24 +172,23 @@ class MemristorBank(wiring.Component):
                 first.eq(1),
                 switch.eq(1),
                 digit.eq(0),
-                bit.eq(0),
-                row.eq(0),
+                bit.eq(_lowest(coming)),
+                used.eq(coming),
+                through.eq(0),
                 planes.eq(self.step.payload.planes),
-                length.eq(self.step.payload.length),
+                filled.eq((1 << self.step.payload.length) - 1),
                 slot.eq(self.step.payload.address),
                 tag.eq(self.step.payload.tag),
             ]
-        group = Signal(chip.rows)
-        m.d.comb += group.eq(((1 << entry.rows_per_read) - 1) << row)
-
         # What travels with a read through the stages: valid, last read of a step, its place and its correction.
         layout = data.StructLayout(
             {
                 "valid": 1,
                 "first": 1,
                 "last": 1,
+                "reads": 1,  # 0: stands in for a step of which nothing is read
                 "tag": TAG_LAYOUT,
-                "step_shift": 4,
+                "shift": range(LARGEST_SHIFT + 1),
                 "place": range(ACTIVATION_BITS + max(mode.places) + 16),
                 "bit": range(ACTIVATION_BITS),
                 "top": 1,  # the most significant digit
@@ -148,12 +205,13 @@ class MemristorBank(wiring.Component):
         places = Array(mode.places)
         with m.If(advance):
             m.d.sync += [
-                word_lines.eq(Array([planes[index] for index in range(ACTIVATION_BITS)])[bit] & group),
+                word_lines.eq(plane & group),
                 driven.valid.eq(busy),
                 driven.first.eq(first),
                 driven.last.eq(last),
+                driven.reads.eq(used != 0),
                 driven.tag.eq(tag),
-                driven.step_shift.eq(entry.step_shift),
+                driven.shift.eq(entry.step_shift + Array(mode.step_log2)[digit]),
                 driven.place.eq(bit + places[digit] + entry.step_shift),
                 driven.bit.eq(bit),
                 driven.top.eq(digit == digits - 1),
@@ -163,12 +221,18 @@ class MemristorBank(wiring.Component):
                 sensed.eq(settled),
                 added.eq(sensed),
             ]
-        m.d.comb += macro.word_lines.eq(word_lines)
+        m.d.comb += macro.word_lines.eq(Mux(self.verify_enable, self.verify_lines, word_lines))
+        bit_lines = [getattr(macro, f"current{number}") for number in range(chip.physical_columns)]
+        m.d.comb += self.verify_code.eq(Array(line[: chip.conductance_bits] for line in bit_lines)[self.verify_column])
+        replaced = self._replaced_columns(m, macro)
         currents = []
         for column in range(chip.memristor_columns):
+            connected = bit_lines[column]
+            for spare, replaces in enumerate(replaced):
+                connected = Mux(replaces == column + 1, bit_lines[chip.memristor_columns + spare], connected)
             current = Signal(current_bits(chip), name=f"settled{column}")
             with m.If(advance):
-                m.d.sync += current.eq(getattr(macro, f"current{column}"))
+                m.d.sync += current.eq(connected)
             currents.append(current)
 
         # Stage 3: noise in, reference out.
@@ -187,7 +251,7 @@ class MemristorBank(wiring.Component):
             m.d.comb += [
                 noise.seed_enable.eq(self.seed_write),
                 noise.seed.eq(self.seed + (NOISE_STRIDE * (column + 1) & 0xFFFFFFFF)),
-                noise.step.eq(advance & settled.valid),
+                noise.step.eq(advance & settled.valid & settled.reads),
                 noise.scale.eq(noise_table.read_data),
             ]
             value = Signal(signed(difference_bits(chip) - 1), name=f"noisy{column}")
@@ -210,7 +274,7 @@ class MemristorBank(wiring.Component):
             m.d.comb += [
                 adc.difference.eq(difference),
                 adc.parameters.eq(parameters),
-                adc.step_shift.eq(sensed.step_shift),
+                adc.shift.eq(sensed.shift),
             ]
             with m.If(advance):
                 m.d.sync += [difference.eq(noisy[number] - noisy[-1]), code.eq(adc.code)]
@@ -228,16 +292,33 @@ class MemristorBank(wiring.Component):
             kept = Signal(signed(SUM_BITS), name=f"kept{kernel}")
             total = Signal(signed(SUM_BITS), name=f"total{kernel}")
             m.d.comb += total.eq(
-                Mux(added.first, 0, kept) + (self._digit(codes, kernel, added.top) << added.place) - offset
+                Mux(added.first, 0, kept)
+                + Mux(added.reads, self._digit(codes, kernel, added.top) << added.place, 0)
+                - offset
             )
             with m.If(advance):
                 with m.If(added.valid):
                     m.d.sync += kept.eq(total)
                 with m.If(done):
                     m.d.sync += self.dpv.payload.sums[kernel].eq(total)
-        with m.If(advance & sensed.valid):
-            m.d.comb += self.saturations.eq(sum(saturated))
+        with m.If(advance & sensed.valid & sensed.reads):
+            m.d.comb += [self.saturations.eq(sum(saturated)), self.lines_on.eq(sensed.lines)]
         return m
+
+    def _replaced_columns(self, m: Module, macro: MemristorMacro) -> list[Value]:
+        """Column (from 1 on; 0: none) that each spare replaces in the word that the macro connects."""
+        chip = self._chip
+        if not chip.spare_columns:
+            return []
+        m.submodules.repair = repair = Ram(8 * chip.spare_columns, chip.memristor_words, lanes=chip.spare_columns)
+        m.d.comb += [
+            repair.write_enable.eq(self.repair_write << self.repair_spare),
+            repair.write_address.eq(self.repair_word),
+            repair.write_data.eq(self.repair_column.replicate(chip.spare_columns)),
+            repair.read_enable.eq(macro.read_enable),
+            repair.read_address.eq(macro.word),
+        ]
+        return [repair.read_data.word_select(spare, 8) for spare in range(chip.spare_columns)]
 
     def _digit(self, codes: list[Signal], kernel: int, top: Value):
         """Value of a kernel's digit that was read, by the encoding."""

@@ -30,7 +30,7 @@ class BitLine(wiring.Component):
 
     def __init__(self, chip: ChipConfig):
         self._chip = chip
-        self._depth = chip.memristor_slots * len(chip.mode.cells)
+        self._depth = chip.memristor_words
         super().__init__(
             {
                 "program_enable": In(1),
@@ -66,30 +66,30 @@ def current_bits(chip: ChipConfig) -> int:
 
 
 class MemristorMacro(wiring.Component):
-    """Bit lines of one bank: two per kernel (w+ at 2k, w- at 2k + 1) and, last, the reference.
+    """Bit lines of one bank: those of every kernel (formats.Encoding), the reference, and the spare columns.
 
     Members
     -------
     program_valid, program_word, program_column, program_cells : the programming port takes four cells a cycle, row 0
         first; with the last four of a line the whole line is written.
-    read_enable, word, word_lines : as in BitLine, for all columns at once.
-    current<c> : current of column c, combinational from word_lines.
+    read_enable, word, word_lines : as in BitLine, for all bit lines at once.
+    current<b> : current of bit line b, combinational from word_lines.
     """
 
     def __init__(self, chip: ChipConfig):
         self._chip = chip
-        word = range(chip.memristor_slots * len(chip.mode.cells))
+        word = range(chip.memristor_words)
         super().__init__(
             {
                 "program_valid": In(1),
                 "program_last": In(1),
                 "program_word": In(word),
-                "program_column": In(range(chip.memristor_columns)),
+                "program_column": In(range(chip.physical_columns)),
                 "program_cells": In(8 * CELLS_PER_WRITE),
                 "read_enable": In(1),
                 "word": In(word),
                 "word_lines": In(chip.rows),
-                **{f"current{column}": Out(current_bits(chip)) for column in range(chip.memristor_columns)},
+                **{f"current{column}": Out(current_bits(chip)) for column in range(chip.physical_columns)},
             }
         )
 
@@ -107,7 +107,7 @@ class MemristorMacro(wiring.Component):
             m.d.sync += line.eq(filled)
         planes = Signal.like(line)  # the same, as bit planes
         m.d.comb += planes.eq(Cat(filled[bit::bits] for bit in range(bits)))
-        for column in range(chip.memristor_columns):
+        for column in range(chip.physical_columns):
             bit_line = BitLine(chip)
             m.submodules[f"bit_line{column}"] = once(bit_line, "bit_line", platform)
             m.d.comb += [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Signal, signed
+from amaranth.hdl import Cat, Module, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -15,9 +15,24 @@ def noise_range() -> int:
     return 11
 
 
+def xorshift32(m: Module, state: Value, name: str) -> Signal:
+    """Next state of the generator, 32 bits (Marsaglia, J. Stat. Softw. 8(14), 2003; shifts 13, 17, 5)."""
+    first, second, third = (Signal(32, name=f"{name}_{part}") for part in ("first", "second", "third"))
+    m.d.comb += [
+        first.eq(state ^ (state << 13)),
+        second.eq(first ^ (first >> 17)),
+        third.eq(second ^ (second << 5)),
+    ]
+    return third
+
+
+def gauss(state: Value) -> Value:
+    """About Gaussian, mean 0, deviation 147.8: the sum of the four bytes of a state less 510; 11 bits, signed."""
+    return state[0:8] + state[8:16] + state[16:24] + state[24:32] - 510
+
+
 class NoiseSource(wiring.Component):
-    """noise = (gauss(state) * scale + 2**11) >> 12; xorshift32 (Marsaglia, J. Stat. Softw. 8(14), 2003) and gauss as in
-    commands.py. Combinational from state and scale.
+    """noise = (gauss(state) * scale + 2**11) >> 12, combinational from state and scale (commands.py).
 
     Members
     -------
@@ -40,17 +55,10 @@ class NoiseSource(wiring.Component):
         m = Module()
         # Not reset: a run that begins or fails must not disturb the sequence; the host sets it before it counts.
         state = Signal(32, init=1, reset_less=True)
-        first, second, third = Signal(32), Signal(32), Signal(32)
-        gauss = Signal(signed(11))
-        m.d.comb += [
-            first.eq(state ^ (state << 13)),
-            second.eq(first ^ (first >> 17)),
-            third.eq(second ^ (second << 5)),
-            gauss.eq(state[0:8] + state[8:16] + state[16:24] + state[24:32] - 510),
-            self.noise.eq((gauss * self.scale + (1 << 11)) >> 12),
-        ]
+        value = Signal(signed(11))
+        m.d.comb += [value.eq(gauss(state)), self.noise.eq((value * self.scale + (1 << 11)) >> 12)]
         with m.If(self.seed_enable):
             m.d.sync += state.eq(Cat(self.seed[0] | (self.seed == 0), self.seed[1:]))
         with m.Elif(self.step):
-            m.d.sync += state.eq(third)
+            m.d.sync += state.eq(xorshift32(m, state, "step"))
         return m

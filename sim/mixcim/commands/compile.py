@@ -12,6 +12,7 @@ from ..errors import MixcimError
 from .inputs import compile_file
 from .options import (
     FILE,
+    CompileChoice,
     DeviceChoice,
     chip_option,
     compile_options,
@@ -34,18 +35,10 @@ def command(
     network: Path,
     output: Path,
     chip_name: str,
-    calibrate: Path | None,
-    rules: tuple[str, ...],
-    placement: Path | None,
-    hidden: str | None,
-    table: str,
+    compilation: CompileChoice,
     mean: str | None,
     std: str | None,
-    device: str | None,
-    device_seed: int,
-    device_sampling: str,
-    time_s: float,
-    temperature_c: float,
+    device_choice: DeviceChoice,
     as_json: bool,
 ) -> None:
     """Compile NETWORK (quantised ONNX, INT8 TFLite, or float ONNX with --calibrate) for a chip.
@@ -58,8 +51,8 @@ def command(
         raise MixcimError(f"folder '{output.parent}' of the output does not exist; create it first")
     if output.exists() and output.samefile(network):
         raise MixcimError(f"output '{output}' is the network itself; give another name")
-    _, program = compile_file(network, chip, calibrate, rules, placement, hidden, table, mean, std)
-    program = DeviceChoice(device, device_seed, device_sampling, time_s, temperature_c).applied(program, chip)
+    _, program = compile_file(network, chip, compilation, mean, std)
+    program = device_choice.applied(program, chip)
     program.save(output)
     layers, memories = layer_records(program, chip), memory_use(program, chip)
     if as_json:

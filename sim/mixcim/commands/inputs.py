@@ -17,6 +17,7 @@ from ..compile.network import Network
 from ..compile.onnx_file import graph_inputs, input_shape, read_onnx
 from ..compile.placement import read_placement_file
 from ..errors import MixcimError
+from .options import CompileChoice
 
 _KEYS = ("inputs", "images", "features", "x", "data")
 
@@ -89,20 +90,14 @@ def open_network(path: Path, calibrate: Path | None, mean: str | None, std: str 
 
 
 def compile_file(
-    path: Path,
-    chip: ChipConfig,
-    calibrate: Path | None,
-    rules: tuple[str, ...],
-    placement: Path | None,
-    hidden: str | None,
-    table: str,
-    mean: str | None,
-    std: str | None,
+    path: Path, chip: ChipConfig, choice: CompileChoice, mean: str | None, std: str | None
 ) -> tuple[Network, Program]:
     """The network of a file, and its program for a chip; arguments as on the command line."""
-    network = open_network(path, calibrate, mean, std)
-    all_rules = [*(read_placement_file(placement) if placement else []), *rules]
-    return network, compile_network(network, chip, all_rules, table, hidden=hidden)
+    network = open_network(path, choice.calibrate, mean, std)
+    rules = [*(read_placement_file(choice.placement) if choice.placement else []), *choice.rules]
+    return network, compile_network(
+        network, chip, rules, choice.table, hidden=choice.hidden, skip_zero_groups=choice.skip_zero_groups
+    )
 
 
 def is_program(path: Path) -> bool:

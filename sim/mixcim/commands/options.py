@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,13 +36,44 @@ def _options(*options: Callable[[Command], Command]) -> Callable[[Command], Comm
     return decorate
 
 
+def _collected(
+    name: str, choice: Callable[..., Any], *options: Callable[[Command], Command]
+) -> Callable[[Command], Command]:
+    """Options whose values reach the command as one argument `name`, the dataclass `choice`."""
+
+    def decorate(function: Command) -> Command:
+        @functools.wraps(function)
+        def collect(**arguments: Any) -> Any:
+            values = {item.name: arguments.pop(item.name) for item in dataclasses.fields(choice)}  # pyright: ignore
+            return function(**arguments, **{name: choice(**values)})
+
+        return _options(*options)(collect)
+
+    return decorate
+
+
+@dataclass(frozen=True)
+class CompileChoice:
+    """What the user chose of `compile_options`; see compile.compiler.compile_network."""
+
+    calibrate: Path | None = None
+    rules: tuple[str, ...] = ()
+    placement: Path | None = None
+    hidden: str | None = None
+    table: str = "16"
+    skip_zero_groups: bool = False
+
+
 #: What `compile` needs beside the network and the chip; `run` has it too, for networks that are not compiled yet.
-compile_options = _options(
+compile_options = _collected(
+    "compilation",
+    CompileChoice,
     click.option("--calibrate", type=FILE, help="Inputs (.npz, .npy) to quantise a float network with."),
     click.option("--place", "rules", multiple=True, help="LAYER=UNIT or LAYER:0-15=UNIT,16-31=UNIT; may be repeated."),
     click.option("--placement", type=FILE, help="File with one placement rule a line."),
     click.option("--hidden", help="Kind of unit for hidden convolutions: memristor, sram (default) or tiny."),
     click.option("--table", default="16", show_default=True, help="Word lines: N, HH,M,LL, exact, or a file."),
+    click.option("--skip-zero-groups", is_flag=True, help="Leave out memristor reads whose input bits are all 0."),
 )
 
 #: How images become inputs of a network.
@@ -50,23 +82,14 @@ image_options = _options(
     click.option("--std", help="See --mean."),
 )
 
-#: Cells of a real technology instead of ideal ones.
-device_options = _options(
-    click.option("--device", help="Memristor cells: ideal, wan2022, milo2021, techA, techB, or a device file."),
-    click.option("--device-seed", type=click.IntRange(0, (1 << 32) - 1), default=0, show_default=True),
-    click.option("--device-sampling", type=click.Choice(["fit", "cells"]), default="fit", show_default=True),
-    click.option("--time", "time_s", type=float, default=1.0, show_default=True, help="Seconds since programming."),
-    click.option("--temperature", "temperature_c", type=float, default=25.0, show_default=True, help="Of storage, C."),
-)
-
 
 @dataclass(frozen=True)
 class DeviceChoice:
     """What the user chose of `device_options`; `device` None: the program's cells are left as they are."""
 
     device: str | None
-    seed: int
-    sampling: str
+    device_seed: int
+    device_sampling: str
     time_s: float
     temperature_c: float
 
@@ -74,8 +97,20 @@ class DeviceChoice:
         """The program with the device's cells and its read noise, both from the seed. Raises MixcimError."""
         if self.device is None:
             return program
-        device = load_device(self.device, self.sampling)
+        device = load_device(self.device, self.device_sampling)
         program = apply_device(
-            program, chip, device, seed=self.seed, time_s=self.time_s, temperature_c=self.temperature_c
+            program, chip, device, seed=self.device_seed, time_s=self.time_s, temperature_c=self.temperature_c
         )
-        return dataclasses.replace(program, noise_table=noise_table(device, chip), noise_seed=self.seed)
+        return dataclasses.replace(program, noise_table=noise_table(device, chip), noise_seed=self.device_seed)
+
+
+#: Cells of a real technology instead of ideal ones.
+device_options = _collected(
+    "device_choice",
+    DeviceChoice,
+    click.option("--device", help="Memristor cells: ideal, wan2022, milo2021, techA, techB, or a device file."),
+    click.option("--device-seed", type=click.IntRange(0, (1 << 32) - 1), default=0, show_default=True),
+    click.option("--device-sampling", type=click.Choice(["fit", "cells"]), default="fit", show_default=True),
+    click.option("--time", "time_s", type=float, default=1.0, show_default=True, help="Seconds since programming."),
+    click.option("--temperature", "temperature_c", type=float, default=25.0, show_default=True, help="Of storage, C."),
+)

@@ -14,13 +14,14 @@ import numpy as np
 from mixcim_hdl.config import ChipConfig, load_chip
 from mixcim_hdl.files import write_whole
 from mixcim_hdl.program import Program
+from mixcim_hdl.registers import Event
 
 from ..errors import MixcimError
 from ..host.values import input_codes, integers, output_values
 from ..model import ProcessorModel
 from ..rtl.processor import rtl_processor
 from .inputs import chip_of, compile_file, is_program, read_inputs
-from .options import FILE, DeviceChoice, compile_options, device_options, image_options, json_option
+from .options import FILE, CompileChoice, DeviceChoice, compile_options, device_options, image_options, json_option
 from .report import console, layer_records, layer_table, print_json, progress_bar
 
 
@@ -33,18 +34,13 @@ class Result:
 
     codes: np.ndarray
     seconds: float
-    memristor_reads: int
-    adc_saturations: int
+    events: dict[Event, int]
     cycles: int | None = None
     command_cycles: np.ndarray | None = None
 
     def equals(self, other: Result) -> bool:
         """Whether another run gave the same output codes and counted the same events."""
-        return (
-            np.array_equal(self.codes, other.codes)
-            and self.memristor_reads == other.memristor_reads
-            and self.adc_saturations == other.adc_saturations
-        )
+        return np.array_equal(self.codes, other.codes) and self.events == other.events
 
 
 def run_on_model(program: Program, chip: ChipConfig, codes: np.ndarray, quiet: bool) -> Result:
@@ -54,7 +50,7 @@ def run_on_model(program: Program, chip: ChipConfig, codes: np.ndarray, quiet: b
         start = time.perf_counter()
         output = model.run(codes, progress=lambda done, total: advance(done, total, "model"))
         seconds = time.perf_counter() - start
-    return Result(output, seconds, int(model.memristor_reads.sum()), int(model.adc_saturations.sum()))
+    return Result(output, seconds, {event: int(getattr(model, event.name.lower()).sum()) for event in Event})
 
 
 def run_on_rtl(program: Program, chip: ChipConfig, codes: np.ndarray, quiet: bool, wave: Path | None = None) -> Result:
@@ -62,17 +58,18 @@ def run_on_rtl(program: Program, chip: ChipConfig, codes: np.ndarray, quiet: boo
     with progress_bar(quiet) as advance:
         processor = rtl_processor(chip, wave, advance)
         processor.load(program)
-        outputs, reads, saturations, cycles = [], 0, 0, 0
+        outputs, cycles = [], 0
+        events = dict.fromkeys(Event, 0)
         start = time.perf_counter()
         for number, code in enumerate(codes):
             output, counters = processor.infer(code)
             outputs.append(output)
             cycles = counters.cycles
-            reads += counters.memristor_reads
-            saturations += counters.adc_saturations
+            for event in Event:
+                events[event] += getattr(counters, event.name.lower())
             advance(number + 1, len(codes), "RTL")
         seconds = time.perf_counter() - start
-        return Result(np.array(outputs), seconds, reads, saturations, cycles, processor.command_cycles())
+        return Result(np.array(outputs), seconds, events, cycles, processor.command_cycles())
 
 
 def accuracy(values: np.ndarray, labels: np.ndarray) -> float:
@@ -102,18 +99,10 @@ def command(
     wave: Path | None,
     output: Path | None,
     chip_name: str | None,
-    calibrate: Path | None,
-    rules: tuple[str, ...],
-    placement: Path | None,
-    hidden: str | None,
-    table: str,
+    compilation: CompileChoice,
     mean: str | None,
     std: str | None,
-    device: str | None,
-    device_seed: int,
-    device_sampling: str,
-    time_s: float,
-    temperature_c: float,
+    device_choice: DeviceChoice,
     as_json: bool,
 ) -> int:
     """Run a program (from mixcim compile) or a network (compiled first, same options) on inputs.
@@ -131,14 +120,14 @@ def command(
         if path is not None and not path.parent.is_dir():
             raise MixcimError(f"folder '{path.parent}' does not exist; create it first")
     if is_program(subject):
-        if rules or placement or hidden or calibrate or table != "16":
+        if compilation != CompileChoice():
             raise MixcimError(f"'{subject}' is compiled already: leave out the options of compile")
         program = Program.load(subject)
         chip = chip_of(program, chip_name)
     else:
         chip = load_chip(chip_name or "demo")
-        _, program = compile_file(subject, chip, calibrate, rules, placement, hidden, table, mean, std)
-    program = DeviceChoice(device, device_seed, device_sampling, time_s, temperature_c).applied(program, chip)
+        _, program = compile_file(subject, chip, compilation, mean, std)
+    program = device_choice.applied(program, chip)
     values, arrays = read_inputs(inputs_file, program.file_shape, program.input_layout, mean, std)
     codes = input_codes(program, values)[:limit]
     known = _labels(arrays, labels, len(values), inputs_file)
@@ -162,8 +151,7 @@ def command(
         "inputs_per_second": len(codes) / result.seconds,
         "accuracy": None if known is None else accuracy(reals, known[: len(codes)]),
         "cycles": result.cycles,
-        "memristor_reads": result.memristor_reads,
-        "adc_saturations": result.adc_saturations,
+        **{event.name.lower(): count for event, count in result.events.items()},
         "rtl_equals_model": equal,
     }
     exit_code = 1 if equal is False else 0
@@ -196,11 +184,13 @@ def _lines(summary: dict[str, Any], reals: np.ndarray) -> list[str]:
     flat = reals.reshape(len(reals), -1)
     shown = [f"class {row.argmax()} ({row.max():.4g})" for row in flat[:8]]
     engine = "model" if summary["on"] == "model" else "RTL"
+    lines_on = summary["word_lines_on"] / max(summary["memristor_reads"], 1)
     lines = [
         f"{summary['inputs']} inputs in {summary['seconds']:.2f} s on the {engine}, "
         f"{summary['inputs_per_second']:.1f} a second",
         f"answers: {', '.join(shown)}{', ...' if len(flat) > len(shown) else ''}",
-        f"memristor reads {summary['memristor_reads']:,}, saturated conversions {summary['adc_saturations']:,}",
+        f"memristor reads {summary['memristor_reads']:,} of {lines_on:.1f} word lines on, "
+        f"conversions {summary['adc_conversions']:,}, of them saturated {summary['adc_saturations']:,}",
     ]
     if summary["cycles"] is not None:
         lines.append(f"{summary['cycles']:,} cycles for one input")
@@ -208,5 +198,5 @@ def _lines(summary: dict[str, Any], reals: np.ndarray) -> list[str]:
         lines.append(f"accuracy {summary['accuracy']:.2%}")
     if summary["rtl_equals_model"] is not None:
         verdict = "yes " if summary["rtl_equals_model"] else "NO  "
-        lines.append(f"{verdict} RTL = model, every output and the sums of both counters")
+        lines.append(f"{verdict} RTL = model, every output and the sums of all counters")
     return lines

@@ -55,8 +55,9 @@ def compile_network(
     """Compile a network for a chip. The same arguments give the same program, byte for byte.
 
     `placement_rules` and `hidden`: see placement.py. `table`: see table.py. `keep_all`: every tensor has memory of its
-    own and can be read after the run. `skip_zero_groups`: memristor reads whose input bits are all 0 are left out. Raises MixcimError in one line when the network, as placed, does not fit the chip
-    (which memory, what is needed, what there is) or an argument makes no sense.
+    own and can be read after the run. `skip_zero_groups`: memristor reads whose input bits are all 0 are left out.
+    Raises MixcimError in one line when the network, as placed, does not fit the chip (which memory, what is needed,
+    what there is) or an argument makes no sense.
     """
     placement = place(network, chip, placement_rules, hidden)
     tables = read_table(table, chip) if isinstance(table, str) else table

@@ -50,7 +50,7 @@ def conductance_codes(
         raise MixcimError(f"targets must be uint8 (lines, {chip.rows}), not {targets.dtype} {targets.shape}")
     if seed < 0:
         raise MixcimError(f"device seed must be from 0 on, not {seed}")
-    columns = chip.memristor_columns
+    columns = chip.physical_columns
     if device.wire.word_line_ohm and first_line % columns:
         raise MixcimError(f"with word-line resistance, lines must start at a multiple of {columns}, not {first_line}")
     device.retention(np.zeros(1), time_s, temperature_c)
@@ -75,6 +75,12 @@ def stuck_cells(
     return _stuck(device, _draws(seed, bank, first_line, shape)[..., 2])
 
 
+def virgin_codes(device: DeviceModel, kinds: np.ndarray, chip: ChipConfig) -> np.ndarray:
+    """Codes of cells that were never programmed, uint8 like `kinds` (from stuck_cells): HRS, or where they are stuck."""
+    low, high = device.codes(np.array([device.hrs_uS, device.lrs_uS]), chip.conductance_bits)
+    return np.where(kinds == STUCK_LRS, high, low)
+
+
 def apply_device(
     program: Program,
     chip: ChipConfig,
@@ -88,14 +94,19 @@ def apply_device(
 
     Raises MixcimError for a program whose cells are not ideal any more, and as conductance_codes does.
     """
-    unit = conductance_unit(chip.conductance_bits)
-    if any((targets % unit).any() for targets in program.memristor):
-        raise MixcimError(f"program '{program.network}' has the cells of a device already: compile it without --device")
+    refuse_programmed(program, chip)
     lines = tuple(
         conductance_codes(device, targets, chip, seed=seed, time_s=time_s, temperature_c=temperature_c, bank=bank)
         for bank, targets in enumerate(program.memristor)
     )
     return dataclasses.replace(program, memristor=lines)
+
+
+def refuse_programmed(program: Program, chip: ChipConfig) -> None:
+    """Raise MixcimError if the program's cells are not ideal any more."""
+    unit = conductance_unit(chip.conductance_bits)
+    if any((targets % unit).any() for targets in program.memristor):
+        raise MixcimError(f"program '{program.network}' has the cells of a device already: compile it without --device")
 
 
 def noise_table(device: DeviceModel, chip: ChipConfig) -> np.ndarray:

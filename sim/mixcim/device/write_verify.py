@@ -1,51 +1,24 @@
 """Programming of cells by write-verify, as the chip does it: pulses, target band, retry limit, endurance count.
 
-All numbers are unsigned integers unless said otherwise. A line's cells are done one after the other, row 0 first. Each
-line has its own noise generator: xorshift32, the one of the read noise. Pseudo code of one line:
-
-    if cycles[line] == endurance: refuse the line                    # nothing is changed, the host is told
-    x = (seed + (line + 1) * 0x9E3779B1) mod 2**32                   # consecutive lines: one adder
-    if x == 0: x = 0x9E3779B1
-    repeat 4 times: x = xorshift32(x)                                # x ^= x << 13; x ^= x >> 17; x ^= x << 5
-    pulsed = 0
-    for row in 0 .. rows - 1:
-        pulses = 0
-        loop:
-            code  = cell[line][row]                                  # verify: a read of one cell
-            error = target[line][row] - code                         # signed
-            if abs(error) <= band:          done                     # accepted
-            if pulses == retry_limit:       given_up; done
-            x      = xorshift32(x)
-            noise  = x[7:0] + x[15:8] + x[23:16] + x[31:24] - 510    # signed, deviation 147.80
-            step   = max(step_mean + noise * step_sigma, 0)          # in 1/4096 code
-            if abs(error) < coarse:         step = step >> fine_shift
-            step   = (step + 2048) >> 12                             # in codes, rounded half up
-            if cell is not stuck:
-                if error > 0: code = min(code + step, 2**conductance_bits - 1)   # SET
-                else:         code = max(code - step, 0)                         # RESET
-                cell[line][row] = code
-            pulses = pulses + 1
-            pulsed = 1
-    cycles[line] = cycles[line] + pulsed
-
-A cell that is stuck is pulsed like any other until it is given up: the chip cannot know. A stuck cell whose code lies
-within the band is accepted.
+The algorithm is that of commands.py (write-verify). A cell that is held (stuck) is pulsed like any other until it is
+given up: the chip cannot know. A held cell whose code lies within the band is accepted.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from mixcim_hdl.commands import WRITE_STRIDE
 from mixcim_hdl.config import ChipConfig
 from mixcim_hdl.formats import conductance_unit
 
 from ..errors import MixcimError
-from .cells import FREE, GAUSS_DEVIATION, STUCK_HRS
+from .cells import GAUSS_DEVIATION
 from .model import DeviceModel
 
-LINE_STRIDE = 0x9E3779B1  #: seeds of consecutive lines differ by it
 WARM_UP = 4  #: steps of a line's generator before its first pulse
 FRACTION = 12  #: fraction bits of a pulse step
 _WORD = 0xFFFFFFFF
@@ -63,14 +36,11 @@ class WriteVerify:
     retry_limit: int
     endurance: int
     highest: int
-    hrs_code: int
-    lrs_code: int
 
     @classmethod
     def of(cls, device: DeviceModel, chip: ChipConfig) -> WriteVerify:
         """The registers for a device on a chip. Coarse pulses are those farther than their mean from the target."""
         unit, pulses = conductance_unit(chip.conductance_bits), device.programming
-        ends = device.codes(np.array([device.hrs_uS, device.lrs_uS]), chip.conductance_bits)
         return cls(
             band=round(pulses.band * unit),
             coarse=max(round(pulses.step_mean * unit), 1),
@@ -80,20 +50,24 @@ class WriteVerify:
             retry_limit=pulses.retry_limit,
             endurance=pulses.endurance_cycles,
             highest=(1 << chip.conductance_bits) - 1,
-            hrs_code=int(ends[0]),
-            lrs_code=int(ends[1]),
         )
 
 
 @dataclass(frozen=True, eq=False)
 class ProgrammingReport:
-    """What programming took. `pulses` uint16 and `given_up` bool, (lines, rows); `cycles` int64 (lines,): programmings
+    """What programming took. `pulses` uint16 and `given_up` bool, (lines, rows); `wear` int64 (lines,): programmings
     of each line so far; `endurance`: how many it survives."""
 
     pulses: np.ndarray
     given_up: np.ndarray
-    cycles: np.ndarray
+    wear: np.ndarray
     endurance: int
+
+    @classmethod
+    def joined(cls, reports: Sequence[ProgrammingReport]) -> ProgrammingReport:
+        """Reports of different lines (at least one) as one."""
+        arrays = [np.concatenate([getattr(one, name) for one in reports]) for name in ("pulses", "given_up", "wear")]
+        return cls(*arrays, endurance=reports[0].endurance)
 
     @property
     def histogram(self) -> np.ndarray:
@@ -108,7 +82,7 @@ class ProgrammingReport:
     @property
     def endurance_used(self) -> float:
         """Share of its endurance that the most used line has behind it."""
-        return float(self.cycles.max(initial=0)) / self.endurance
+        return float(self.wear.max(initial=0)) / self.endurance
 
     def summary(self) -> dict[str, float | int]:
         """Numbers for tables: cells, pulses in all, pulses per cell (mean, most), yield, cells given up, endurance."""
@@ -123,11 +97,11 @@ class ProgrammingReport:
         }
 
 
-def line_states(seed: int, first_line: int, lines: int) -> np.ndarray:
-    """Generator state of each line before its first pulse: uint32 (lines,)."""
-    number = np.arange(first_line + 1, first_line + lines + 1, dtype=np.uint64)
-    states = ((np.uint64(seed) + number * np.uint64(LINE_STRIDE)) & np.uint64(_WORD)).astype(np.uint32)
-    states[states == 0] = LINE_STRIDE
+def line_states(seed: int, lines: np.ndarray) -> np.ndarray:
+    """Generator state of each line before its first pulse: uint32, one for each of the line numbers `lines`."""
+    number = lines.astype(np.uint64) + np.uint64(1)
+    states = ((np.uint64(seed) + number * np.uint64(WRITE_STRIDE)) & np.uint64(_WORD)).astype(np.uint32)
+    states[states == 0] = WRITE_STRIDE
     for _ in range(WARM_UP):
         states = xorshift32(states)
     return states
@@ -140,21 +114,30 @@ def xorshift32(states: np.ndarray) -> np.ndarray:
     return states ^ (states << np.uint32(5))
 
 
+def worn_out(line: int, wear: int, endurance: int) -> str:
+    """What is said of a line whose endurance is used up."""
+    return (
+        f"line {line} has been programmed {wear} times, its endurance is {endurance}: it keeps what it holds; "
+        f"use other lines, or a device with more endurance_cycles"
+    )
+
+
 def program_lines(
     targets: np.ndarray,
     codes: np.ndarray,
     registers: WriteVerify,
     *,
     seed: int,
-    first_line: int = 0,
-    stuck: np.ndarray | None = None,
-    cycles: np.ndarray | None = None,
+    lines: np.ndarray | None = None,
+    held: np.ndarray | None = None,
+    wear: np.ndarray | None = None,
 ) -> tuple[np.ndarray, ProgrammingReport]:
     """Program lines: the cells' codes afterwards, uint8 (lines, rows), and the report.
 
-    `targets`, `codes` (before): uint8 (lines, rows). `stuck`: kinds as cells.stuck_cells gives them. `cycles`:
-    programmings of each line so far, integers (lines,). Lines are independent: any split gives the same codes. Raises
-    MixcimError before anything is changed: shapes that differ, a seed that is not 32 bits, endurance used up.
+    `targets`, `codes` (before): uint8 (lines, rows). `lines`: their numbers among the lines of all banks, integers
+    (default: from 0 on). `held`: bool (lines, rows), cells that do not move. `wear`: programmings of each line so far,
+    integers (lines,). Lines are independent: any split gives the same codes. Raises MixcimError before anything is
+    changed: shapes that differ, a seed that is not 32 bits, endurance used up.
     """
     if targets.shape != codes.shape or targets.ndim != 2 or targets.dtype != np.uint8 or codes.dtype != np.uint8:
         raise MixcimError(
@@ -163,22 +146,18 @@ def program_lines(
         )
     if not 0 <= seed <= _WORD:
         raise MixcimError(f"programming seed must be from 0 to {_WORD}, not {seed}")
-    lines, rows = targets.shape
-    used = np.zeros(lines, np.int64) if cycles is None else np.array(cycles, np.int64)
+    count, rows = targets.shape
+    numbers = np.arange(count) if lines is None else lines
+    used = np.zeros(count, np.int64) if wear is None else np.array(wear, np.int64)
     worn = np.flatnonzero(used >= registers.endurance)
     if len(worn):
-        raise MixcimError(
-            f"line {first_line + int(worn[0])} has been programmed {int(used[worn[0]])} times, its endurance is "
-            f"{registers.endurance}: {len(worn)} lines are worn out, nothing is programmed; use other lines"
-        )
-    kinds = np.full(targets.shape, FREE, np.uint8) if stuck is None else stuck
+        raise MixcimError(worn_out(int(numbers[worn[0]]), int(used[worn[0]]), registers.endurance))
+    still = np.zeros(targets.shape, bool) if held is None else held
     target = targets.astype(np.int64)
     cells = codes.astype(np.int64)
-    held = kinds != FREE
-    cells[held] = np.where(kinds[held] == STUCK_HRS, registers.hrs_code, registers.lrs_code)
     pulses, given_up = np.zeros(targets.shape, np.uint16), np.zeros(targets.shape, bool)
-    states, row = line_states(seed, first_line, lines), np.zeros(lines, np.int64)
-    busy = np.arange(lines if rows else 0)
+    states, row = line_states(seed, numbers), np.zeros(count, np.int64)
+    busy = np.arange(count if rows else 0)
     while len(busy):  # every line that is not through does one verify, and a pulse if it needs one
         here = busy, row[busy]
         error = target[here] - cells[here]
@@ -186,7 +165,7 @@ def program_lines(
         spent = pulses[here] >= registers.retry_limit
         given_up[here] = outside & spent
         pulsing = outside & ~spent
-        _pulse(busy[pulsing], row, error[pulsing], cells, held, states, registers)
+        _pulse(busy[pulsing], row, error[pulsing], cells, still, states, registers)
         pulses[busy[pulsing], row[busy[pulsing]]] += 1
         row[busy[~pulsing]] += 1
         busy = busy[row[busy] < rows]

@@ -8,11 +8,24 @@ from typing import Protocol
 
 import numpy as np
 
-from mixcim_hdl.commands import Fault, Opcode, encode_command
+from mixcim_hdl.commands import Fault, Opcode, encode_command, pack_layout
 from mixcim_hdl.config import ChipConfig
 from mixcim_hdl.program import Program, TensorPlace
-from mixcim_hdl.registers import CONTRACT_VERSION, IDENTIFICATION, Region, Register, program_stride, window_address
+from mixcim_hdl.registers import (
+    CONTRACT_VERSION,
+    EVENT_COUNTERS,
+    IDENTIFICATION,
+    UNLOCK_KEY,
+    WRITE_REGISTERS,
+    WRITTEN_FIELDS,
+    Event,
+    Region,
+    Register,
+    program_stride,
+    window_address,
+)
 
+from ..device.write_verify import ProgrammingReport, WriteVerify, worn_out
 from ..errors import MixcimError
 
 _BUSY, _DONE, _FAULT = 1, 2, 4
@@ -39,11 +52,13 @@ class Bus(Protocol):
 
 @dataclass(frozen=True)
 class Counters:
-    """What the chip counted in its last run. `cycles` from start to interrupt; the others as in registers.py."""
+    """What the chip counted in its last run. `cycles` from start to interrupt; the others: registers.Event."""
 
     cycles: int
     memristor_reads: int
+    adc_conversions: int
     adc_saturations: int
+    word_lines_on: int
 
 
 class Processor:
@@ -62,20 +77,21 @@ class Processor:
     def load(self, program: Program) -> None:
         """Write everything but the input: commands, weights, parameters, cells, ADCs, noise. The chip must be idle.
 
-        Raises ProgramError if the program is for another chip, before anything is written.
+        Raises ProgramError if the program is for another chip, MixcimError if a memristor bank that it fills is locked,
+        both before anything is written.
         """
         program.check_chip(self.chip)
+        self._check_unlocked([bank for bank, lines in enumerate(program.memristor) if len(lines)])
         self._write_commands(0, program.commands)
         self._write_window(Region.WEIGHTS, _as_words(program.weights))
         parameters = np.stack([program.bias.view(np.uint32), program.scale.view(np.uint32)], axis=-1)
         self._write_window(Region.PARAMETERS, parameters)
         tiles = program.word_offset.astype(np.uint32) | program.lane_mask.astype(np.uint32) << 16
         self._write_window(Region.TILES, tiles)
-        for bank, lines in enumerate(program.memristor):
+        for bank, (lines, repair) in enumerate(zip(program.memristor, program.repair, strict=True)):
             if len(lines):
-                self._write_register(Register.MEMRISTOR_BANK, bank)
-                self._write_register(Register.MEMRISTOR_LINE, 0)
-                self.bus.write(window_address(Region.REGISTERS, Register.MEMRISTOR_DATA), _as_words(lines), step=0)
+                self.set_cells(bank, 0, lines)
+                self.set_repair(bank, 0, repair)
         if self.chip.memristor_banks:
             self._write_readout(program)
         self.program = program
@@ -117,11 +133,76 @@ class Processor:
             raise MixcimError(self._fault_text())
         if not status & _DONE:
             raise MixcimError(f"the chip stopped with status {status:#x}, neither done nor fault: was it started?")
-        return Counters(
-            self._read_register(Register.RUN_CYCLES),
-            self._read_register(Register.MEMRISTOR_READS),
-            self._read_register(Register.ADC_SATURATIONS),
+        words = self.bus.read(window_address(Region.REGISTERS, EVENT_COUNTERS), 2 * len(Event))
+        events = {event.name.lower(): int(words.view(np.uint64)[event]) for event in Event}
+        return Counters(self._read_register(Register.RUN_CYCLES), **events)
+
+    def set_cells(self, bank: int, first_line: int, codes: np.ndarray) -> None:
+        """Set the codes of lines from `first_line` on, uint8 (lines, rows): what stands for the cells' own behaviour.
+
+        Raises MixcimError for a locked bank.
+        """
+        self._check_unlocked([bank])
+        self._select_line(bank, first_line)
+        self.bus.write(window_address(Region.REGISTERS, Register.MEMRISTOR_DATA), _as_words(codes), step=0)
+
+    def set_repair(self, bank: int, first_word: int, columns: np.ndarray) -> None:
+        """Set what the spare columns of words from `first_word` on replace, uint8 (words, spares) as Program.repair.
+
+        Raises MixcimError for a locked bank.
+        """
+        self._check_unlocked([bank])
+        if columns.size:
+            self._write_register(Register.MEMRISTOR_BANK, bank)
+            self._write_register(Register.MEMRISTOR_SPARE, first_word << 8)
+            address = window_address(Region.REGISTERS, Register.MEMRISTOR_REPAIR)
+            self.bus.write(address, columns.reshape(-1).astype(np.uint32), step=0)
+
+    def lock(self, banks: Sequence[int] | None = None) -> None:
+        """Lock memristor banks (default: all) against writing until `unlock`."""
+        chosen = range(self.chip.memristor_banks) if banks is None else banks
+        self._write_register(Register.MEMRISTOR_LOCK, sum(1 << bank for bank in set(chosen)))
+
+    def unlock(self) -> None:
+        """Unlock all memristor banks."""
+        self._write_register(Register.MEMRISTOR_UNLOCK, UNLOCK_KEY)
+
+    def program_lines(
+        self, bank: int, lines: np.ndarray, targets: np.ndarray, held: np.ndarray, registers: WriteVerify, seed: int
+    ) -> tuple[np.ndarray, ProgrammingReport]:
+        """Write-verify the lines of these numbers in a bank: codes afterwards, uint8 (lines, rows), and the report.
+
+        `targets`: uint8 (lines, rows). `held`: bool (lines, rows), cells that do not move. `seed`: 32 bits. Raises
+        MixcimError for a locked bank, and for a line whose endurance is used up: that line and those after it stay as
+        they are.
+        """
+        self._check_unlocked([bank])
+        for register in WRITE_REGISTERS:
+            name = register.name.removeprefix("WRITE_").lower()
+            self._write_register(register, seed if name == "seed" else getattr(registers, name))
+        target = window_address(Region.REGISTERS, Register.MEMRISTOR_TARGET)
+        mask = window_address(Region.REGISTERS, Register.MEMRISTOR_HELD)
+        rows = self.chip.rows
+        masks = np.zeros((len(targets), max(rows, 32)), np.uint8)
+        masks[:, :rows] = held
+        masks = np.packbits(masks, axis=1, bitorder="little").view(np.uint32)
+        results = np.zeros((len(targets), rows), np.uint32)
+        wear = np.zeros(len(targets), np.int64)
+        for number, line in enumerate(lines.tolist()):
+            self._select_line(bank, line)
+            self.bus.write(mask, masks[number], step=0)
+            self.bus.write(target, _as_words(targets[number]), step=0)
+            status = self._read_register(Register.WRITE_STATUS)
+            wear[number] = status >> 8
+            if status & 1:
+                line += bank * self.chip.memristor_words * self.chip.physical_columns
+                raise MixcimError(worn_out(line, int(wear[number]), registers.endurance))
+            results[number] = self.bus.read(window_address(Region.WRITTEN), rows)
+        code, pulses, given_up = (
+            results >> bit & (1 << width) - 1 for bit, width in pack_layout(WRITTEN_FIELDS)[0].values()
         )
+        report = ProgrammingReport(pulses.astype(np.uint16), given_up.astype(bool), wear, registers.endurance)
+        return code.astype(np.uint8), report
 
     def command_cycles(self) -> np.ndarray:
         """Cycles that each command of the program took in the last run: int64 (commands,)."""
@@ -196,6 +277,18 @@ class Processor:
                 raise MixcimError(
                     f"the chip answers {value:#010x} for its {what}, not {expected:#010x}: it is another or older chip"
                 )
+
+    def _check_unlocked(self, banks: Sequence[int]) -> None:
+        """Raise MixcimError if one of these memristor banks is locked."""
+        locked = self._read_register(Register.MEMRISTOR_LOCK) if banks else 0
+        for bank in banks:
+            if locked >> bank & 1:
+                raise MixcimError(f"memristor bank {bank} is locked against programming: unlock the chip first")
+
+    def _select_line(self, bank: int, line: int) -> None:
+        word, column = divmod(line, self.chip.physical_columns)
+        self._write_register(Register.MEMRISTOR_BANK, bank)
+        self._write_register(Register.MEMRISTOR_LINE, word << 8 | column)
 
     def _write_readout(self, program: Program) -> None:
         """Write every ADC's parameters (parameter after parameter, ADC after ADC) and the noise table."""

@@ -43,16 +43,16 @@ def is_correctable(plan: ReadPlan) -> bool:
     if plan.noisy or not plan.ideal_adc:
         return False
     net = plan.cells[:, :, :, :-1].astype(np.int16) - plan.cells[:, :, :, -1:]
-    shifts = plan.table.step_shift[: plan.input_bits]
-    coarsest = [plan.unit << max(row[digit] for row in shifts) for digit in range(net.shape[2])]
+    coarsest = plan.steps << np.max(plan.table.step_shift[: plan.input_bits], axis=0)
     return bool((net >= 0).all() and not any((net[:, :, digit] % step).any() for digit, step in enumerate(coarsest)))
 
 
 def linear_part(plan: ReadPlan) -> np.ndarray:
     """What a correctable plan's sums are without clipping, per unit of each row's code: int64 (length, kernels)."""
     net = plan.cells[:, :, :, :-1].astype(np.int64) - plan.cells[:, :, :, -1:]
-    net = net.reshape(plan.vectors, plan.tiles, len(plan.signs), plan.chip.channels, -1, plan.chip.rows) // plan.unit
-    weights = plan.signs << np.array(plan.chip.mode.places)[:, None]
+    net = net.reshape(plan.vectors, plan.tiles, plan.table.digits, plan.chip.channels, -1, plan.chip.rows)
+    net //= plan.steps[:, None, None, None]
+    weights = plan.signs << np.array(plan.chip.mode.places[: plan.table.digits])[:, None]
     matrix = np.einsum("vtdkcr,dc->vrtk", net, weights).reshape(-1, plan.kernels)[: plan.length]
     return matrix - (1 << WEIGHT_BITS - 1) if plan.chip.weight_encoding is Encoding.OFFSET else matrix
 
@@ -66,7 +66,7 @@ class CorrectedReading:
         self.plan, self.chip, self.table, self.bits = plan, plan.chip, plan.table, plan.input_bits
         self.largest, self.kernels = plan.largest_code, plan.kernels
         self.matrix: np.ndarray | None = linear_part(plan)
-        digits, columns = len(self.chip.mode.cells), self.chip.weight_encoding.columns
+        digits, columns = self.table.digits, self.chip.weight_encoding.columns
         net = plan.cells[:, :, :, :-1].astype(np.int32) - plan.cells[:, :, :, -1:]
         # Axes: vector, digit, row, column of a kernel, tile, kernel of the tile.
         net = net.reshape(-1, plan.tiles, digits, self.chip.channels, columns, self.chip.rows)
@@ -83,14 +83,14 @@ class CorrectedReading:
     def _prepare(self, lines: np.ndarray) -> None:
         """Prepare the groups of one vector; `lines` int32 (digits, filled rows, columns of a kernel, kernels)."""
         filled, bound, groups = lines.shape[1], 0, {}
-        for digit, place in enumerate(self.chip.mode.places):
-            whole = lines[digit].astype(np.int64) // self.plan.unit << place
+        for digit, place in enumerate(self.chip.mode.places[: self.table.digits]):
+            whole = lines[digit].astype(np.int64) // self.plan.steps[digit] << place
             bound += int(whole.sum(axis=0).max()) << (self.bits + 1)
             columns = lines[digit].reshape(filled, -1)
             for bit in range(self.bits):
                 rows, shift = self.table.rows_per_read[bit][digit], self.table.step_shift[bit][digit]
                 if (digit, rows, shift) not in groups:
-                    steps = (columns / (self.plan.unit << shift)).astype(np.float32)  # exact: a power of two
+                    steps = (columns / (self.plan.steps[digit] << shift)).astype(np.float32)  # exact: a power of two
                     parts = [self._group(digit, first, steps[first : first + rows]) for first in range(0, filled, rows)]
                     groups[digit, rows, shift] = [part for part in parts if part is not None]
         self.vectors.append(groups)
@@ -108,16 +108,18 @@ class CorrectedReading:
         least = int(np.argmax(highest > self.largest)) + 1
         return _Group(first, first + len(steps), steps, self.folds[digit][columns], least)
 
-    def __call__(self, windows: np.ndarray, states: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, windows: np.ndarray, states: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """What the ADC makes of windows uint8 (inputs, pixels, length), beyond windows @ `matrix`.
 
-        Returns sums int32 (inputs * pixels, kernels), wrapped, and the clipped conversions of each input, int64.
-        `states` is not looked at: there is no noise.
+        Returns sums int32 (inputs * pixels, kernels), wrapped, and the clipped conversions and left out reads of each
+        input, int64. `states` is not looked at: there is no noise.
         """
         inputs, pixels, length = windows.shape
         codes = windows.reshape(-1, length)
         sums = np.zeros((len(codes), self.kernels), np.int32)
         clipped = np.zeros(inputs, np.int64)
+        # Without offset and noise, a read without any word line on counts 0: leaving it out changes nothing else.
+        left_out = self.plan.zero_groups(windows).sum(axis=1) if self.plan.skips else np.zeros(inputs, np.int64)
         for vector, groups in enumerate(self.vectors):
             if not any(groups.values()):
                 continue
@@ -126,7 +128,7 @@ class CorrectedReading:
             for bit in range(self.bits):
                 self._read_bit(bit, part, groups, total, clipped, pixels)
             sums += wrapped(total)
-        return sums, clipped
+        return sums, clipped, left_out
 
     def _read_bit(
         self, bit: int, codes: np.ndarray, groups: dict, total: np.ndarray, clipped: np.ndarray, pixels: int
@@ -134,7 +136,7 @@ class CorrectedReading:
         """Take the excess in all reads of one input bit of one vector from `total`, count it in `clipped`."""
         plane = (codes >> np.uint8(bit) & np.uint8(1)).astype(np.float32)
         lines_on: dict[tuple[int, int], np.ndarray] = {}
-        for digit, place in enumerate(self.chip.mode.places):
+        for digit, place in enumerate(self.chip.mode.places[: self.table.digits]):
             rows, shift = self.table.rows_per_read[bit][digit], self.table.step_shift[bit][digit]
             weight = self.dtype(1 << (bit + place + shift))
             for group in groups[digit, rows, shift]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from mixcim_hdl.formats import ADC_PARAMETERS, ADC_SEGMENTS, WEIGHT_BITS, Encoding
+from mixcim_hdl.formats import ADC_PARAMETERS, ADC_SEGMENTS, WEIGHT_BITS, Encoding, conductance_unit
 
-from .noise import advanced, gauss, spread, stepped
+from .noise import advanced, gauss, placed, stepped
 from .read_plan import ReadPlan
 
 _NAMES = list(ADC_PARAMETERS)
@@ -23,8 +23,8 @@ class DefinedReading:
         self.gain, self.offset = adc[:, _NAMES.index("gain")], adc[:, _NAMES.index("offset")]
         self.inl = adc[:, _NAMES.index("inl0") :][:, :ADC_SEGMENTS]
 
-    def __call__(self, windows: np.ndarray, states: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        """Sums int32 (inputs * pixels, kernels), wrapped, and clipped conversions int64 (inputs,).
+    def __call__(self, windows: np.ndarray, states: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Sums int32 (inputs * pixels, kernels), wrapped; clipped conversions and left out reads, int64 (inputs,) each.
 
         `windows` uint8 (inputs, pixels, length). `states` uint32 (inputs, columns), overwritten: the noise generators
         before the first of these windows and, afterwards, before the one that follows. Not looked at without noise.
@@ -34,18 +34,20 @@ class DefinedReading:
         codes = windows.reshape(-1, length)
         sums = np.zeros((len(codes), plan.tiles, chip.channels), np.int64)
         clipped = np.zeros(inputs, np.int64)
+        left_out = plan.zero_groups(windows) if plan.skips else np.zeros((inputs, pixels), np.int64)
         now = None
         if plan.noisy:
             assert states is not None
-            now = spread(states, pixels, plan.reads + plan.skipped_reads)
+            reads = plan.reads - left_out + plan.other_reads
+            now = placed(states, reads.cumsum(axis=1) - reads)
         for vector in range(plan.vectors):
             part = codes[:, vector * chip.rows : (vector + 1) * chip.rows]
             for tile in range(plan.tiles):
                 now = self._slot(plan.cells[vector, tile], part, sums[:, tile], clipped, now)
         if now is not None:
             assert states is not None
-            states[...] = advanced(now[:, -1], plan.skipped_reads)
-        return sums.reshape(len(codes), -1).astype(np.int32), clipped
+            states[...] = advanced(now[:, -1], plan.other_reads)
+        return sums.reshape(len(codes), -1).astype(np.int32), clipped, left_out.sum(axis=1)
 
     def _slot(
         self, cells: np.ndarray, codes: np.ndarray, sums: np.ndarray, clipped: np.ndarray, now: np.ndarray | None
@@ -53,7 +55,7 @@ class DefinedReading:
         """Add one slot's reads to `sums` (windows, channels) and `clipped`; the generators' states after them."""
         plan, chip = self.plan, self.plan.chip
         table, signs = plan.table, plan.signs
-        for digit, place in enumerate(chip.mode.places):
+        for digit, place in enumerate(chip.mode.places[: table.digits]):
             conductance = cells[digit].T.astype(np.float32)  # (rows, columns)
             for bit in range(plan.input_bits):
                 plane = (codes >> np.uint8(bit) & np.uint8(1)).astype(np.float32)
@@ -61,26 +63,29 @@ class DefinedReading:
                 for first in range(0, codes.shape[1], rows):
                     on = plane[:, first : first + rows]
                     lines_on = on.sum(axis=1).astype(np.int64)
+                    read = lines_on[:, None] > (0 if plan.skips else -1)
                     # Below 2**24, so float32 holds every partial sum.
                     current = (on @ conductance[first : first + on.shape[1]]).astype(np.int32)
                     if now is not None:
                         strength = plan.noise_table[lines_on].astype(np.int32)[:, None]
                         current += gauss(now).reshape(current.shape) * strength + (1 << 11) >> 12
-                        now = stepped(now)
-                    code = self._convert(current[:, :-1] - current[:, -1:], shift, clipped)
+                        now = np.where(read.reshape(*now.shape[:2], 1), stepped(now), now)
+                    code = self._convert(current[:, :-1] - current[:, -1:], digit, shift)
+                    over = read & (code > plan.largest_code)
+                    clipped += np.count_nonzero(over.reshape(len(clipped), -1), axis=1)
+                    code = read * code.clip(0, plan.largest_code)
                     digits = (code.reshape(len(code), chip.channels, -1) * signs[digit]).sum(axis=2)
                     sums += digits << bit + place + shift
                     if chip.weight_encoding is Encoding.OFFSET and digit == 0:
                         sums -= lines_on[:, None] << bit + WEIGHT_BITS - 1
         return now
 
-    def _convert(self, net: np.ndarray, shift: int, clipped: np.ndarray) -> np.ndarray:
-        """ADC codes int64 of currents less the reference's (windows, adcs)."""
-        step = self.plan.unit << shift
+    def _convert(self, net: np.ndarray, digit: int, shift: int) -> np.ndarray:
+        """ADC codes int64 before they are limited, of currents less the reference's (windows, adcs)."""
+        chip = self.plan.chip
+        shift += chip.mode.step_log2[digit]
+        step = conductance_unit(chip.conductance_bits) << shift
         value = (net * self.gain >> 8) + self.offset
-        part = np.clip(value // (step << self.plan.chip.adc_bits - 3), 0, ADC_SEGMENTS - 1)
+        part = np.clip(value // (step << chip.adc_bits - 3), 0, ADC_SEGMENTS - 1)
         value += self.inl[np.arange(value.shape[1]), part] << shift
-        code = (value + step // 2) // step
-        over = code > self.plan.largest_code
-        clipped += np.count_nonzero(over.reshape(len(clipped), -1), axis=1)
-        return np.clip(code, 0, self.plan.largest_code).astype(np.int64)
+        return ((value + step // 2) // step).astype(np.int64)

@@ -12,7 +12,7 @@ import numpy as np
 from mixcim.errors import MixcimError
 from mixcim.native import build_source
 from mixcim_hdl.config import ChipConfig
-from mixcim_hdl.formats import ACTIVATION_BITS, ADC_PARAMETERS, ADC_SEGMENTS, WEIGHT_BITS, Encoding
+from mixcim_hdl.formats import ACTIVATION_BITS, ADC_PARAMETERS, ADC_SEGMENTS, WEIGHT_BITS, Encoding, conductance_unit
 
 from .corrected import linear_part
 from .noise import jump_tables
@@ -30,14 +30,26 @@ class _Plan(ctypes.Structure):
 
     _INTEGERS = (
         *("lanes", "rows", "channels", "digits", "input_bits", "vectors", "tiles", "length"),
-        *("adc_bits", "unit_log2", "code_offset", "noisy", "ideal_adc", "narrow", "has_inl", "excess", "most_groups"),
+        *(
+            "adc_bits",
+            "unit_log2",
+            "code_offset",
+            "noisy",
+            "ideal_adc",
+            "narrow",
+            "has_inl",
+            "excess",
+            "skips",
+            "most_groups",
+        ),
     )
     _TABLE = ctypes.c_int32 * _MOST_DIGITS * ACTIVATION_BITS
     # The compiler aligns what follows the tables to 64 bytes.
-    _BEFORE = 4 * (len(_INTEGERS) + 2 * _MOST_DIGITS + 2 * _MOST_DIGITS * ACTIVATION_BITS)
+    _BEFORE = 4 * (len(_INTEGERS) + 3 * _MOST_DIGITS + 2 * _MOST_DIGITS * ACTIVATION_BITS)
     _fields_ = (
         *((name, ctypes.c_int32) for name in _INTEGERS),
         ("place", ctypes.c_int32 * _MOST_DIGITS),
+        ("step_log2", ctypes.c_int32 * _MOST_DIGITS),
         ("negative", ctypes.c_int32 * _MOST_DIGITS),
         ("rows_per_read", _TABLE),
         ("step_shift", _TABLE),
@@ -75,7 +87,7 @@ def load_kernel(options: tuple[str, ...]) -> ctypes.CDLL:
         ctypes.POINTER(_Plan),
         *(ctypes.c_void_p,),
         *(ctypes.c_int64,) * 2,
-        *(ctypes.c_void_p,) * 3,
+        *(ctypes.c_void_p,) * 4,
     ]
     return library
 
@@ -104,7 +116,7 @@ class KernelReading:
         self._where = lanes_of(plan.chip)
         self._lanes = _HALF * plan.chip.weight_encoding.columns
         self._cells = self._lane_cells()
-        self._jump = np.ascontiguousarray(jump_tables(plan.skipped_reads))
+        self._jump = np.ascontiguousarray(jump_tables(plan.other_reads))
         narrow = self._is_narrow()
         self.matrix: np.ndarray | None = linear_part(plan) if correct and narrow else None
         self._least = np.zeros((1,) * 5, np.uint8) if self.matrix is None else self._least_lines()
@@ -125,7 +137,7 @@ class KernelReading:
 
     def _filled_plan(self, narrow: bool) -> _Plan:
         plan, chip = self.plan, self.plan.chip
-        encoding, digits = chip.weight_encoding, len(chip.mode.cells)
+        encoding, digits = chip.weight_encoding, plan.table.digits
         adc = plan.adc.astype(np.int32)
         result = _Plan(
             lanes=self._lanes,
@@ -137,20 +149,22 @@ class KernelReading:
             tiles=plan.tiles,
             length=plan.length,
             adc_bits=chip.adc_bits,
-            unit_log2=plan.unit.bit_length() - 1,
             code_offset=1 << WEIGHT_BITS - 1 if encoding is Encoding.OFFSET else 0,
             noisy=plan.noisy,
             ideal_adc=plan.ideal_adc,
             narrow=narrow,
             excess=self.matrix is not None,
+            skips=plan.skips,
             most_groups=self._least.shape[4],
             has_inl=bool(adc[:, _NAMES.index("inl0") :].any()),
             cells=self._cells.ctypes.data,
             least=self._least.ctypes.data,
             may_clip=self._may_clip.ctypes.data,
-            jump=self._jump.ctypes.data if plan.skipped_reads else None,
+            jump=self._jump.ctypes.data if plan.other_reads else None,
         )
-        result.place[:digits] = chip.mode.places
+        result.place[:digits] = chip.mode.places[:digits]
+        result.unit_log2 = conductance_unit(chip.conductance_bits).bit_length() - 1
+        result.step_log2[:digits] = chip.mode.step_log2[:digits]
         result.negative[:digits] = [int(sign < 0) for sign in plan.signs[:, 0]]
         for bit in range(ACTIVATION_BITS):
             result.rows_per_read[bit][:digits] = plan.table.rows_per_read[bit]
@@ -182,7 +196,7 @@ class KernelReading:
 
     def _least_of(self, digit: int, rows: int, shift: int) -> np.ndarray:
         """Part of _least_lines for one digit, rows per read and step: int64 (vectors, tiles, groups)."""
-        limit = (2 * self.plan.largest_code + 1) * (self.plan.unit << shift) // 2
+        limit = (2 * self.plan.largest_code + 1) * int(self.plan.steps[digit] << shift) // 2
         parts = []
         for first in range(0, self.plan.chip.rows, rows):
             cells = -np.sort(-self._cells[:, :, digit, first : first + rows], axis=2)
@@ -200,28 +214,27 @@ class KernelReading:
         current = max(int(np.maximum(wide, 0).sum(axis=3).max()), int(np.maximum(-wide, 0).sum(axis=3).max()))
         # Two draws of noise, each at most 510 times the table's entry, and half a step to round.
         noise = 2 * ((510 * int(plan.noise_table.max()) >> 12) + 1)
-        shifts = [shift for row in plan.table.step_shift[: plan.input_bits] for shift in row]
-        half = plan.unit << max(shifts) >> 1
+        half = int((plan.steps << np.max(plan.table.step_shift[: plan.input_bits], axis=0)).max()) // 2
         fewest = min(rows for row in plan.table.rows_per_read[: plan.input_bits] for rows in row)
         codes = -(-chip.rows // fewest) * plan.largest_code
         return max(current + noise + half, codes, half * 2) < 1 << 15
 
-    def __call__(self, windows: np.ndarray, states: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        """Sums, clipped conversions and new states: see DefinedReading."""
+    def __call__(self, windows: np.ndarray, states: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Sums, clipped conversions, left out reads and new states: see DefinedReading."""
         plan = self.plan
         inputs, pixels, _ = windows.shape
         windows = np.ascontiguousarray(windows)
         sums = np.empty((inputs * pixels, plan.kernels), np.int32)
-        clipped = np.zeros(inputs, np.int64)
+        clipped, left_out = np.zeros(inputs, np.int64), np.zeros(inputs, np.int64)
         # The reference's state comes last, behind all lanes.
         ordered = np.zeros((inputs, self._lanes + 1), np.uint32)
         places = np.append(self._where, self._lanes)
         if plan.noisy:
             assert states is not None
             ordered[:, places] = states
-        pointers = (array.ctypes.data for array in (sums, clipped, ordered))
+        pointers = (array.ctypes.data for array in (sums, clipped, left_out, ordered))
         self._read(ctypes.byref(self._plan), windows.ctypes.data, inputs, pixels, *pointers)
         if plan.noisy:
             assert states is not None
             states[...] = ordered[:, places]
-        return sums, clipped
+        return sums, clipped, left_out

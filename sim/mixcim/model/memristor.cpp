@@ -40,8 +40,8 @@ extern "C" {
 // What kernel.py fills in, field by field.
 struct Plan {
     int32_t lanes, rows, channels, digits, input_bits, vectors, tiles, length;
-    int32_t adc_bits, unit_log2, code_offset, noisy, ideal_adc, narrow, has_inl, excess, most_groups;
-    int32_t place[MOST_DIGITS], negative[MOST_DIGITS];
+    int32_t adc_bits, unit_log2, code_offset, noisy, ideal_adc, narrow, has_inl, excess, skips, most_groups;
+    int32_t place[MOST_DIGITS], step_log2[MOST_DIGITS], negative[MOST_DIGITS];
     int32_t rows_per_read[MOST_BITS][MOST_DIGITS], step_shift[MOST_BITS][MOST_DIGITS];
     alignas(64) int32_t gain[32], offset[32], inl[SEGMENTS][32];
     int16_t noise[MOST_ROWS + 1];  // noise table times 8: what a rounding 16-bit product shifts off again
@@ -192,7 +192,7 @@ struct LinesOn {
 // Where the groups of a vector's reads end, bit by bit; digits that read the same rows at a time share them.
 struct Groups {
     int first[MOST_DIGITS][MOST_BITS], number[MOST_DIGITS][MOST_BITS], entries = 0;
-    bool own[MOST_DIGITS][MOST_BITS];
+    int users[MOST_DIGITS][MOST_BITS] = {};  // digits that share what this one finds; 0: it finds nothing itself
 
     Groups(const Plan& plan, int filled) {
         for (int bit = 0; bit < plan.input_bits; ++bit)
@@ -201,9 +201,9 @@ struct Groups {
                 number[digit][bit] = (filled + rows - 1) / rows;
                 int same = 0;
                 while (plan.rows_per_read[bit][same] != rows) ++same;
-                own[digit][bit] = same == digit;
-                first[digit][bit] = own[digit][bit] ? entries : first[same][bit];
-                if (own[digit][bit]) entries += number[digit][bit];
+                first[digit][bit] = same == digit ? entries : first[same][bit];
+                if (same == digit) entries += number[digit][bit];
+                ++users[same][bit];
             }
     }
 };
@@ -216,26 +216,46 @@ template <int LANES> class Kernel {
     const Plan& plan;
     std::vector<Groups> groups_of;
     std::vector<Short> running;        // sums of the first 0, 1, 2 .. lines of the list
-    std::vector<uint16_t> ends;        // of every group, in the list
+    std::vector<uint16_t> ends;        // of every group that is read, in the list
+    std::vector<const uint16_t*> last; // behind the ends of a digit's bit, at the place of its first end
     std::vector<int32_t> strengths;    // noise of every group, as Generators takes it
     std::vector<Word16> totals;
     LinesOn on;
     Int16 over_all[WORDS] = {};        // clipped codes of every lane since `clipped` was brought up to date
-    int64_t clipped = 0;
+    int64_t clipped = 0, left_out = 0;
 
     void find_groups(const Groups& groups) {
         for (int bit = 0; bit < plan.input_bits; ++bit)
             for (int digit = 0; digit < plan.digits; ++digit) {
-                if (!groups.own[digit][bit]) continue;
-                const int rows = plan.rows_per_read[bit][digit], number = groups.number[digit][bit];
+                if (!groups.users[digit][bit]) continue;
+                const int rows = plan.rows_per_read[bit][digit];
+                int number = groups.number[digit][bit];
                 uint16_t* end = &ends[groups.first[digit][bit]];
                 for (int group = 0; group + 1 < number; ++group) end[group] = on.below(bit, (group + 1) * rows);
                 end[number - 1] = on.first[bit + 1];
+                if (plan.skips) {
+                    const int lit = lit_groups(on.first[bit], end, number);
+                    left_out += int64_t(number - lit) * groups.users[digit][bit] * plan.tiles;
+                    if (!plan.excess) number = lit;
+                }
+                last[groups.first[digit][bit]] = end + number;
                 if (!plan.noisy) continue;
                 int32_t* strength = &strengths[groups.first[digit][bit]];
                 for (int group = 0, before = on.first[bit]; group < number; before = end[group++])
                     strength[group] = plan.noise[end[group] - before] * 0x10001;
             }
+    }
+
+    // Number of groups with a line on. Their ends come first in the list afterwards, if groups can be left out of it.
+    int lit_groups(int before, uint16_t* end, int number) const {
+        int lit = 0;
+        for (int group = 0; group < number; ++group) {
+            const uint16_t until = end[group];
+            if (!plan.excess) end[lit] = until;
+            lit += until != before;
+            before = until;
+        }
+        return lit;
     }
 
     // Running sums over the lines of some input bits, from the one bit's last to the next one's first.
@@ -315,9 +335,10 @@ template <int LANES> class Kernel {
         Word16 result[WORDS] = {};
         const int largest = (1 << plan.adc_bits) - 1;
         for (; bits; bits &= bits - 1) {
-            const int bit = __builtin_ctz(bits), shift = plan.step_shift[bit][digit], step = plan.unit_log2 + shift;
+            const int bit = __builtin_ctz(bits), shift = plan.step_shift[bit][digit];
+            const int step_shift = shift + plan.step_log2[digit], step = plan.unit_log2 + step_shift;
             const uint16_t* end = &ends[groups.first[digit][bit]];
-            const uint16_t* last = end + groups.number[digit][bit];
+            const uint16_t* last = this->last[groups.first[digit][bit]];
             const int32_t* strength = &strengths[groups.first[digit][bit]];
             Short before = running[on.first[bit]];
             Int16 sum[WORDS] = {};
@@ -341,7 +362,7 @@ template <int LANES> class Kernel {
                 }
                 for (int word = 0; word < WORDS; ++word) sum[word] = widened(codes, word);
             } else {
-                const int part = step + plan.adc_bits - 3;
+                const int part = std::min(step + plan.adc_bits - 3, 24);  // no current reaches 2**24
                 for (; end != last; ++end, ++strength) {
                     const Short until = running[*end], current = until - before;
                     before = until;
@@ -360,7 +381,7 @@ template <int LANES> class Kernel {
                                 std::memcpy(&other, plan.inl[segment] + word * 16, sizeof other);
                                 inl = value >= (segment << part) ? other : inl;
                             }
-                            value += inl << shift;
+                            value += inl << step_shift;
                         }
                         Int16 code = (value + (1 << (step - 1))) >> step;
                         over32[word] -= code > largest;
@@ -401,7 +422,7 @@ template <int LANES> class Kernel {
         std::fill(totals.begin(), totals.end(), Word16{});
         const size_t slots = size_t(plan.tiles) * plan.digits;
         for (int vector = 0; vector < plan.vectors; ++vector) {
-            if (plan.excess) {
+            if (plan.excess && !plan.skips) {
                 const uint8_t* may = plan.may_clip + vector * slots;
                 if (std::all_of(may, may + slots, [](uint8_t bits) { return !bits; })) continue;
             }
@@ -442,21 +463,23 @@ public:
         }
         running.resize(MOST_BITS * MOST_ROWS + 1);
         ends.resize(most);
+        last.resize(most);
         strengths.resize(most);
         totals.resize(plan.tiles * WORDS);
     }
 
     void read(const uint8_t* windows, int64_t inputs, int64_t pixels, int32_t* sums, int64_t* saturations,
-              uint32_t* states) {
+              int64_t* skips, uint32_t* states) {
         for (int64_t input = 0; input < inputs; ++input) {
             Generators<LANES> generators{};
             if (plan.noisy) generators.load(states + input * (LANES + 1));
-            clipped = 0;
+            clipped = left_out = 0;
             for (int64_t pixel = 0; pixel < pixels; ++pixel) {
                 const int64_t window = input * pixels + pixel;
                 read_window(windows + window * plan.length, sums + window * plan.tiles * plan.channels, generators);
             }
             saturations[input] = clipped;
+            skips[input] = left_out;
             if (plan.noisy) generators.store(states + input * (LANES + 1));
         }
     }
@@ -464,11 +487,11 @@ public:
 
 }  // namespace
 
-// windows uint8 (inputs, pixels, length); sums int32 (inputs, pixels, tiles * channels) and saturations int64 (inputs,)
-// are overwritten; states uint32 (inputs, lanes + 1), the reference last, go on.
+// windows uint8 (inputs, pixels, length); sums int32 (inputs, pixels, tiles * channels), saturations and skips int64
+// (inputs,) are overwritten; states uint32 (inputs, lanes + 1), the reference last, go on.
 extern "C" __attribute__((visibility("default"))) void mixcim_memristor_read(
     const Plan* plan, const uint8_t* windows, int64_t inputs, int64_t pixels, int32_t* sums, int64_t* saturations,
-    uint32_t* states) {
-    if (plan->lanes == 32) Kernel<32>(*plan).read(windows, inputs, pixels, sums, saturations, states);
-    else Kernel<16>(*plan).read(windows, inputs, pixels, sums, saturations, states);
+    int64_t* skips, uint32_t* states) {
+    if (plan->lanes == 32) Kernel<32>(*plan).read(windows, inputs, pixels, sums, saturations, skips, states);
+    else Kernel<16>(*plan).read(windows, inputs, pixels, sums, saturations, skips, states);
 }

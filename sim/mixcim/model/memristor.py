@@ -37,7 +37,7 @@ class Reading(Protocol):
     matrix: np.ndarray | None
     plan: ReadPlan
 
-    def __call__(self, windows: np.ndarray, states: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, windows: np.ndarray, states: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """See DefinedReading."""
         ...
 
@@ -45,16 +45,23 @@ class Reading(Protocol):
 class MemristorBank:
     """One memristor unit: `cells` uint8 (slots, digits, columns, rows) of conductance codes, 0 at reset.
 
-    `adc` int16 (adcs, parameters) and `noise_table` uint16 (rows + 1,): as in Program, of this bank.
+    A column's cells are those of the spare that replaces it, where one does.
     """
 
-    def __init__(self, chip: ChipConfig, lines: np.ndarray, adc: np.ndarray, noise_table: np.ndarray) -> None:
-        """`lines` uint8 (lines, rows): the programmed bit lines from line 0 on, at most as many as the bank has."""
+    def __init__(
+        self, chip: ChipConfig, lines: np.ndarray, repair: np.ndarray, adc: np.ndarray, noise_table: np.ndarray
+    ) -> None:
+        """As in Program, of this bank: `lines` uint8 (lines, rows), `repair` uint8 (words, spare columns), `adc` int16
+        (adcs, parameters), `noise_table` uint16 (rows + 1,). Words that are not there are 0."""
         self.chip, self.adc, self.noise_table = chip, adc, noise_table
-        digits = len(chip.mode.cells)
-        cells = np.zeros((chip.memristor_slots * digits * chip.memristor_columns, chip.rows), np.uint8)
-        cells[: len(lines)] = lines
-        self.cells = cells.reshape(chip.memristor_slots, digits, chip.memristor_columns, chip.rows)
+        columns = chip.memristor_columns
+        physical = lines.reshape(-1, chip.physical_columns, chip.rows)
+        cells = np.zeros((chip.memristor_words, columns, chip.rows), np.uint8)
+        cells[: len(physical)] = physical[:, :columns]
+        for spare in range(chip.spare_columns):
+            words = np.flatnonzero(repair[:, spare])
+            cells[words, repair[words, spare] - 1] = physical[words, columns + spare]
+        self.cells = cells.reshape(chip.memristor_slots, -1, columns, chip.rows)
 
     def reading(
         self,
@@ -73,10 +80,8 @@ class MemristorBank:
         apply; KERNEL raises MixcimError without compiler.
         """
         cells = self.cells[slot : slot + vectors * tiles].reshape(vectors, tiles, *self.cells.shape[1:])
-        plan = ReadPlan(self.chip, cells, table, length, input_bits, self.adc, self.noise_table)
-        plan = ReadPlan(
-            self.chip, cells, table, length, input_bits, self.adc, self.noise_table, (groups - 1) * plan.reads
-        )
+        cells = cells[:, :, : table.digits]
+        plan = ReadPlan(self.chip, cells, table, length, input_bits, self.adc, self.noise_table, groups)
         native = method in (Method.FASTEST, Method.KERNEL) and kernel_library() is not None
         if method in (Method.FASTEST, Method.CORRECTED) and is_correctable(plan):
             return KernelReading(plan, correct=True) if native else CorrectedReading(plan)

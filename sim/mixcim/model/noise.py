@@ -58,16 +58,13 @@ def advanced(states: np.ndarray, count: int) -> np.ndarray:
     return _looked_up(states, jump_tables(count))
 
 
-def spread(states: np.ndarray, number: int, stride: int) -> np.ndarray:
-    """States at `number` places, each `stride` reads after the one before: uint32 (inputs, number, columns).
+def placed(states: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """States uint32 (inputs, number, columns) after `places` reads, int (inputs, number).
 
-    `states`: uint32 (inputs, columns) at the first place.
+    `states`: uint32 (inputs, columns) at place 0.
     """
-    result = np.empty((len(states), number, states.shape[1]), np.uint32)
-    result[:, 0] = states
-    done = 1
-    while done < number:
-        more = min(done, number - done)
-        result[:, done : done + more] = advanced(result[:, :more], done * stride)
-        done += more
+    result = np.repeat(states[:, None], places.shape[1], axis=1)
+    for power in range(int(places.max(initial=0)).bit_length()):
+        odd = (places >> power & 1).astype(bool)
+        result[odd] = advanced(result[odd], 1 << power)
     return result

@@ -11,7 +11,8 @@ from mixcim.errors import MixcimError
 from mixcim_hdl.commands import ADDRESS_BITS, Fault, Opcode, TinyMode, decode_command, noise_state
 from mixcim_hdl.config import ChipConfig, UnitKind
 from mixcim_hdl.formats import ACTIVATION_BITS, ADC_PARAMETERS, NOISE_BITS
-from mixcim_hdl.program import Program, ProgramError
+from mixcim_hdl.program import Program, ProgramError, no_repair
+from mixcim_hdl.registers import Event
 
 from .accumulator import ExactProduct
 from .activation import ActivationMemory
@@ -48,9 +49,14 @@ class _Work:
 class ProcessorModel:
     """A processor with its program loaded; every input runs from reset.
 
-    After `run`: `captured` (tensor name -> uint8 (inputs, height, width, channels)), and the event counters of each
-    input as the registers count them: `memristor_reads` and `adc_saturations`, int64 (inputs,).
+    After `run`: `captured` (tensor name -> uint8 (inputs, height, width, channels)), and for every registers.Event an
+    attribute named like it in lower case: what happened for each input, int64 (inputs,).
     """
+
+    memristor_reads: np.ndarray
+    adc_conversions: np.ndarray
+    adc_saturations: np.ndarray
+    word_lines_on: np.ndarray
 
     def __init__(self, chip: ChipConfig, program: Program) -> None:
         """Raises MixcimError if the program is for another chip, does not fit it, or has a scale that is not finite."""
@@ -72,15 +78,13 @@ class ProcessorModel:
         self.weights = np.zeros((chip.weight_words, chip.rows), np.int8)
         self.weights[: len(program.weights)] = program.weights
         self.captured: dict[str, np.ndarray] = {}
-        self.memristor_reads = np.zeros(0, np.int64)
-        self.adc_saturations = np.zeros(0, np.int64)
         #: How memristor reads are worked out; the results are the same.
         self.method = Method.FASTEST
 
     def _check_sizes(self) -> None:
         """Refuse arrays that are larger than the chip's memories, or codes that no cell can hold."""
         chip, program = self.chip, self.program
-        lines = chip.memristor_slots * len(chip.mode.cells) * chip.memristor_columns
+        lines = chip.memristor_words * chip.physical_columns
         sizes = [
             ("commands", len(program.commands), chip.program_commands),
             ("weight words", len(program.weights), chip.weight_words),
@@ -97,6 +101,7 @@ class ProcessorModel:
                     f"program '{program.network}': conductance code {int(cells.max())} in memristor bank {bank} "
                     f"has more than {chip.conductance_bits} bits"
                 )
+        self._check_repair()
         self._check_readout()
         for place in program.tensors.values():
             height, width, channels = place.shape
@@ -105,6 +110,32 @@ class ProcessorModel:
                 raise MixcimError(
                     f"program '{program.network}': tensor '{place.name}' ends at activation word {end}, past "
                     f"the memory's {chip.activation_words} words"
+                )
+
+    def _check_repair(self) -> None:
+        """Refuse lines that are not whole words, and a repair that does not fit them."""
+        chip, program = self.chip, self.program
+        if len(program.repair) != len(program.memristor):
+            raise MixcimError(
+                f"program '{program.network}' has a repair for {len(program.repair)} memristor banks, but lines for "
+                f"{len(program.memristor)}"
+            )
+        for bank, (lines, repair) in enumerate(zip(program.memristor, program.repair, strict=True)):
+            words, rest = divmod(len(lines), chip.physical_columns)
+            if rest:
+                raise MixcimError(
+                    f"program '{program.network}': memristor bank {bank} has {len(lines)} lines, no whole number of "
+                    f"words of {chip.physical_columns} bit lines"
+                )
+            if repair.shape != (words, chip.spare_columns):
+                raise MixcimError(
+                    f"program '{program.network}': repair of memristor bank {bank} must have the shape "
+                    f"{(words, chip.spare_columns)} on chip '{chip.name}', not {repair.shape}"
+                )
+            if int(repair.max(initial=0)) > chip.memristor_columns:
+                raise MixcimError(
+                    f"program '{program.network}': a spare of memristor bank {bank} replaces column "
+                    f"{int(repair.max())}, past the last of {chip.memristor_columns}"
                 )
 
     def _check_readout(self) -> None:
@@ -169,7 +200,7 @@ class ProcessorModel:
         seeds = checked_seeds(given, len(input_codes))
         names = dict.fromkeys([*capture, program.output])
         parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
-        counters = []
+        events: list[dict[Event, np.ndarray]] = []
         for first in range(0, max(len(input_codes), 1), batch):
             codes = input_codes[first : first + batch]
             execution = _Execution(self, seeds[first : first + batch])
@@ -182,10 +213,11 @@ class ProcessorModel:
                 if progress is not None:
                     done = first * len(program.commands) + len(codes) * (index + 1)
                     progress(done, len(input_codes) * len(program.commands))
-            counters.append((execution.memristor_reads, execution.adc_saturations))
+            events.append(execution.events)
         kept = {name: np.concatenate(tensors) for name, tensors in parts.items() if tensors}
         self.captured = {name: kept[name] for name in capture if name in kept}
-        self.memristor_reads, self.adc_saturations = (np.concatenate(column) for column in zip(*counters, strict=True))
+        for event in Event:
+            setattr(self, event.name.lower(), np.concatenate([part[event] for part in events]))
         return kept[program.output]
 
     def run_layer(self, number: int, tensors: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -225,16 +257,17 @@ class _Execution:
         columns = range(self.chip.memristor_columns)
         for unit, kind in enumerate(self.chip.units):
             if kind is UnitKind.MEMRISTOR:
-                written = unit < len(program.memristor)
-                lines = program.memristor[unit] if written else np.zeros((0, self.chip.rows), np.uint8)
-                self.units.append(MemristorBank(self.chip, lines, program.adc[unit], program.noise_table))
+                lines = np.zeros((0, self.chip.rows), np.uint8)
+                repair = no_repair(lines, self.chip)
+                if unit < len(program.memristor):
+                    lines, repair = program.memristor[unit], program.repair[unit]
+                self.units.append(MemristorBank(self.chip, lines, repair, program.adc[unit], program.noise_table))
                 states = [[noise_state(seed, unit, column) for column in columns] for seed in seeds]
                 self.states.append(np.array(states, np.uint32).reshape(inputs, len(columns)))
             else:
                 self.units.append(SramBank(self.chip) if kind is UnitKind.SRAM else TinyBank(self.chip))
         self.table: ReadTable | None = None
-        self.memristor_reads = np.zeros(inputs, np.int64)
-        self.adc_saturations = np.zeros(inputs, np.int64)
+        self.events = {event: np.zeros(inputs, np.int64) for event in Event}
         self.index = 0
 
     def fail(self, fault: Fault, reason: str) -> FaultError:
@@ -282,16 +315,22 @@ class _Execution:
         bank.words[destination : destination + count] = self.model.weights[source : source + count]
 
     def set_table(self, fields: Mapping[str, int]) -> None:
-        """TABLE: word-line table of the memristor banks."""
-        digits = len(self.chip.mode.cells)
+        """TABLE: how the memristor banks read."""
+        digits, read = len(self.chip.mode.cells), fields["digits"]
+        if not 1 <= read <= digits:
+            raise self.fail(Fault.ILLEGAL_COMMAND, f"TABLE reads {read} digits, not 1 to {digits}")
         rows = [fields[f"rows_per_read[{entry}]"] for entry in range(ACTIVATION_BITS * digits)]
         shift = [fields[f"step_shift[{entry}]"] for entry in range(ACTIVATION_BITS * digits)]
         for entry, value in enumerate(rows):
             if not 1 <= value <= self.chip.rows:
                 reason = f"TABLE entry {entry} reads {value} rows at a time, not 1 to {self.chip.rows}"
                 raise self.fail(Fault.ILLEGAL_COMMAND, reason)
-        bits = [slice(bit * digits, (bit + 1) * digits) for bit in range(ACTIVATION_BITS)]
-        self.table = ReadTable(tuple(tuple(rows[cut]) for cut in bits), tuple(tuple(shift[cut]) for cut in bits))
+        bits = [slice(bit * digits, bit * digits + read) for bit in range(ACTIVATION_BITS)]
+        self.table = ReadTable(
+            tuple(tuple(rows[cut]) for cut in bits),
+            tuple(tuple(shift[cut]) for cut in bits),
+            bool(fields["skip_zero_groups"]),
+        )
 
     def run_layer(self, fields: Mapping[str, int]) -> None:
         """RUN: check it, then group after group, and for each a chunk of windows after the other."""
@@ -301,6 +340,7 @@ class _Execution:
         self.memory.words[:, self.memory.padding_word] = fields["pad_value"]
         pixels, length = len(addresses), addresses.shape[1] * granule
         chunk = max(1, CHUNK_CODES // length)
+        final: list[_Work] = []
         for group in range(fields["group_count"]):
             here = group_addresses(addresses, group)
             if int(here.max(initial=-1)) >= self.chip.activation_words:
@@ -312,9 +352,6 @@ class _Execution:
             matrices = [work.matrix for work in works if work.matrix is not None]
             largest = (1 << fields["input_bits"]) - 1
             product = ExactProduct(np.concatenate(matrices, axis=1), largest) if matrices else None
-            for work in works:
-                if work.reading is not None:
-                    self.memristor_reads += work.reading.plan.reads * pixels
             for inputs, rows in _chunks(self.inputs, pixels, chunk):
                 codes = windows(self.memory, inputs, here[rows.start : rows.stop], granule)
                 if fields["input_bits"] < ACTIVATION_BITS and int(codes.max()) > largest:
@@ -323,17 +360,17 @@ class _Execution:
                         f"input_bits = {fields['input_bits']} bits"
                     )
                 sums = self._sums(works, product, codes, inputs)
+                self._count_word_lines(works, codes, inputs)
                 bias, scale = self.model.bias[tiles].ravel(), self.model.scale[tiles].ravel()
                 result = requantised(sums, bias, scale, fields)
                 result = result.reshape(*codes.shape[:2], len(tiles), self.chip.channels)
                 offsets, masks = self.model.word_offset[tiles].tolist(), self.model.lane_mask[tiles].tolist()
                 write_tiles(self.memory, inputs, rows, result, offsets, masks, fields)
-            for work in works:
-                # Noise goes on after the last group: that one has read its last window, and skipped the others' reads.
-                if work.states is not None and group == fields["group_count"] - 1:
-                    assert work.reading is not None
-                    reads = work.reading.plan.reads * fields["group_count"]
-                    self.states[work.unit] = advanced(self.states[work.unit], reads * pixels)
+            final = final or works
+        # Behind its last window the first group is past the other groups' reads, too.
+        for work in final:
+            if work.states is not None:
+                self.states[work.unit] = work.states
 
     def _sums(self, works: list[_Work], product: ExactProduct | None, codes: np.ndarray, inputs: slice) -> np.ndarray:
         """Sums int32 (windows, kernels of all units) of windows uint8 (inputs, pixels, length)."""
@@ -347,14 +384,24 @@ class _Execution:
                 part = exact[:, first : first + work.matrix.shape[1]]
                 first += work.matrix.shape[1]
             if work.reading is not None:
-                rest, clipped = work.reading(codes, None if work.states is None else work.states[inputs])
+                rest, clipped, left_out = work.reading(codes, None if work.states is None else work.states[inputs])
                 part = rest if part is None else part + rest
-                self.adc_saturations[inputs] += clipped
+                reads = work.reading.plan.reads * codes.shape[1] - left_out
+                self.events[Event.MEMRISTOR_READS][inputs] += reads
+                self.events[Event.ADC_CONVERSIONS][inputs] += reads * self.chip.adcs
+                self.events[Event.ADC_SATURATIONS][inputs] += clipped
             if part is None:
                 assert isinstance(bank, TinyBank)
                 part = bank.maximum(flat, work.tiles)
             parts.append(part)
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+
+    def _count_word_lines(self, works: list[_Work], codes: np.ndarray, inputs: slice) -> None:
+        """Count the word lines that are on: every tile and digit reads each of them once."""
+        plans = [work.reading.plan for work in works if work.reading is not None]
+        if plans:
+            lines = np.bitwise_count(codes).sum(axis=(1, 2), dtype=np.int64)
+            self.events[Event.WORD_LINES_ON][inputs] += lines * sum(plan.tiles * plan.table.digits for plan in plans)
 
     def _check_run(self, fields: Mapping[str, int]) -> None:
         """Refuse fields that the chip cannot do."""

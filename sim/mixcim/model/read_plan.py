@@ -12,19 +12,28 @@ from mixcim_hdl.formats import ADC_GAIN, ADC_PARAMETERS, Encoding, conductance_u
 
 @dataclass(frozen=True)
 class ReadTable:
-    """Word-line table: per input bit (row) and digit (column) the rows read at a time and the ADC step's power of 2."""
+    """Word-line table: per input bit (row) and digit (column) the rows read at a time and the ADC step's power of 2.
+
+    It has as many columns as digits are read. `skip_zero_groups`: as in commands.py.
+    """
 
     rows_per_read: tuple[tuple[int, ...], ...]
     step_shift: tuple[tuple[int, ...], ...]
+    skip_zero_groups: bool = False
+
+    @property
+    def digits(self) -> int:
+        """Digits that are read, from the least significant one on."""
+        return len(self.rows_per_read[0])
 
 
 @dataclass(frozen=True, eq=False)
 class ReadPlan:
     """How the windows of one group of a RUN are read through consecutive slots of one bank.
 
-    `cells` uint8 (vectors, tiles, digits, columns, rows): conductance codes. `length`: rows of a window. `input_bits`:
-    input bits that are read. `adc` int16 (adcs, parameters) and `noise_table` uint16 (rows + 1,): as in Program.
-    `skipped_reads`: reads that the bank does for other groups between two windows of this one.
+    `cells` uint8 (vectors, tiles, digits, columns, rows): conductance codes of the digits that are read. `length`: rows
+    of a window. `input_bits`: input bits that are read. `adc` int16 (adcs, parameters) and `noise_table` uint16
+    (rows + 1,): as in Program. `groups`: groups of the RUN, which the bank reads in turn.
     """
 
     chip: ChipConfig
@@ -34,7 +43,7 @@ class ReadPlan:
     input_bits: int
     adc: np.ndarray
     noise_table: np.ndarray
-    skipped_reads: int = 0
+    groups: int = 1
 
     @property
     def vectors(self) -> int:
@@ -63,20 +72,30 @@ class ReadPlan:
         return bool((self.adc == ideal).all())
 
     @property
+    def skips(self) -> bool:
+        """Whether reads that no word line takes part in are left out."""
+        return self.table.skip_zero_groups and self.groups == 1
+
+    @property
+    def other_reads(self) -> int:
+        """Reads that the bank does for other groups between two windows of this one."""
+        return (self.groups - 1) * self.reads
+
+    @property
     def signs(self) -> np.ndarray:
-        """What a code counts: int64 (digits, columns of a kernel) of +1 and -1."""
+        """What a code counts: int64 (digits that are read, columns of a kernel) of +1 and -1."""
         encoding = self.chip.weight_encoding
         signs = np.ones((len(self.chip.mode.cells), encoding.columns), np.int64)
         if encoding is Encoding.DIFFERENTIAL:
             signs[:, 1] = -1
         elif encoding is Encoding.TWOS_COMPLEMENT:
             signs[-1] = -1
-        return signs
+        return signs[: self.table.digits]
 
     @property
-    def unit(self) -> int:
-        """Conductance codes of an ADC step of shift 0."""
-        return conductance_unit(self.chip.conductance_bits)
+    def steps(self) -> np.ndarray:
+        """Conductance codes of each digit's ADC step of shift 0: int64 (digits that are read,)."""
+        return conductance_unit(self.chip.conductance_bits) << np.array(self.chip.mode.step_log2[: self.table.digits])
 
     @property
     def largest_code(self) -> int:
@@ -85,13 +104,26 @@ class ReadPlan:
 
     @property
     def reads(self) -> int:
-        """Word-line reads of one window, over all vectors and tiles."""
+        """Word-line reads of one window, over all vectors and tiles, if none is left out."""
         return self.tiles * sum(
             -(-self.filled(vector) // rows)
             for vector in range(self.vectors)
             for table_row in self.table.rows_per_read[: self.input_bits]
             for rows in table_row
         )
+
+    def zero_groups(self, windows: np.ndarray) -> np.ndarray:
+        """Reads without any word line on, over all tiles: int64 (inputs, pixels), of windows as a Reading has them."""
+        result = np.zeros(windows.shape[:2], np.int64)
+        for first in range(0, self.length, self.chip.rows):
+            codes = windows[:, :, first : first + self.chip.rows]
+            lit = {}  # input bits that are on anywhere in a group, by rows read at a time: uint8
+            for rows in np.unique(self.table.rows_per_read[: self.input_bits]).tolist():
+                lit[rows] = np.bitwise_or.reduceat(codes, np.arange(0, codes.shape[2], rows), axis=2)
+            for bit, table_row in enumerate(self.table.rows_per_read[: self.input_bits]):
+                for rows in table_row:
+                    result += np.count_nonzero(~lit[rows] >> np.uint8(bit) & np.uint8(1), axis=2)
+        return result * self.tiles
 
     def filled(self, vector: int) -> int:
         """Rows of a vector that the window fills."""
