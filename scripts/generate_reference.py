@@ -59,8 +59,14 @@ def sections() -> dict[str, str]:
     text = inspect.getdoc(commands)
     assert text is not None
     head, memristor = text.split("\nMemristor read", 1)
-    memristor, run = memristor.split("\nRUN, in the order", 1)
-    return {"head": head, "memristor": "Memristor read" + memristor, "run": "RUN, in the order" + run}
+    memristor, write = memristor.split("\nWrite-verify", 1)
+    write, run = write.split("\nRUN, in the order", 1)
+    return {
+        "head": head,
+        "memristor": "Memristor read" + memristor,
+        "write": "Write-verify" + write,
+        "run": "RUN, in the order" + run,
+    }
 
 
 def fenced(text: str) -> str:
@@ -141,6 +147,15 @@ def register_map() -> str:
     return table(
         ["offset", "register", "meaning"],
         [[f"{int(item):#04x}", item.name, notes.get(item.name, "")] for item in Register],
+    )
+
+
+def events() -> str:
+    """Event counters with the byte offsets of their low words."""
+    notes = comments(registers, "Event")
+    return table(
+        ["offset", "counter", "what is counted since start"],
+        [[f"{registers.EVENT_COUNTERS + 8 * item:#05x}", item.name, notes[item.name]] for item in registers.Event],
     )
 
 
@@ -277,10 +292,12 @@ def regions() -> dict[str, str]:
         "run-fields": run_fields(),
         "run": fenced(text["run"]),
         "memristor-read": fenced(text["memristor"]),
+        "write-verify": fenced(text["write"]),
         "tiny-modes": tiny_modes(),
         "faults": faults(),
         "command-sizes": command_sizes(),
         "registers": register_map(),
+        "events": events(),
         "windows": memory_windows(),
         "chip-fields": chip_fields(),
         "weight-modes": weight_modes(),

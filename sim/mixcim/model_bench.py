@@ -14,7 +14,7 @@ import numpy as np
 
 from mixcim_hdl.config import ChipConfig
 from mixcim_hdl.presets import PRESETS
-from mixcim_hdl.program import Program, ideal_adc, no_noise
+from mixcim_hdl.program import Program, ideal_adc, no_noise, no_repair
 
 from .compile.weights import memristor_lines
 from .model import ProcessorModel
@@ -70,16 +70,17 @@ def _layer_record(
     chip = dataclasses.replace(chip, memristor_slots=vectors * tiles)
     weights = random.integers(-127, 128, (vectors * tiles, chip.rows, chip.channels)).astype(np.int8)
     table = noise_table(chip) if noise else no_noise(chip)
-    bank = MemristorBank(chip, memristor_lines(weights, chip), ideal_adc(chip)[0], table)
+    lines = memristor_lines(weights, chip)
+    bank = MemristorBank(chip, lines, no_repair(lines, chip), ideal_adc(chip)[0], table)
     digits = len(chip.mode.cells)
-    lines = ReadTable(((READ_ROWS,) * digits,) * 8, ((0,) * digits,) * 8)
-    reading = bank.reading(lines, 0, vectors, tiles, LAYER_ROWS, 8, method=method)
+    every = ReadTable(((READ_ROWS,) * digits,) * 8, ((0,) * digits,) * 8)
+    reading = bank.reading(every, 0, vectors, tiles, LAYER_ROWS, 8, method=method)
     codes = random.integers(0, 256, (1, LAYER_VECTORS, LAYER_ROWS)).astype(np.uint8)
     states = random.integers(1, 1 << 32, (1, chip.memristor_columns)).astype(np.uint32)
     matrix = None if reading.matrix is None else reading.matrix.astype(np.float32)
 
     def run() -> None:
-        sums, _ = reading(codes, states)
+        sums, *_ = reading(codes, states)
         if matrix is not None:
             sums += (codes[0].astype(np.float32) @ matrix).astype(np.int32)
 

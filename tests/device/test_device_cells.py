@@ -111,7 +111,7 @@ def test_ir_drop_grows_along_the_bit_line_as_ohms_law_says() -> None:
 
 def test_ir_drop_along_the_row_starts_anew_with_each_read_group() -> None:
     device = dataclasses.replace(DeviceModel(), wire=Wire(word_line_ohm=5.0))
-    columns = CHIP.memristor_columns
+    columns = CHIP.physical_columns
     lines = np.full((2 * columns + 3, CHIP.rows), 128, np.uint8)
     codes = conductance_codes(device, lines, CHIP, seed=0)
     np.testing.assert_array_equal(codes[:columns], codes[columns : 2 * columns])

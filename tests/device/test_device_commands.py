@@ -8,7 +8,8 @@ import pytest
 
 from mixcim import cli
 from mixcim.device import load_device
-from mixcim.device.cells import apply_device, noise_table
+from mixcim.device.cells import apply_device
+from mixcim.device.readout import noise_table
 from mixcim.networks.digits import DIGITS_RESNET, digits_data
 from mixcim_hdl.presets import PRESETS
 from mixcim_hdl.program import Program

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from mixcim.device import DEVICES, DeviceModel, load_device
-from mixcim.device.cells import noise_table
 from mixcim.device.model import Drift, Spread
+from mixcim.device.readout import noise_table
 from mixcim.errors import MixcimError
 from mixcim_hdl.presets import PRESETS
 from workloads import WORKLOADS, needs_workloads

@@ -216,7 +216,9 @@ def test_memristor_bank(chip, stalls, bits, noisy, skip):
     seed = (0 - NOISE_STRIDE) & 0xFFFFFFFF if noisy else 1  # the first column's state would be 0
     steps = list(random_steps(chip, rng, 4, slots, bits))
     if skip:
-        sparse = [codes * (rng.random(chip.rows) < share) for share, (codes, *_) in zip((0.02, 0.2), steps, strict=False)]
+        sparse = [
+            codes * (rng.random(chip.rows) < share) for share, (codes, *_) in zip((0.02, 0.2), steps, strict=False)
+        ]
         steps = [(np.zeros(chip.rows, int), chip.rows, 0), *((codes, chip.rows, 1) for codes in sparse), *steps]
     readout = Readout(chip, lines, repair, table, used, skip, adc, noise, seed)
     expected = [list(readout.step(codes, length, slot, bits)) for codes, length, slot in steps]

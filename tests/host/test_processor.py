@@ -17,6 +17,7 @@ from mixcim.rtl.processor import rtl_processor
 from mixcim_hdl.commands import Opcode, command_layout, decode_command, encode_command
 from mixcim_hdl.presets import PRESETS
 from mixcim_hdl.program import Program, ProgramError
+from mixcim_hdl.registers import Event
 
 TINY = PRESETS["tiny"]
 
@@ -47,8 +48,8 @@ def test_every_tensor_and_counter_equals_the_model(processor: Processor, seed: i
             assert np.array_equal(tensor, model.captured[name][number]), name
         output, counters = processor.infer(code)  # the program store is as it was
         assert np.array_equal(output, expected[number])
-        assert counters.memristor_reads == model.memristor_reads[number]
-        assert counters.adc_saturations == model.adc_saturations[number]
+        for name in (event.name.lower() for event in Event):
+            assert getattr(counters, name) == getattr(model, name)[number], name
         cycles = processor.command_cycles()
         assert (cycles > 0).all() and abs(int(cycles.sum()) - counters.cycles) <= 4 * len(cycles)
     assert np.array_equal(processor.run(codes), expected)

@@ -217,9 +217,7 @@ class NaiveProcessor:
         line = word * chip.physical_columns + bit_line
         return lines[line].tolist() if line < len(lines) else [0] * chip.rows
 
-    def read_memristor(
-        self, unit: int, slot: int, f: dict[str, int], vector: list[int], sums: list[int]
-    ) -> list[int]:
+    def read_memristor(self, unit: int, slot: int, f: dict[str, int], vector: list[int], sums: list[int]) -> list[int]:
         """The memristor read of commands.py."""
         chip, encoding = self.chip, self.chip.encoding
         digits, columns = len(chip.mode.cells), chip.memristor_columns

@@ -10,7 +10,7 @@ from cocotb.clock import Clock
 from cocotb.triggers import RisingEdge
 from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiResp
 
-from mixcim_hdl.registers import IDENTIFICATION, Region, Register, window_address
+from mixcim_hdl.registers import EVENT_COUNTERS, IDENTIFICATION, Event, Region, Register, window_address
 
 
 async def start(dut) -> AxiLiteMaster:
@@ -35,7 +35,7 @@ async def registers_answer(dut) -> None:
     assert await master.read_dword(register(Register.IDENTIFICATION)) == IDENTIFICATION
     assert (await master.write(register(Register.IDENTIFICATION), bytes(4))).resp == AxiResp.SLVERR
     assert (await master.write(register(Register.WATCHDOG), b"\1")).resp == AxiResp.SLVERR, "a part of a word"
-    assert (await master.read(0x7000_0000, 4)).resp == AxiResp.SLVERR
+    assert (await master.read(0x8000_0000, 4)).resp == AxiResp.SLVERR
 
 
 @cocotb.test()
@@ -49,6 +49,9 @@ async def a_program_runs(dut) -> None:
     await master.write_dword(register(Register.MEMRISTOR_LINE), 0)
     for word in files["memristor"]:
         await master.write_dword(register(Register.MEMRISTOR_DATA), int(word))
+    await master.write_dword(register(Register.MEMRISTOR_SPARE), 0)
+    for column in files["repair"]:
+        await master.write_dword(register(Register.MEMRISTOR_REPAIR), int(column))
     for select, value, words in (
         (Register.ADC_SELECT, Register.ADC_VALUE, files["adc"]),
         (Register.NOISE_INDEX, Register.NOISE_VALUE, files["noise_table"]),
@@ -66,8 +69,10 @@ async def a_program_runs(dut) -> None:
     assert await master.read_dword(register(Register.STATUS)) == 0b010
     got = await master.read(window_address(Region.ACTIVATIONS), files["memory"].size)
     assert np.array_equal(np.frombuffer(bytes(got.data), np.uint8), files["memory"].reshape(-1))
-    assert await master.read_dword(register(Register.MEMRISTOR_READS)) == files["reads"]
-    assert await master.read_dword(register(Register.ADC_SATURATIONS)) == files["saturations"]
+    for event in Event:
+        address = window_address(Region.REGISTERS, EVENT_COUNTERS + 8 * event)
+        low, high = [await master.read_dword(address + byte) for byte in (0, 4)]
+        assert low + (high << 32) == files["events"][event], event
     await master.write_dword(register(Register.INTERRUPT_STATUS), 3)
     await RisingEdge(dut.clk)
     assert dut.interrupt.value == 0

@@ -14,6 +14,8 @@ from mixcim.compile.compiler import compile_network
 from mixcim.compile.load import load_network
 from mixcim.compile.network import LayerKind
 from mixcim.compile.reference import reference_tensors
+from mixcim.device import apply_device, load_device
+from mixcim.device.readout import with_readout
 from mixcim.host.values import input_codes, output_values
 from mixcim.model import ProcessorModel
 from mixcim_hdl.presets import PRESETS
@@ -28,6 +30,7 @@ from system.networks import (
 )
 from workloads import WORKLOADS, baseline, cifar100, needs_workloads
 
+ROOT = Path(__file__).parents[2]
 ON_DEMO = ["kws_dscnn_int8", "vww_int8", "resnet8_cifar10_int8"]
 Record = Callable[[str, object], None]
 
@@ -144,9 +147,19 @@ def test_resnet20_on_the_rtl_is_the_model(number: int) -> None:
 
 
 @needs_workloads
-@pytest.mark.parametrize(
-    "table", ["16,32,64", *(pytest.param(table, marks=pytest.mark.slow) for table in ("16", "exact"))]
-)
+def test_resnet20_with_every_non_ideality_is_the_model() -> None:
+    """Spread, drift, stuck cells, IR drop, read noise, ADC errors; zero groups left out: every tensor and counter."""
+    program = resnet20_program("memristor", "16,32,64", skip_zero_groups=True)
+    device = load_device(str(ROOT / "docs" / "everything.toml"))
+    program = apply_device(program, DEMO, device, seed=7, time_s=1e3)
+    program = with_readout(program, DEMO, device, 7)
+    assert program.noise_table.any() and len(np.unique(program.adc[..., 1])) > 4
+    assert_rtl_is_the_model(program, input_codes(program, cifar100("cifar100_test")[0][:1])[0])
+
+
+@pytest.mark.slow
+@needs_workloads
+@pytest.mark.parametrize("table", ["16", "16,32,64", "exact"])
 def test_resnet20_on_memristor_is_the_model(table: str) -> None:
     program = resnet20_program("memristor", table)
     hidden = [layer for layer in program.layers if "memristor" in layer.kernels]

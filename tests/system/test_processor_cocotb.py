@@ -13,7 +13,7 @@ from mixcim.model.processor import ProcessorModel
 from mixcim.rtl.processor import TOP, processor_verilog
 from mixcim.rtl.toolchain import environment
 from mixcim_hdl.presets import PRESETS
-from mixcim_hdl.registers import program_stride
+from mixcim_hdl.registers import Event, program_stride
 from model.random_program import random_program
 
 CHIP = PRESETS["tiny"]
@@ -47,8 +47,8 @@ def write_files(path: Path) -> None:
         noise_table=program.noise_table,
         noise_seed=program.noise_seed,
         memory=memory,
-        reads=model.memristor_reads[0],
-        saturations=model.adc_saturations[0],
+        repair=program.repair[0].reshape(-1),
+        events=[getattr(model, event.name.lower())[0] for event in Event],
     )
 
 

@@ -19,7 +19,7 @@ from .report import console, peak_multiply_accumulates, print_json
 
 def memories(chip: ChipConfig) -> dict[str, int]:
     """Size of every memory of a chip, all units together, in bits."""
-    cells = chip.memristor_slots * len(chip.mode.cells) * chip.memristor_columns * chip.rows
+    cells = chip.memristor_words * chip.physical_columns * chip.rows
     return {
         "memristor cells": chip.memristor_banks * cells * max(chip.mode.cells),
         "SRAM-CIM weights": chip.sram_banks * chip.sram_slots * chip.channels * chip.rows * 8,

@@ -14,8 +14,9 @@ import click
 from mixcim_hdl.config import ChipConfig
 from mixcim_hdl.program import Program
 
-from ..device.cells import apply_device, noise_table
+from ..device.cells import apply_device
 from ..device.library import load_device
+from ..device.readout import with_readout
 
 FILE = click.Path(path_type=Path)
 
@@ -94,14 +95,14 @@ class DeviceChoice:
     temperature_c: float
 
     def applied(self, program: Program, chip: ChipConfig) -> Program:
-        """The program with the device's cells and its read noise, both from the seed. Raises MixcimError."""
+        """The program with the device's cells, ADCs and read noise, all from the seed. Raises MixcimError."""
         if self.device is None:
             return program
         device = load_device(self.device, self.device_sampling)
         program = apply_device(
             program, chip, device, seed=self.device_seed, time_s=self.time_s, temperature_c=self.temperature_c
         )
-        return dataclasses.replace(program, noise_table=noise_table(device, chip), noise_seed=self.device_seed)
+        return with_readout(program, chip, device, self.device_seed)
 
 
 #: Cells of a real technology instead of ideal ones.

@@ -48,7 +48,7 @@ def memory_use(program: Program, chip: ChipConfig) -> list[dict[str, Any]]:
         ("activation memory", _activation_words(program, chip), chip.activation_words, "words"),
     ]
     if chip.memristor_banks:
-        lines = len(chip.mode.cells) * chip.memristor_columns
+        lines = len(chip.mode.cells) * chip.physical_columns
         fullest = max(len(cells) for cells in program.memristor) // lines
         records.append(("memristor bank", fullest, chip.memristor_slots, "slots"))
     loaded = dict.fromkeys(range(len(chip.units)), 0)

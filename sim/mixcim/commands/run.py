@@ -72,6 +72,23 @@ def run_on_rtl(program: Program, chip: ChipConfig, codes: np.ndarray, quiet: boo
         return Result(np.array(outputs), seconds, events, cycles, processor.command_cycles())
 
 
+def different_tensors(program: Program, chip: ChipConfig, code: np.ndarray, quiet: bool) -> list[str]:
+    """Tensors of one input, uint8 (height, width, channels), that RTL and model do not have alike, in order."""
+    model = ProcessorModel(chip, program)
+    model.run(code[None], capture=list(program.tensors))
+    seen: dict[str, np.ndarray] = {}
+    with progress_bar(quiet) as advance:
+
+        def compare(name: str, tensor: np.ndarray) -> None:
+            seen[name] = tensor
+            advance(len(seen), len(program.tensors), "tensors of the RTL")
+
+        processor = rtl_processor(chip, None, advance)
+        processor.load(program)
+        processor.run_stepwise(code, compare)
+    return [name for name, want in model.captured.items() if not np.array_equal(seen.get(name), want[0])]
+
+
 def accuracy(values: np.ndarray, labels: np.ndarray) -> float:
     """Share of inputs whose largest output is their label. `values` (N, ...); `labels` integers (N,)."""
     return float((values.reshape(len(values), -1).argmax(axis=1) == labels).mean())
@@ -82,6 +99,7 @@ def accuracy(values: np.ndarray, labels: np.ndarray) -> float:
 @click.option("--inputs", "inputs_file", type=FILE, required=True, help="Inputs, .npz (inputs or images) or .npy.")
 @click.option("--on", "engine", type=click.Choice(["model", "rtl", "both"]), default="model", show_default=True)
 @click.option("--limit", type=click.IntRange(1), help="Take only the first inputs.")
+@click.option("--tensors", is_flag=True, help="With --on both: compare every intermediate tensor of the first input.")
 @click.option("--labels", default="labels", show_default=True, help="Array of the inputs file with the right answers.")
 @click.option("--wave", type=FILE, help="Write a waveform (with --on rtl or both).")
 @click.option("-o", "--output", type=FILE, help="Write codes and real outputs to this .npz file.")
@@ -95,6 +113,7 @@ def command(
     inputs_file: Path,
     engine: str,
     limit: int | None,
+    tensors: bool,
     labels: str,
     wave: Path | None,
     output: Path | None,
@@ -116,6 +135,8 @@ def command(
     """
     if wave is not None and engine == "model":
         raise MixcimError(f"--wave {wave} needs --on rtl or --on both: the model has no signals")
+    if tensors and engine != "both":
+        raise MixcimError(f"--tensors needs --on both: it compares the RTL with the model, not with --on {engine}")
     for path in (wave, output):
         if path is not None and not path.parent.is_dir():
             raise MixcimError(f"folder '{path.parent}' does not exist; create it first")
@@ -136,6 +157,7 @@ def command(
     result = on_rtl or on_model
     assert result is not None
     equal = on_model.equals(on_rtl) if on_model and on_rtl else None
+    different = different_tensors(program, chip, codes[0], as_json) if tensors else None
     reals = output_values(program, result.codes)
     if output is not None:
         place = program.tensors[program.output]
@@ -153,8 +175,10 @@ def command(
         "cycles": result.cycles,
         **{event.name.lower(): count for event, count in result.events.items()},
         "rtl_equals_model": equal,
+        "tensors": len(program.tensors) if tensors else None,
+        "different_tensors": different,
     }
-    exit_code = 1 if equal is False else 0
+    exit_code = 1 if equal is False or different else 0
     layers = [] if result.command_cycles is None else layer_records(program, chip, result.command_cycles)
     if as_json:
         classes = reals.reshape(len(reals), -1).argmax(axis=1)
@@ -199,4 +223,11 @@ def _lines(summary: dict[str, Any], reals: np.ndarray) -> list[str]:
     if summary["rtl_equals_model"] is not None:
         verdict = "yes " if summary["rtl_equals_model"] else "NO  "
         lines.append(f"{verdict} RTL = model, every output and the sums of all counters")
+    if summary["different_tensors"] is not None:
+        wrong = summary["different_tensors"]
+        lines.append(
+            f"NO   {len(wrong)} of {summary['tensors']} tensors differ, the first is '{wrong[0]}'"
+            if wrong
+            else f"yes  RTL = model, each of {summary['tensors']} tensors of the first input"
+        )
     return lines

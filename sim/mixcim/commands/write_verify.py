@@ -1,4 +1,4 @@
-"""`mixcim write-verify`: programs the memristor cells of a program as the chip does it, on the model, the RTL or both."""
+"""`mixcim write-verify`: programs the memristor cells of a program as the chip does, on the model, RTL or both."""
 
 from __future__ import annotations
 
@@ -111,8 +111,8 @@ def _lines(summary: dict[str, Any], output: Path | None) -> list[str]:
     lines = [
         f"{summary['cells']:,} cells, {summary['pulses']:,} pulses, {summary['pulses_per_cell']:.2f} a cell "
         f"(most {summary['most_pulses']}); most used line: {summary['endurance_used']:.2%} of its endurance",
-        f"yield {summary['yield']:.4%}: {summary['given_up']:,} cells given up, {summary['repaired_columns']:,} columns "
-        f"replaced by spares, {summary['given_up_in_use']:,} such cells left in use",
+        f"yield {summary['yield']:.4%}: {summary['given_up']:,} cells given up; "
+        f"{summary['repaired_columns']:,} columns replaced by spares, {summary['given_up_in_use']:,} such cells in use",
     ]
     if summary["rtl_equals_model"] is not None:
         lines.append(f"{'yes ' if summary['rtl_equals_model'] else 'NO  '} RTL = model, every cell, pulse and repair")

@@ -10,12 +10,11 @@ same seed at a later time is the same chip, later.
 from __future__ import annotations
 
 import dataclasses
-import math
 
 import numpy as np
 
 from mixcim_hdl.config import ChipConfig
-from mixcim_hdl.formats import NOISE_BITS, conductance_unit
+from mixcim_hdl.formats import conductance_unit
 from mixcim_hdl.program import Program
 
 from ..errors import MixcimError
@@ -23,8 +22,6 @@ from .model import ROOM_C, DeviceModel
 
 DRAWS = 4  #: doubles that a cell owns
 FREE, STUCK_HRS, STUCK_LRS = 0, 1, 2  #: kinds of cell, as `stuck_cells` gives them
-NOISE_FRACTION = 12  #: fraction bits of a noise table's entries, commands.py
-GAUSS_DEVIATION = math.sqrt(4 * (256**2 - 1) / 12)  #: of the sum of four uniform bytes
 _CHUNK = 1 << 18  #: cells worked out at a time
 
 
@@ -76,7 +73,7 @@ def stuck_cells(
 
 
 def virgin_codes(device: DeviceModel, kinds: np.ndarray, chip: ChipConfig) -> np.ndarray:
-    """Codes of cells that were never programmed, uint8 like `kinds` (from stuck_cells): HRS, or where they are stuck."""
+    """Codes of cells that were never programmed, uint8 like `kinds` (from stuck_cells): HRS, or that of stuck LRS."""
     low, high = device.codes(np.array([device.hrs_uS, device.lrs_uS]), chip.conductance_bits)
     return np.where(kinds == STUCK_LRS, high, low)
 
@@ -107,21 +104,6 @@ def refuse_programmed(program: Program, chip: ChipConfig) -> None:
     unit = conductance_unit(chip.conductance_bits)
     if any((targets % unit).any() for targets in program.memristor):
         raise MixcimError(f"program '{program.network}' has the cells of a device already: compile it without --device")
-
-
-def noise_table(device: DeviceModel, chip: ChipConfig) -> np.ndarray:
-    """Program.noise_table of a device's read noise, uint16 (rows + 1,): noise of n cells is sqrt(n) times that of one.
-
-    Raises MixcimError if the chip's generator cannot make so much noise.
-    """
-    sigma = device.read_noise * conductance_unit(chip.conductance_bits) * np.sqrt(np.arange(chip.rows + 1))
-    table = np.floor(sigma * (1 << NOISE_FRACTION) / GAUSS_DEVIATION + 0.5).astype(np.int64)
-    if table[-1] >> NOISE_BITS:
-        raise MixcimError(
-            f"device '{device.name}': read_noise {device.read_noise:g} over {chip.rows} word lines is more than the "
-            f"chip's noise table holds ({(1 << NOISE_BITS) - 1}, not {table[-1]}): use less"
-        )
-    return table.astype(np.uint16)
 
 
 def _draws(seed: int, bank: int, first_line: int, shape: tuple[int, int]) -> np.ndarray:

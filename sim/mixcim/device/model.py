@@ -34,6 +34,10 @@ A file (sections and fields that are left out are those of `base`, default "idea
     bit_line_ohm = 0.5              # resistance of the bit line from one cell to the next
     word_line_ohm = 0.0             # the same of the row line that carries the cells' current
     active_word_lines = 16          # word lines that are on in a read: how much a bit line is loaded
+    [adc]                           # errors of a chip's ADCs, standard deviations over its ADCs
+    offset = 0.1                    # in level steps
+    gain = 0.01
+    inl = 0.05                      # of each eighth of the range, in level steps
     [programming]                   # write-verify, in level steps; see write_verify.py
     band = 0.0625
     step_mean = 0.2
@@ -133,6 +137,15 @@ class Wire:
 
 
 @dataclass(frozen=True)
+class AdcErrors:
+    """How a chip's ADCs differ: standard deviations; offset and integral non-linearity in level steps."""
+
+    offset: float = 0.0
+    gain: float = 0.0
+    inl: float = 0.0
+
+
+@dataclass(frozen=True)
 class Programming:
     """Write-verify: band, pulse steps and limits; band and steps in level steps. The defaults are ours."""
 
@@ -172,6 +185,7 @@ class DeviceModel:
     drift: Drift = Drift()
     heat: Heat = Heat()
     wire: Wire = Wire()
+    adc: AdcErrors = AdcErrors()
     programming: Programming = Programming()
     sampling: str = "fit"
     cells: CellSource | None = field(default=None, compare=False, repr=False)
@@ -262,6 +276,9 @@ class _Checks:
         self.span("wire.bit_line_ohm", wire.bit_line_ohm, 0, 1e4)
         self.span("wire.word_line_ohm", wire.word_line_ohm, 0, 1e4)
         self.span("wire.active_word_lines", wire.active_word_lines, 1, 1 << 15)
+        self.span("adc.offset", device.adc.offset, 0, 4)
+        self.span("adc.gain", device.adc.gain, 0, 0.2)
+        self.span("adc.inl", device.adc.inl, 0, 1)
         self.span("programming.band", programming.band, 0, 2)
         self.span("programming.step_mean", programming.step_mean, 1e-3, 4)
         self.span("programming.step_sigma", programming.step_sigma, 0, 4)
@@ -311,7 +328,7 @@ class _Renamed:
         setattr(self, column, row.sigma_uS)
 
 
-_SECTIONS = {"spread": Spread, "drift": Drift, "heat": Heat, "wire": Wire, "programming": Programming}
+_SECTIONS = {"spread": Spread, "drift": Drift, "heat": Heat, "wire": Wire, "adc": AdcErrors, "programming": Programming}
 _PLAIN = ("name", "source", "hrs_uS", "mlc_uS", "stuck_hrs", "stuck_lrs", "read_noise")
 _TEXT, _WHOLE = ("name", "source"), ("active_word_lines", "fine_shift", "retry_limit", "endurance_cycles")
 

@@ -20,8 +20,9 @@ from mixcim_hdl.config import ChipConfig
 from mixcim_hdl.program import Program
 
 from ..errors import MixcimError
-from .cells import FREE, ROOM_C, conductance_codes, noise_table, refuse_programmed, stuck_cells, virgin_codes
+from .cells import FREE, ROOM_C, conductance_codes, refuse_programmed, stuck_cells, virgin_codes
 from .model import DeviceModel
+from .readout import with_readout
 from .write_verify import ProgrammingReport, WriteVerify, program_lines
 
 Progress = Callable[[int, int], None]
@@ -103,9 +104,9 @@ def write_verify(
 ) -> Programmed:
     """Program the cells of a compiled program, repair columns, and let `time_s` seconds pass at `temperature_c`.
 
-    `seed`, 32 bits: of the stuck cells, the pulses, the drift and the read noise. `progress(done, total)`: banks. What
-    the port holds afterwards is what the program holds. Raises MixcimError for a program whose cells are not ideal any
-    more or that has none, for a locked bank, for endurance used up, and as conductance_codes does.
+    `seed`, 32 bits: of the stuck cells, the pulses, the drift, the ADCs and the read noise. `progress(done, total)`:
+    banks. What the port holds afterwards is what the program holds. Raises MixcimError for a program whose cells are
+    not ideal any more or that has none, for a locked bank, for endurance used up, and as conductance_codes does.
     """
     if not sum(map(len, program.memristor)):
         raise MixcimError(f"program '{program.network}' has no cells: place kernels on memristor when compiling it")
@@ -126,9 +127,8 @@ def write_verify(
         repairs.append(repair)
         reports.append(report)
         left += remaining
-    result = dataclasses.replace(
-        program, memristor=tuple(cells), repair=tuple(repairs), noise_table=noise_table(device, chip), noise_seed=seed
-    )
+    result = dataclasses.replace(program, memristor=tuple(cells), repair=tuple(repairs))
+    result = with_readout(result, chip, device, seed)
     repaired = sum(len({*row[row > 0].tolist()}) for repair in repairs for row in repair)
     return Programmed(result, ProgrammingReport.joined(reports), repaired, left)
 

@@ -16,8 +16,8 @@ from mixcim_hdl.config import ChipConfig
 from mixcim_hdl.formats import conductance_unit
 
 from ..errors import MixcimError
-from .cells import GAUSS_DEVIATION
 from .model import DeviceModel
+from .readout import GAUSS_DEVIATION
 
 WARM_UP = 4  #: steps of a line's generator before its first pulse
 FRACTION = 12  #: fraction bits of a pulse step

@@ -17,14 +17,16 @@ from mixcim_hdl.config import ChipConfig
 from mixcim_hdl.formats import conductance_unit, ideal_conductance
 from mixcim_hdl.presets import PRESETS
 
-from ..device.cells import NOISE_FRACTION, conductance_codes, noise_table, stuck_cells
+from ..device.cells import FREE, conductance_codes, stuck_cells, virgin_codes
 from ..device.library import DEVICES, TECHNOLOGIES, load_device, technology_fit
 from ..device.model import MLC_LEVELS, DeviceModel
+from ..device.readout import NOISE_FRACTION, noise_table
 from ..device.write_verify import ProgrammingReport, WriteVerify, line_states, program_lines, xorshift32
 from . import Figure, FigureRequest, record
 
 LINES = 128  #: lines programmed to each level
 TIMES_S = (0.01, 0.1, 1.0, 10.0, 100.0, 1e3, 1e4, 1e5)
+MLC_BITS = 2  #: bits of a cell with those levels
 READS = 256  #: readings of each cell for its noise
 _SHOWN_S = (1.0, 1e4)  #: times of the histograms and of the table
 
@@ -48,15 +50,15 @@ class Sheet:
 def measure(device: DeviceModel, chip: ChipConfig, seed: int) -> Sheet:
     """Program, age and read cells of every MLC level."""
     unit = conductance_unit(chip.conductance_bits)
-    levels = [ideal_conductance(digit, chip.conductance_bits) for digit in range(MLC_LEVELS)]
+    levels = [ideal_conductance(digit, MLC_BITS, chip.conductance_bits) for digit in range(MLC_LEVELS)]
     targets = np.repeat(np.array(levels, np.uint8), LINES * chip.rows).reshape(-1, chip.rows)
 
     def steps(codes: np.ndarray) -> np.ndarray:
         return codes.reshape(MLC_LEVELS, -1) / unit
 
     kinds = stuck_cells(device, targets.shape, seed=seed)
-    blank = np.full_like(targets, device.codes(np.array(device.hrs_uS), chip.conductance_bits))
-    written, report = program_lines(targets, blank, WriteVerify.of(device, chip), seed=seed, stuck=kinds)
+    virgin = virgin_codes(device, kinds, chip)
+    written, report = program_lines(targets, virgin, WriteVerify.of(device, chip), seed=seed, held=kinds != FREE)
     drawn = {time: conductance_codes(device, targets, chip, seed=seed, time_s=time) for time in (0.0, *TIMES_S)}
     return Sheet(
         device,
@@ -70,7 +72,7 @@ def measure(device: DeviceModel, chip: ChipConfig, seed: int) -> Sheet:
 
 def _read_noise(device: DeviceModel, chip: ChipConfig, seed: int) -> float:
     """Deviation of repeated readings of one cell, in level steps: the chip's generator and noise table, one line on."""
-    states, values = line_states(seed, 0, LINES), []
+    states, values = line_states(seed, np.arange(LINES)), []
     entry = int(noise_table(device, chip)[1])
     for _ in range(READS):
         states = xorshift32(states)
@@ -180,7 +182,7 @@ def _fit_table(records: list[dict[str, Any]]) -> Table:
 
 def heated(device: DeviceModel, chip: ChipConfig, seed: int, temperature_c: float) -> np.ndarray:
     """Cells of every level after the device's bake time at a temperature: (levels, cells) in level steps."""
-    levels = [ideal_conductance(digit, chip.conductance_bits) for digit in range(MLC_LEVELS)]
+    levels = [ideal_conductance(digit, MLC_BITS, chip.conductance_bits) for digit in range(MLC_LEVELS)]
     targets = np.repeat(np.array(levels, np.uint8), LINES * chip.rows).reshape(-1, chip.rows)
     codes = conductance_codes(
         device,

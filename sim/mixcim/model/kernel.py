@@ -54,9 +54,9 @@ class _Plan(ctypes.Structure):
         ("rows_per_read", _TABLE),
         ("step_shift", _TABLE),
         ("_gap", ctypes.c_uint8 * (-_BEFORE % 64)),
-        ("gain", ctypes.c_int32 * 32),
-        ("offset", ctypes.c_int32 * 32),
-        ("inl", ctypes.c_int32 * 32 * ADC_SEGMENTS),
+        ("gain", ctypes.c_int16 * 32),
+        ("offset", ctypes.c_int16 * 32),
+        ("inl", ctypes.c_int16 * 32 * ADC_SEGMENTS),
         ("noise", ctypes.c_int16 * (_MOST_ROWS + 1)),
         ("cells", ctypes.c_void_p),
         ("least", ctypes.c_void_p),
@@ -206,18 +206,19 @@ class KernelReading:
         return np.stack(parts, axis=2)
 
     def _is_narrow(self) -> bool:
-        """Whether 16 bits hold every current, rounded, and every sum of codes of one input bit; ADCs are ideal."""
+        """Whether 16 bits hold every current, converted, and every sum of codes of one input bit."""
         plan, chip = self.plan, self.plan.chip
-        if not plan.ideal_adc:
-            return False
         wide = self._cells.astype(np.int32)
         current = max(int(np.maximum(wide, 0).sum(axis=3).max()), int(np.maximum(-wide, 0).sum(axis=3).max()))
         # Two draws of noise, each at most 510 times the table's entry, and half a step to round.
         noise = 2 * ((510 * int(plan.noise_table.max()) >> 12) + 1)
-        half = int((plan.steps << np.max(plan.table.step_shift[: plan.input_bits], axis=0)).max()) // 2
+        step = int((plan.steps << np.max(plan.table.step_shift[: plan.input_bits], axis=0)).max())
         fewest = min(rows for row in plan.table.rows_per_read[: plan.input_bits] for rows in row)
         codes = -(-chip.rows // fewest) * plan.largest_code
-        return max(current + noise + half, codes, half * 2) < 1 << 15
+        value = current + noise
+        if not plan.ideal_adc:  # Gains are below 2, offsets up to 512, INLs up to 32 of the codes of a step of shift 0.
+            value = 2 * value + 512 + 32 * step // conductance_unit(chip.conductance_bits)
+        return max(value + step // 2, codes, step) < (1 << 15) - 1
 
     def __call__(self, windows: np.ndarray, states: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Sums, clipped conversions, left out reads and new states: see DefinedReading."""

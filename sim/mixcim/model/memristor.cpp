@@ -43,7 +43,7 @@ struct Plan {
     int32_t adc_bits, unit_log2, code_offset, noisy, ideal_adc, narrow, has_inl, excess, skips, most_groups;
     int32_t place[MOST_DIGITS], step_log2[MOST_DIGITS], negative[MOST_DIGITS];
     int32_t rows_per_read[MOST_BITS][MOST_DIGITS], step_shift[MOST_BITS][MOST_DIGITS];
-    alignas(64) int32_t gain[32], offset[32], inl[SEGMENTS][32];
+    alignas(64) int16_t gain[32], offset[32], inl[SEGMENTS][32];  // of every lane
     int16_t noise[MOST_ROWS + 1];  // noise table times 8: what a rounding 16-bit product shifts off again
     const int16_t* cells;          // [vector][tile][digit][row][lane], 64-byte aligned: cell less reference
     const uint8_t* least;          // [vector][tile][digit][bit][group] fewest lines on at which a code is clipped
@@ -75,6 +75,14 @@ template <int LANES> struct Generators {
     Word16 word[WORDS];
     uint32_t reference;
 
+    Generators() = default;
+    Generators(const Generators& other) { *this = other; }
+    // Member by member: the compiler takes a whole copy through memory, and waits for it.
+    Generators& operator=(const Generators& other) {
+        for (int half = 0; half < WORDS; ++half) word[half] = other.word[half];
+        reference = other.reference;
+        return *this;
+    }
     // Where the vectors hold a lane: packing two vectors of 32-bit words to 16 bits interleaves blocks of four.
     static int place(int lane) {
 #if MIXCIM_AVX512
@@ -208,7 +216,8 @@ struct Groups {
     }
 };
 
-enum class Way { NARROW, WIDE, EXCESS };
+// Lanes of 16 bits for ideal ADCs, or for ADCs with errors; of 32 bits where 16 do not suffice; 16 for what clips only.
+enum class Way { IDEAL, NARROW, WIDE, EXCESS };
 
 template <int LANES> class Kernel {
     typedef typename Lanes<LANES>::Short Short;
@@ -258,16 +267,18 @@ template <int LANES> class Kernel {
         return lit;
     }
 
-    // Running sums over the lines of some input bits, from the one bit's last to the next one's first.
+    // Running sums over the lines of some input bits. Neighbouring bits are one loop: its end is what costs time.
     void add_up(const Short* cells, unsigned bits) {
         Short sum = {};
-        for (; bits; bits &= bits - 1) {
-            const int bit = __builtin_ctz(bits);
-            Short* target = &running[on.first[bit]];
-            *target++ = sum;
-#pragma GCC unroll 4
-            for (int place = on.first[bit]; place < on.first[bit + 1]; ++place)
-                *target++ = sum += cells[on.line[place]];
+        while (bits) {
+            const int bit = __builtin_ctz(bits), behind = bit + __builtin_ctz(~(bits >> bit));
+            const uint8_t* line = &on.line[on.first[bit]];
+            const uint8_t* const end = &on.line[on.first[behind]];
+            Short* __restrict target = &running[on.first[bit]];
+            *target = sum;
+#pragma GCC unroll 8
+            for (; line != end; ++line) *++target = sum += cells[*line];
+            bits &= ~0u << behind;
         }
     }
 
@@ -300,17 +311,26 @@ template <int LANES> class Kernel {
         return __builtin_convertvector(part, Int16);
     }
 
+    // first * second >> 16
+    static Short product_high(const Short& first, const Short& second) {
+#if MIXCIM_AVX512
+        if constexpr (LANES == 32) return (Short)_mm512_mulhi_epi16((__m512i)first, (__m512i)second);
+        else return (Short)_mm256_mulhi_epi16((__m256i)first, (__m256i)second);
+#endif
+        Short result;
+        for (int lane = 0; lane < LANES; ++lane) result[lane] = int16_t(first[lane] * second[lane] >> 16);
+        return result;
+    }
+
     // value >> step, 1 to 14, by half a multiplication: AVX-512 shifts by a register in two operations.
     static Short shifted_down(const Short& value, int step) {
-#if MIXCIM_AVX512
-        if (step >= 2) {
-            if constexpr (LANES == 32)
-                return (Short)_mm512_mulhi_epi16((__m512i)value, _mm512_set1_epi16(int16_t(1 << (16 - step))));
-            else
-                return (Short)_mm256_mulhi_epi16((__m256i)value, _mm256_set1_epi16(int16_t(1 << (16 - step))));
-        }
-#endif
-        return value >> step;
+        return MIXCIM_AVX512 && step >= 2 ? product_high(value, Short{} + int16_t(1 << (16 - step))) : value >> step;
+    }
+
+    static Short of_lanes(const int16_t* parameter) {
+        Short result;
+        std::memcpy(&result, parameter, sizeof result);
+        return result;
     }
 
     // Adds 1 to the lanes whose code is above the largest.
@@ -344,13 +364,28 @@ template <int LANES> class Kernel {
             Int16 sum[WORDS] = {};
             if constexpr (WAY != Way::WIDE) {
                 const int16_t half = int16_t(1 << (step - 1)), most = int16_t(largest);
+                // Current times gain, shifted down by 8, is current + (2 * current * (gain - 256) * 128 >> 16).
+                const Short more_gain = (of_lanes(plan.gain) - int16_t(256)) << 7, offset = of_lanes(plan.offset);
+                const int part = step + plan.adc_bits - 3;
                 Short codes = {};
                 for (; end != last; ++end, ++strength) {
                     const Short until = running[*end];
                     Short value = until - before;
                     before = until;
-                    if constexpr (NOISY) value += local.draw(*strength, half);
-                    else value += half;
+                    if constexpr (NOISY) value += local.draw(*strength, WAY == Way::NARROW ? 0 : half);
+                    else if constexpr (WAY != Way::NARROW) value += half;
+                    if constexpr (WAY == Way::NARROW) {
+                        value += product_high(value + value, more_gain) + offset;
+                        if (plan.has_inl) {
+                            Short inl = of_lanes(plan.inl[0]);
+                            for (int segment = 1; segment < SEGMENTS; ++segment) {
+                                const int from = std::min<int64_t>(int64_t(segment) << part, INT16_MAX);
+                                inl = value >= int16_t(from) ? of_lanes(plan.inl[segment]) : inl;
+                            }
+                            value += inl << step_shift;
+                        }
+                        value += half;
+                    }
                     Short code = shifted_down(value, step);
                     count_above(over16, code, most);
                     if constexpr (WAY == Way::EXCESS) {
@@ -370,19 +405,11 @@ template <int LANES> class Kernel {
                     if constexpr (NOISY) noise = local.draw(*strength, 0);
                     for (int word = 0; word < WORDS; ++word) {
                         Int16 value = widened(current, word) + widened(noise, word);
-                        Int16 gain, offset, inl;
-                        std::memcpy(&gain, plan.gain + word * 16, sizeof gain);
-                        std::memcpy(&offset, plan.offset + word * 16, sizeof offset);
-                        value = (value * gain >> 8) + offset;
-                        if (plan.has_inl) {
-                            std::memcpy(&inl, plan.inl[0] + word * 16, sizeof inl);
-                            for (int segment = 1; segment < SEGMENTS; ++segment) {
-                                Int16 other;
-                                std::memcpy(&other, plan.inl[segment] + word * 16, sizeof other);
-                                inl = value >= (segment << part) ? other : inl;
-                            }
-                            value += inl << step_shift;
-                        }
+                        value = (value * widened(of_lanes(plan.gain), word) >> 8) + widened(of_lanes(plan.offset), word);
+                        Int16 inl = widened(of_lanes(plan.inl[0]), word);
+                        for (int segment = 1; segment < SEGMENTS; ++segment)
+                            inl = value >= (segment << part) ? widened(of_lanes(plan.inl[segment]), word) : inl;
+                        value += inl << step_shift;
                         Int16 code = (value + (1 << (step - 1))) >> step;
                         over32[word] -= code > largest;
                         code = code > largest ? (Int16{} + largest) : code;
@@ -412,10 +439,15 @@ template <int LANES> class Kernel {
         if (!bits || (!plan.noisy && plan.ideal_adc && !on.first[plan.input_bits])) return;
         add_up(cells, bits);
         if (plan.excess) convert<false, Way::EXCESS>(groups, digit, bits, total, generators);
-        else if (plan.noisy && plan.narrow) convert<true, Way::NARROW>(groups, digit, bits, total, generators);
-        else if (plan.noisy) convert<true, Way::WIDE>(groups, digit, bits, total, generators);
-        else if (plan.narrow) convert<false, Way::NARROW>(groups, digit, bits, total, generators);
-        else convert<false, Way::WIDE>(groups, digit, bits, total, generators);
+        else if (plan.noisy) convert_all<true>(groups, digit, bits, total, generators);
+        else convert_all<false>(groups, digit, bits, total, generators);
+    }
+
+    template <bool NOISY> void convert_all(const Groups& groups, int digit, unsigned bits, Word16* total,
+                                           Generators<LANES>& generators) {
+        if (!plan.narrow) convert<NOISY, Way::WIDE>(groups, digit, bits, total, generators);
+        else if (plan.ideal_adc) convert<NOISY, Way::IDEAL>(groups, digit, bits, total, generators);
+        else convert<NOISY, Way::NARROW>(groups, digit, bits, total, generators);
     }
 
     void read_window(const uint8_t* codes, int32_t* sums, Generators<LANES>& generators) {
