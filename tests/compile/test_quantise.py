@@ -6,14 +6,20 @@ import numpy as np
 import onnx
 import pytest
 
+from mixcim.compile.compiler import compile_network
 from mixcim.compile.evaluate import evaluate
+from mixcim.compile.load import load_network
 from mixcim.compile.onnx_import import import_onnx
 from mixcim.compile.quantise import quantise_onnx
 from mixcim.compile.reference import operator_counts, optimised_model, reference_tensors
 from mixcim.errors import MixcimError
+from mixcim.model import ProcessorModel
+from mixcim_hdl.commands import Opcode, decode_command
+from mixcim_hdl.presets import PRESETS
 from onnx_graphs import OnnxGraph
 from workloads import WORKLOADS, baseline, cifar100, needs_workloads
 
+DEMO = PRESETS["demo"]
 RESNET20 = WORKLOADS / "models" / "resnet20_cifar100"
 MOBILENET = WORKLOADS / "models" / "mobilenetv2_1.0_224_imagenet"
 
@@ -53,6 +59,41 @@ def test_quantised_network_is_integer_throughout_and_onnxruntimes(tmp_path: Path
     values = evaluate(network, expected[network.input])
     for name, value in values.items():
         np.testing.assert_array_equal(value, expected[name].reshape(value.shape), err_msg=name)
+
+
+@pytest.mark.parametrize("bits", [2, 4, 7])
+def test_narrow_weights_are_onnxruntimes_and_leave_high_digits_unread(tmp_path: Path, bits: int) -> None:
+    source, target = float_network(tmp_path / "float.onnx"), tmp_path / "quantised.onnx"
+    quantise_onnx(source, images(40), target, bits)
+    network = import_onnx(target)
+    largest = (1 << bits - 1) - 1
+    for layer in network.layers:
+        if layer.weight is not None:
+            # Every kernel uses its whole range: the scale is that of its largest weight.
+            assert (np.abs(layer.weight.astype(int)).reshape(len(layer.weight), -1).max(axis=1) == largest).all()
+    expected = reference_tensors(target, images(20, seed=1))
+    values = evaluate(network, expected[network.input])
+    for name, value in values.items():
+        np.testing.assert_array_equal(value, expected[name].reshape(value.shape), err_msg=name)
+    assert len(np.unique(values[network.output])) > 20
+    program = compile_network(network, DEMO, ["*=memristor"], table="exact")
+    tables = [decode_command(command, DEMO) for command in program.commands if command[0] & 0xFF == Opcode.TABLE]
+    digits = [fields["digits"] for _, fields in tables]
+    assert digits[0] == -(-(bits - 1) // 2)  # MM-M: two bits a digit; a magnitude has one bit less than the weight
+    model = ProcessorModel(DEMO, program)
+    codes = model.run(expected[network.input].astype(np.uint8))  # uint8 tensors: their integers are the chip's codes
+    np.testing.assert_array_equal(codes, values[network.output])
+
+
+@pytest.mark.parametrize("bits", [1, 9])
+def test_weight_bits_out_of_range_are_refused(tmp_path: Path, bits: int) -> None:
+    source, target = float_network(tmp_path / "float.onnx"), tmp_path / "quantised.onnx"
+    with pytest.raises(MixcimError, match=f"weight bits must be from 2 to 8, not {bits}"):
+        quantise_onnx(source, images(4), target, bits)
+    assert not target.exists()
+    quantise_onnx(source, images(4), target)
+    with pytest.raises(MixcimError, match="is quantised already; its weights cannot be given 4 bits now"):
+        load_network(target, None, 4)
 
 
 @pytest.mark.parametrize("form", ["ReduceMean keepdims", "ReduceMean", "AveragePool"])

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from mixcim_hdl.config import ChipConfig, load_chip
+from mixcim_hdl.formats import WEIGHT_BITS
 from mixcim_hdl.presets import PRESETS
 from mixcim_hdl.program import MAGIC, Program
 
@@ -80,20 +81,22 @@ def _numbers(option: str, text: str, channels: int) -> np.ndarray:
     return numbers
 
 
-def open_network(path: Path, calibrate: Path | None, mean: str | None, std: str | None) -> Network:
+def open_network(
+    path: Path, calibrate: Path | None, mean: str | None, std: str | None, weight_bits: int = WEIGHT_BITS
+) -> Network:
     """The network of a file, quantised with the inputs of `calibrate` if they are given."""
     calibration = None
     if calibrate is not None:
         shape = input_shape(graph_inputs(read_onnx(path).graph)[0])
         calibration, _ = read_inputs(calibrate, shape, "NCHW" if len(shape) == 3 else "NC", mean, std)
-    return load_network(path, calibration)
+    return load_network(path, calibration, weight_bits)
 
 
 def compile_file(
     path: Path, chip: ChipConfig, choice: CompileChoice, mean: str | None, std: str | None
 ) -> tuple[Network, Program]:
     """The network of a file, and its program for a chip; arguments as on the command line."""
-    network = open_network(path, choice.calibrate, mean, std)
+    network = open_network(path, choice.calibrate, mean, std, choice.weight_bits)
     rules = [*(read_placement_file(choice.placement) if choice.placement else []), *choice.rules]
     return network, compile_network(
         network, chip, rules, choice.table, hidden=choice.hidden, skip_zero_groups=choice.skip_zero_groups

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from mixcim_hdl.config import ChipConfig
+from mixcim_hdl.formats import WEIGHT_BITS
 from mixcim_hdl.program import Program
 
 from ..device.cells import apply_device
@@ -58,6 +59,7 @@ class CompileChoice:
     """What the user chose of `compile_options`; see compile.compiler.compile_network."""
 
     calibrate: Path | None = None
+    weight_bits: int = WEIGHT_BITS
     rules: tuple[str, ...] = ()
     placement: Path | None = None
     hidden: str | None = None
@@ -70,6 +72,13 @@ compile_options = _collected(
     "compilation",
     CompileChoice,
     click.option("--calibrate", type=FILE, help="Inputs (.npz, .npy) to quantise a float network with."),
+    click.option(
+        "--weight-bits",
+        type=click.IntRange(2, WEIGHT_BITS),
+        default=WEIGHT_BITS,
+        show_default=True,
+        help="Of a float network's weights, when it is quantised.",
+    ),
     click.option("--place", "rules", multiple=True, help="LAYER=UNIT or LAYER:0-15=UNIT,16-31=UNIT; may be repeated."),
     click.option("--placement", type=FILE, help="File with one placement rule a line."),
     click.option("--hidden", help="Kind of unit for hidden convolutions: memristor, sram (default) or tiny."),

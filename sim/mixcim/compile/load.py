@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from mixcim_hdl.formats import WEIGHT_BITS
+
 from ..errors import MixcimError
 from .network import Network
 from .onnx_file import read_onnx
@@ -17,12 +19,13 @@ from .quantise import check_inputs, quantise_onnx
 from .tflite_import import import_tflite
 
 
-def load_network(path: str | Path, calibration: np.ndarray | None = None) -> Network:
+def load_network(path: str | Path, calibration: np.ndarray | None = None, weight_bits: int = WEIGHT_BITS) -> Network:
     """The network in file `path`: INT8 TFLite, quantised ONNX (QDQ or QOperator), or float ONNX with `calibration`.
 
     The content decides, not the file's name. `calibration`: float32 (N, *shape of the network's input), normalised as
-    the network expects it; it is needed for a float network only and must be left out for another. Raises MixcimError
-    for a file that is missing, damaged or unsupported, and for unfit calibration data.
+    the network expects it; it is needed for a float network only and must be left out for another. `weight_bits`, 2 to
+    8, likewise: what its weights are quantised to. Raises MixcimError for a file that is missing, damaged or
+    unsupported, and for unfit calibration data.
     """
     path = Path(path)
     if not path.is_file():
@@ -30,16 +33,16 @@ def load_network(path: str | Path, calibration: np.ndarray | None = None) -> Net
     with path.open("rb") as file:
         mark = file.read(8)[4:]
     if mark == b"TFL3":
-        _refuse(calibration, path)
+        _refuse(calibration, weight_bits, path)
         return import_tflite(path)
     if is_quantised(read_onnx(path)):
-        _refuse(calibration, path)
+        _refuse(calibration, weight_bits, path)
         return import_onnx(path)
     if calibration is None:
         raise MixcimError(f"'{path}' is a float network; give calibration data to quantise it with")
     with tempfile.TemporaryDirectory() as directory:
         quantised = Path(directory, "quantised.onnx")
-        quantise_onnx(path, calibration, quantised)
+        quantise_onnx(path, calibration, quantised, weight_bits)
         return replace(import_onnx(quantised), name=path.stem)
 
 
@@ -90,6 +93,8 @@ def dequantise_output(network: Network, codes: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(values.reshape(-1, *network.output_shape))
 
 
-def _refuse(calibration: np.ndarray | None, path: Path) -> None:
+def _refuse(calibration: np.ndarray | None, weight_bits: int, path: Path) -> None:
+    if weight_bits != WEIGHT_BITS:
+        raise MixcimError(f"'{path}' is quantised already; its weights cannot be given {weight_bits} bits now")
     if calibration is not None:
         raise MixcimError(f"'{path}' is quantised already; leave the calibration data out")

@@ -1,4 +1,8 @@
-"""Quantise a float ONNX network to a QDQ one: uint8 activations, int8 weights for each kernel, integer output."""
+"""Quantise a float ONNX network to a QDQ one: uint8 activations, int8 weights for each kernel, integer output.
+
+Weights of fewer bits are int8 whose magnitude the bits hold: any QDQ reader takes them, and the compiler sees that the
+high digits are 0 and does not read them.
+"""
 
 from __future__ import annotations
 
@@ -14,28 +18,36 @@ import onnxruntime
 from onnx import helper, numpy_helper, shape_inference
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
+from mixcim_hdl.formats import WEIGHT_BITS
+
 from ..errors import MixcimError
 from .onnx_file import attributes, declared_shape, graph_inputs, input_shape, read_onnx
 from .onnx_graph import unsupported
 from .onnx_operators import HANDLERS, is_quantised
 
+QUANTISED_LARGEST = 127  #: magnitude of onnxruntime's symmetric int8 weights
 #: Inputs in one calibration step. Ranges do not depend on it.
 _BATCH = 16
 #: Severities of onnxruntime's log; warnings are its default.
 _WARNING, _ERROR = 2, 3
 
 
-def quantise_onnx(float_path: str | Path, calibration: np.ndarray, out_path: str | Path) -> None:
+def quantise_onnx(
+    float_path: str | Path, calibration: np.ndarray, out_path: str | Path, weight_bits: int = WEIGHT_BITS
+) -> None:
     """Quantise the float network in `float_path` and write it to `out_path`, whole or not at all.
 
     `calibration`: float32 (N, *shape of the network's input), normalised as the network expects it. The range of each
-    activation is the smallest and largest value that they reach. BatchNormalization is folded first. The same arguments
-    give the same file. Raises MixcimError if the network cannot be read, is quantised already or has an operator that
-    mixcim lacks, or if `calibration` has the wrong shape or type, is empty, or is not finite.
+    activation is the smallest and largest value that they reach. BatchNormalization is folded first. `weight_bits`, 2
+    to 8: weights reach from -(2**(weight_bits - 1) - 1) to the same above 0. The same arguments give the same file.
+    Raises MixcimError if the network cannot be read, is quantised already or has an operator that mixcim lacks, or if
+    `calibration` has the wrong shape or type, is empty, or is not finite.
     """
     model = read_onnx(float_path)
     if is_quantised(model):
         raise MixcimError(f"'{float_path}' is quantised already; compile it as it is")
+    if not 2 <= weight_bits <= WEIGHT_BITS:
+        raise MixcimError(f"weight bits must be from 2 to {WEIGHT_BITS}, not {weight_bits}")
     checked = check_inputs(calibration, input_shape(graph_inputs(model.graph)[0]), "calibration")
     target = Path(out_path)
     if not target.parent.is_dir():
@@ -47,6 +59,8 @@ def quantise_onnx(float_path: str | Path, calibration: np.ndarray, out_path: str
         _check_operators(folded)
         _unify_pools(folded)
         _quantise(folded, checked, quantised)
+        if weight_bits < WEIGHT_BITS:
+            _narrow_weights(folded, quantised, (1 << weight_bits - 1) - 1)
         os.replace(quantised, target)
 
 
@@ -146,6 +160,38 @@ def _quantise(source: Path, calibration: np.ndarray, target: Path) -> None:
     finally:
         logger.setLevel(level)
         onnxruntime.set_default_logger_severity(_WARNING)
+
+
+def _narrow_weights(source: Path, path: Path, largest: int) -> None:
+    """Quantise the weights of the QDQ network in `path` anew, to magnitudes up to `largest`, from those of `source`."""
+    real = {item.name: numpy_helper.to_array(item) for item in onnx.load(str(source)).graph.initializer}
+    model = onnx.load(str(path))
+    constants = {item.name: item for item in model.graph.initializer}
+    producers = {output: node for node in model.graph.node for output in node.output}
+
+    def replace(name: str, value: np.ndarray) -> None:
+        constants[name].CopyFrom(numpy_helper.from_array(value, name))
+
+    for node in model.graph.node:
+        parts = [producers.get(name) for name in node.input]
+        if node.op_type not in ("Conv", "Gemm") or len(parts) < 2 or parts[0] is None or parts[1] is None:
+            continue
+        weight = parts[1].input
+        old = numpy_helper.to_array(constants[weight[1]])
+        axis = attributes(parts[1]).get("axis", 0)
+        scale = (old * (QUANTISED_LARGEST / largest)).astype(np.float32)
+        values = real[weight[0].removesuffix("_quantized")]
+        sides = [-1 if side == axis and scale.size > 1 else 1 for side in range(values.ndim)]
+        codes = np.clip(np.rint(values / scale.reshape(sides)), -largest, largest)
+        replace(weight[0], codes.astype(np.int8))
+        replace(weight[1], scale)
+        if len(parts) > 2 and parts[2] is not None:
+            bias = parts[2].input
+            bias_scale = (numpy_helper.to_array(constants[parts[0].input[1]]) * scale).astype(np.float32)
+            bias_codes = np.rint(real[bias[0].removesuffix("_quantized")] / bias_scale)
+            replace(bias[0], bias_codes.astype(np.int32))
+            replace(bias[1], bias_scale)
+    onnx.save(model, str(path))
 
 
 class _Reader(CalibrationDataReader):

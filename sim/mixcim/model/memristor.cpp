@@ -23,6 +23,7 @@ constexpr int MOST_DIGITS = 8;
 constexpr int MOST_BITS = 8;
 constexpr int MOST_ROWS = 128;
 constexpr int SEGMENTS = 8;       // formats.ADC_SEGMENTS
+constexpr int UNROLLED = 8;       // lines added up in one round of a loop
 
 typedef int16_t Short16 __attribute__((vector_size(32)));
 typedef int16_t Short32 __attribute__((vector_size(64)));
@@ -154,7 +155,7 @@ struct Counting {
 // Lines of a vector that are on: for input bit 0, then for bit 1, and so on.
 struct LinesOn {
     uint64_t mask[MOST_BITS][2];
-    uint8_t line[MOST_BITS * MOST_ROWS + 64];
+    uint8_t line[MOST_BITS * MOST_ROWS + 64] = {};  // a row always, behind the last line too
     int first[MOST_BITS + 1];
 
     void find(const uint8_t* codes, int filled, int bits) {
@@ -267,7 +268,8 @@ template <int LANES> class Kernel {
         return lit;
     }
 
-    // Running sums over the lines of some input bits. Neighbouring bits are one loop: its end is what costs time.
+    // Running sums over the lines of some input bits. Neighbouring bits are one loop, of whole rounds of UNROLLED lines:
+    // its end is what costs time. What it adds behind the last line, nobody looks at.
     void add_up(const Short* cells, unsigned bits) {
         Short sum = {};
         while (bits) {
@@ -276,8 +278,9 @@ template <int LANES> class Kernel {
             const uint8_t* const end = &on.line[on.first[behind]];
             Short* __restrict target = &running[on.first[bit]];
             *target = sum;
+            for (; line < end; line += UNROLLED)
 #pragma GCC unroll 8
-            for (; line != end; ++line) *++target = sum += cells[*line];
+                for (int next = 0; next < UNROLLED; ++next) *++target = sum += cells[line[next]];
             bits &= ~0u << behind;
         }
     }
@@ -493,7 +496,7 @@ public:
             groups_of.emplace_back(plan, std::min(plan.rows, plan.length - vector * plan.rows));
             most = std::max(most, size_t(groups_of.back().entries));
         }
-        running.resize(MOST_BITS * MOST_ROWS + 1);
+        running.resize(MOST_BITS * MOST_ROWS + 1 + UNROLLED);
         ends.resize(most);
         last.resize(most);
         strengths.resize(most);

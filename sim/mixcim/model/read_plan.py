@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -102,7 +103,7 @@ class ReadPlan:
         """Largest code of the ADC."""
         return (1 << self.chip.adc_bits) - 1
 
-    @property
+    @cached_property
     def reads(self) -> int:
         """Word-line reads of one window, over all vectors and tiles, if none is left out."""
         return self.tiles * sum(
