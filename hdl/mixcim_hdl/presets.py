@@ -19,7 +19,7 @@ PRESETS = {
             activation_words=1024,
             activation_banks=2,
             weight_words=1024,
-            program_commands=32,
+            program_commands=64,
             parameter_tiles=64,
             output_lanes=2,
         ),

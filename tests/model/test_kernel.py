@@ -1,6 +1,7 @@
 """The compiled kernel equals the numpy definition: sums, saturations and states of the generators."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -81,8 +82,28 @@ def test_kernel_equals_definition(options, seed):
 def test_random_plans_reach_both_widths_and_all_kinds():
     plans = [random_plan(np.random.default_rng(seed)) for seed in range(40)]
     kinds = {(KernelReading(plan)._plan.narrow, plan.noisy, plan.ideal_adc) for plan in plans}
-    assert {(1, True, True), (1, False, True), (0, True, False), (0, False, False), (0, True, True)} <= kinds
+    assert kinds == set(itertools.product((0, 1), (False, True), (False, True)))
     assert {(True, True), (True, False), (False, True)} <= {(plan.skips, plan.noisy) for plan in plans}
+
+
+@pytest.mark.parametrize("shift", range(16))
+@pytest.mark.parametrize("errors", [False, True])
+@pytest.mark.parametrize("strongest", [40, 60, 63, 64, 65, 120, 127, 128, 129, 255])
+def test_values_at_the_limits_of_16_bits(strongest, errors, shift):
+    """128 cells of one code: currents, their doubles under the largest gain, and steps pass 2**15 somewhere here."""
+    chip = dataclasses.replace(PRESETS["demo"], rows=128, weight_mode="MM-1", adc_bits=10)
+    levels = np.zeros((1, 1, 6, chip.memristor_columns, chip.rows), np.uint8)
+    levels[:, :, ::2, ::2] = strongest  # the reference is one of these columns
+    levels[:, :, 1::2, 1::2] = strongest
+    adc = ideal_adc(chip)[0]
+    if errors:
+        low, high = np.array(list(ADC_PARAMETERS.values())).T
+        adc[:] = np.where(np.random.default_rng(shift).random(adc.shape) < 0.5, low, high)
+    table = ReadTable(((128,) * 6,) * 8, ((shift,) * 6,) * 8)
+    plan = ReadPlan(chip, levels, table, 128, 8, adc, no_noise(chip))
+    windows = np.tri(130, 128, dtype=np.uint8)[None, ::3] * np.uint8(255)
+    for got, want in zip(KernelReading(plan)(windows, None), DefinedReading(plan)(windows, None), strict=True):
+        np.testing.assert_array_equal(got, want)
 
 
 def test_without_compiler_the_definition_is_taken_and_said_so(monkeypatch):

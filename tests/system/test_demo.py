@@ -110,7 +110,7 @@ def test_run_on_both_agrees(both: list[str], capsys: pytest.CaptureFixture[str])
     assert document["rtl_equals_model"] is True and document["on"] == "both"
     assert document["memristor_reads"] > 0 and document["cycles"] > 0 and len(document["classes"]) == 2
     assert cli.run(both) == 0
-    assert "yes  RTL = model, every output and the sums of both counters" in capsys.readouterr().out
+    assert "yes  RTL = model, every output and the sums of all counters" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("wrong", [WrongProcessor, WrongModel, WrongCount])

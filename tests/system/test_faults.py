@@ -9,7 +9,7 @@ from mixcim.rtl.processor import rtl_processor
 from mixcim.rtl.simulator import BusError
 from mixcim_hdl.commands import Fault, Opcode, command_words, encode_command
 from mixcim_hdl.presets import PRESETS
-from mixcim_hdl.registers import Region, Register, program_stride, window_address, window_bytes
+from mixcim_hdl.registers import WRITE_REGISTERS, Region, Register, program_stride, window_address, window_bytes
 
 CHIP = PRESETS["tiny"]
 SRAM, TINY = 1, 2  # unit numbers of this chip
@@ -72,7 +72,7 @@ def run(**fields):
 #: The same word 16,380 times: it runs while the host does something else.
 LONG = run(output_width=4095, output_height=4, output_pitch=0, output_tiles=4 * 4095)
 END = encode_command(Opcode.END, CHIP)
-GOOD_TABLE = {f"rows_per_read[{n}]": 16 for n in range(32)}
+GOOD_TABLE = {"digits": 4} | {f"rows_per_read[{n}]": 16 for n in range(32)}
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +100,8 @@ ILLEGAL = [
     encode_command(Opcode.LOAD, CHIP, unit=3, count=1),
     encode_command(Opcode.TABLE, CHIP, **(GOOD_TABLE | {"rows_per_read[31]": 0})),
     encode_command(Opcode.TABLE, CHIP, **(GOOD_TABLE | {"rows_per_read[5]": 17})),
+    encode_command(Opcode.TABLE, CHIP, **(GOOD_TABLE | {"digits": 0})),
+    encode_command(Opcode.TABLE, CHIP, **(GOOD_TABLE | {"digits": 5})),
 ]
 
 
@@ -151,7 +153,7 @@ def test_watchdog_stops_a_run_without_progress(chip):
 @pytest.mark.parametrize("stated", [0, 1, 2, 4, 1000])
 def test_another_number_of_tiles_than_stated_is_a_fault(chip, unit, stated):
     """On a fast unit and on a slow one, whose steps are still inside when the feeder has finished."""
-    table = encode_command(Opcode.TABLE, CHIP, **{f"rows_per_read[{n}]": 1 for n in range(32)})
+    table = encode_command(Opcode.TABLE, CHIP, digits=4, **{f"rows_per_read[{n}]": 1 for n in range(32)})
     mine = {"tiles[2]": 0} | {f"tiles[{unit}]": 1} if unit == 0 else {}
     mode = {"mode[2]": 0} if unit == 0 else {}
     command = run(output_width=3, input_width=3, window_step_x=0, output_tiles=stated, **(mine | mode))
@@ -185,24 +187,28 @@ def test_bus_answers_illegal_accesses_with_an_error(chip):
             bus.read(window_address(region, window_bytes(region, CHIP)), 1)
         with pytest.raises(BusError):
             bus.write(window_address(region, window_bytes(region, CHIP)), word)
-    for address in (0x7000_0000, 0xF000_0000):
+    for address in (0x8000_0000, 0xF000_0000):
         with pytest.raises(BusError):
             bus.read(address, 1)
     for register in (Register.IDENTIFICATION, Register.STATUS, Register.RUN_CYCLES):
         with pytest.raises(BusError):
             bus.write(window_address(Region.REGISTERS, register), word)
-    with pytest.raises(BusError):
-        bus.write(window_address(Region.CYCLES), word)
+    for window in (Region.CYCLES, Region.WRITTEN):
+        with pytest.raises(BusError):
+            bus.write(window_address(window), word)
     with pytest.raises(BusError):
         bus.read(window_address(Region.REGISTERS, Register.MEMRISTOR_DATA), 1)
-    with pytest.raises(BusError):
-        bus.write(
-            window_address(Region.REGISTERS, Register.MEMRISTOR_BANK), np.array([CHIP.memristor_banks], np.uint32)
-        )
-    with pytest.raises(BusError):
-        bus.write(
-            window_address(Region.REGISTERS, Register.MEMRISTOR_LINE), np.array([CHIP.memristor_columns], np.uint32)
-        )
+    for register, value in (
+        (Register.MEMRISTOR_BANK, CHIP.memristor_banks),
+        (Register.MEMRISTOR_LINE, CHIP.physical_columns),
+        (Register.MEMRISTOR_SPARE, CHIP.spare_columns),
+        (Register.MEMRISTOR_REPAIR, CHIP.memristor_columns + 1),
+        (Register.MEMRISTOR_LOCK, 1 << CHIP.memristor_banks),
+        (Register.MEMRISTOR_UNLOCK, 0),
+        (Register.WRITE_BAND, 1 << WRITE_REGISTERS[Register.WRITE_BAND]),
+    ):
+        with pytest.raises(BusError):
+            bus.write(window_address(Region.REGISTERS, register), np.array([value], np.uint32))
     past = CHIP.memristor_slots * len(CHIP.mode.cells) << 8
     chip.register(Register.MEMRISTOR_LINE, past)
     with pytest.raises(BusError):

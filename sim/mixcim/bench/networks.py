@@ -24,6 +24,7 @@ from ..host.values import input_codes, output_values
 from ..model import ProcessorModel
 from ..networks.digits import DIGITS_RESNET, digits_data
 from ..rtl.processor import rtl_processor
+from .reads import network_records
 from .record import Record, record
 
 CHIP = PRESETS["demo"]
@@ -110,7 +111,7 @@ def memristor_records(network: Network, codes: np.ndarray, labels: np.ndarray, q
 
     `codes` uint8 (N, height, width, channels), `labels` (N,): as many as are affordable are used, the same for both.
     """
-    records, count = [], 20 if quick else 1000
+    records, count, timed = [], 20 if quick else 1000, 1 if quick else 32
     answers, reads, right = {}, {}, {}
     for table in ("16", LOSSY_TABLE):
         title = f"{RESNET20.title}, memristor, table {table}"
@@ -129,6 +130,7 @@ def memristor_records(network: Network, codes: np.ndarray, labels: np.ndarray, q
             record(f"{title}, reads an image", reads[table], "reads", "model"),
             record(f"{title}, saturated conversions an image", model.adc_saturations.mean(), "conversions", "model"),
         ]
+        records += network_records(title, program, codes[:timed], CHIP, 0.1 if quick else 4.0)
         if table == LOSSY_TABLE and not quick:
             records += rtl_records(title, program, codes[0], layers=False)
     saved = 100 * (1 - reads[LOSSY_TABLE] / reads["16"])

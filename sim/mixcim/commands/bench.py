@@ -8,6 +8,7 @@ import click
 
 from ..bench.chip import build_records
 from ..bench.networks import digits_records, workload_records
+from ..bench.reads import layer_records
 from ..bench.record import Record, as_documents, records_table, write_records
 from ..bench.simulators import simulator_records
 from .options import FILE, json_option
@@ -40,6 +41,8 @@ def command(quick: bool, workloads: Path, output: Path, as_json: bool) -> None:
         records += found
         say("Verilog and simulator of chip demo")
         records += build_records("demo", quick)
+        say("memristor reads of the model")
+        records += layer_records(0.1 if quick else 1.0)
         records += digits_records(quick, say)
         if workloads.is_dir():
             records += workload_records(workloads, quick, say)

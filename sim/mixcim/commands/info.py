@@ -11,7 +11,7 @@ from rich.table import Table
 from mixcim_hdl.commands import Opcode, command_layout, command_words
 from mixcim_hdl.config import ChipConfig, load_chip
 from mixcim_hdl.presets import PRESETS
-from mixcim_hdl.registers import Region, Register, window_address, window_bytes
+from mixcim_hdl.registers import EVENT_COUNTERS, Event, Region, Register, window_address, window_bytes
 
 from .options import chip_option, json_option
 from .report import console, peak_multiply_accumulates, print_json
@@ -39,7 +39,8 @@ def command(chip_name: str, as_json: bool) -> None:
     chip = load_chip(chip_name)
     sizes = {item.name: getattr(chip, item.name) for item in dataclasses.fields(chip)}
     bits, peak = memories(chip), peak_multiply_accumulates(chip)
-    registers = [{"name": item.name, "address": window_address(Region.REGISTERS, item)} for item in Register]
+    offsets = [*((item.name, item) for item in Register), *((e.name, EVENT_COUNTERS + 8 * e) for e in Event)]
+    registers = [{"name": name, "address": window_address(Region.REGISTERS, offset)} for name, offset in offsets]
     regions = [
         {"name": region.name, "address": window_address(region), "bytes": window_bytes(region, chip)}
         for region in Region

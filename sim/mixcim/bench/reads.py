@@ -1,7 +1,7 @@
-"""How fast the model reads the memristor: one layer, and a whole network given by the caller.
+"""How fast the model reads memristors: one layer, and a whole network given by the caller.
 
 Speeds are work per second of processor time (all threads of the process together), the best of several runs: what one
-thread does on a machine that is doing something else beside it.
+thread does on a machine that is doing something else beside it. The records' names say "a thread" of them.
 """
 
 from __future__ import annotations
@@ -16,12 +16,11 @@ from mixcim_hdl.config import ChipConfig
 from mixcim_hdl.presets import PRESETS
 from mixcim_hdl.program import Program, ideal_adc, no_noise, no_repair
 
-from .compile.weights import memristor_lines
-from .model import ProcessorModel
-from .model.memristor import MemristorBank, Method
-from .model.read_plan import ReadTable
-
-Record = dict[str, str | float | bool | None]
+from ..compile.weights import memristor_lines
+from ..model import ProcessorModel
+from ..model.memristor import MemristorBank, Method
+from ..model.read_plan import ReadTable
+from .record import Record, record
 
 LAYER_VECTORS, LAYER_ROWS, LAYER_KERNELS = 512, 256, 64
 READ_ROWS = 16  #: word lines in one read of the layer
@@ -51,7 +50,7 @@ def layer_records(seconds: float = 1.0) -> list[Record]:
     base = dataclasses.replace(PRESETS["demo"], weight_mode="MM-S")
     return [
         _layer_record("exact", base, seconds, goal=40_000),
-        _layer_record("exact, every read worked out", base, seconds, method=Method.KERNEL),
+        _layer_record("exact, every read worked out", base, seconds, method=Method.KERNEL, goal=40_000),
         _layer_record("read noise", base, seconds, noise=True, goal=20_000),
         _layer_record("read noise, 2-bit cells", PRESETS["demo"], seconds, noise=True),
     ]
@@ -84,14 +83,17 @@ def _layer_record(
         if matrix is not None:
             sums += (codes[0].astype(np.float32) @ matrix).astype(np.int32)
 
-    name = f"model: layer {LAYER_VECTORS} x {LAYER_ROWS} -> {LAYER_KERNELS}, {chip.adc_bits}-bit ADC, {what}"
-    return _record(name, LAYER_VECTORS / _best_time(run, seconds), "vectors/s", goal)
+    name = f"layer {LAYER_VECTORS} x {LAYER_ROWS} -> {LAYER_KERNELS}, {chip.adc_bits}-bit ADC, {what}, model, a thread"
+    return record(name, LAYER_VECTORS / _best_time(run, seconds), "vectors/s", "model", at_least=goal)
 
 
-def network_records(program: Program, codes: np.ndarray, chip: ChipConfig, seconds: float = 4.0) -> list[Record]:
+def network_records(
+    title: str, program: Program, codes: np.ndarray, chip: ChipConfig, seconds: float = 4.0
+) -> list[Record]:
     """Images per second of a program: as it is, with spread in the cells and noise in every read, and ADC errors too.
 
-    `codes`: uint8 (inputs, height, width, channels). The goals are those of ResNet-20. `seconds`: as in layer_records.
+    `title`: of the program. `codes`: uint8 (inputs, height, width, channels). The goals are those of ResNet-20.
+    `seconds`: as in layer_records.
     """
     random = np.random.default_rng(0)
     spread = tuple(spread_cells(lines, chip, random) for lines in program.memristor)
@@ -106,7 +108,7 @@ def network_records(program: Program, codes: np.ndarray, chip: ChipConfig, secon
     for what, case, goal in cases:
         model = ProcessorModel(chip, case)
         speed = len(codes) / _best_time(lambda model=model: model.run(codes), seconds)
-        records.append(_record(f"model: {program.network}, {what}", speed, "images/s", goal))
+        records.append(record(f"{title}, {what}, model, a thread", speed, "images/s", "model", at_least=goal))
     return records
 
 
@@ -119,8 +121,3 @@ def _best_time(run: Callable[[], object], seconds: float) -> float:
         run()
         times.append(time.process_time() - start)
     return min(times)
-
-
-def _record(name: str, value: float, unit: str, goal: float | None) -> Record:
-    met = None if goal is None else value >= goal
-    return {"name": name, "value": value, "unit": unit, "paper": None, "goal": goal, "met": met, "how": "model"}
