@@ -9,7 +9,7 @@ from mixcim_hdl.config import ChipConfig, UnitKind
 
 
 def stage_cycles(fields: Mapping[str, int], table: Mapping[str, int], chip: ChipConfig) -> dict[str, int]:
-    """Cycles that each stage of a RUN is busy for one output pixel; the largest one sets the pace.
+    """Cycles that each stage of a RUN is busy for one output pixel, no group left out; the largest one sets the pace.
 
     `fields`, `table`: fields of the RUN and of the last TABLE before it. Units are called `kind` and number.
     """
@@ -30,7 +30,8 @@ def stage_cycles(fields: Mapping[str, int], table: Mapping[str, int], chip: Chip
             broadcast = fields[f"mode[{unit}]"] == TinyMode.BROADCAST
             step = [length if broadcast else -(-length // chip.channels) for length in lengths]
         else:
-            rows = [table[f"rows_per_read[{entry}]"] for entry in range(fields["input_bits"] * digits)]
+            pairs = [(bit, digit) for bit in range(fields["input_bits"]) for digit in range(table["digits"])]
+            rows = [table[f"rows_per_read[{bit * digits + digit}]"] for bit, digit in pairs]
             step = [sum(-(-length // number) for number in rows) for length in lengths]
         stages[f"{kind.value}{unit}"] = groups * tiles * sum(step)
         stages[f"accumulator{unit}"] = groups * tiles * 2 * len(lengths)

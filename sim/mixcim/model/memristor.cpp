@@ -385,7 +385,7 @@ template <int LANES> class Kernel {
                                 const int from = std::min<int64_t>(int64_t(segment) << part, INT16_MAX);
                                 inl = value >= int16_t(from) ? of_lanes(plan.inl[segment]) : inl;
                             }
-                            value += inl << step_shift;
+                            value += inl << (Short{} + int16_t(step_shift));
                         }
                         value += half;
                     }
@@ -420,7 +420,7 @@ template <int LANES> class Kernel {
                     }
                 }
             }
-            const int weight = bit + plan.place[digit] + shift;
+            const Word16 weight = Word16{} + uint32_t(bit + plan.place[digit] + shift);  // of lanes: a faster shift
             for (int word = 0; word < WORDS; ++word) result[word] += (Word16)sum[word] << weight;
         }
         if (NOISY) generators = local;
