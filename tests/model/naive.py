@@ -76,6 +76,7 @@ class NaiveProcessor:
         self.rows_per_read: dict[tuple[int, int], int] = {}
         self.step_shift: dict[tuple[int, int], int] = {}
         self.digits, self.skip_zero_groups = 0, 0
+        self.skips = 0  # groups left out
         self.events = {event.name: 0 for event in Event}
         seed = program.noise_seed if noise_seed is None else noise_seed
         self.state = {
@@ -229,6 +230,7 @@ class NaiveProcessor:
                 for first in range(0, len(vector), n):
                     on = [r for r in range(first, min(first + n, len(vector))) if vector[r] >> i & 1]
                     if not on and self.skip_zero_groups and f["group_count"] == 1:
+                        self.skips += 1
                         continue
                     self.events["MEMRISTOR_READS"] += 1
                     self.events["WORD_LINES_ON"] += len(on)

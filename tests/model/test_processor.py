@@ -76,6 +76,7 @@ def program_of(*commands, **changes):
 
 INPUT = np.arange(12, dtype=np.uint8).reshape(1, 2, 2, 3)
 BANK, REPAIR = (np.zeros((20, 16), np.uint8),), (np.zeros((2, 1), np.uint8),)
+STORE = CHIP.program_commands
 END = (Opcode.END, {})
 LOAD = (Opcode.LOAD, {"unit": 1, "source": 0, "destination": 0, "count": 4})
 TABLE = {"digits": 4, **{f"rows_per_read[{entry}]": 8 for entry in range(32)}}
@@ -101,7 +102,7 @@ def run_with(**fields):
         ([(Opcode.TABLE, {**TABLE, "digits": 0}), END], 0, Fault.ILLEGAL_COMMAND, "reads 0 digits, not 1 to 4"),
         ([(Opcode.TABLE, {**TABLE, "digits": 5}), END], 0, Fault.ILLEGAL_COMMAND, "reads 5 digits, not 1 to 4"),
         ([LOAD], 1, Fault.ILLEGAL_COMMAND, "unknown opcode 0"),
-        ([LOAD] * 32, 32 - 1, Fault.PROGRAM_END, "no END within the store's 32 commands"),
+        ([LOAD] * STORE, STORE - 1, Fault.PROGRAM_END, f"no END within the store's {STORE} commands"),
         ([run_with(window_start=1021), END], 0, Fault.INPUT_ADDRESS, "word 1024, past the memory's 1024 words"),
         ([run_with(window_start=-1), END], 0, Fault.INPUT_ADDRESS, "word 16777215, past"),
         ([run_with(output_base=1021), END], 0, Fault.OUTPUT_ADDRESS, "word 1024 (output_base)"),

@@ -26,16 +26,19 @@ def compare(chip, seed):
     model = ProcessorModel(chip, program)
     got = model.run(codes, noise_seeds=seeds)
     events = {event.name: getattr(model, event.name.lower()) for event in Event}
+    skips = model.memristor_skips
     for number, one in enumerate(codes):
         naive = NaiveProcessor(chip, program, seeds[number])
         want = naive.run(one)
         np.testing.assert_array_equal(got[number].reshape(want.shape), want)
         assert {name: int(counts[number]) for name, counts in events.items()} == naive.events
+        assert skips[number] == naive.skips
     for batch, method in enumerate((Method.DEFINITION, Method.CORRECTED, Method.KERNEL), 1):
         model.method = method
         np.testing.assert_array_equal(model.run(codes, batch=batch, noise_seeds=seeds), got)
         for name, counts in events.items():
             np.testing.assert_array_equal(getattr(model, name.lower()), counts)
+        np.testing.assert_array_equal(model.memristor_skips, skips)
 
 
 @pytest.mark.parametrize("seed", range(40))

@@ -29,12 +29,14 @@ from .report import console, layer_records, layer_table, print_json, progress_ba
 class Result:
     """Output codes uint8 (N, height, width, channels), seconds without build and load, events summed over the inputs.
 
-    `cycles`: of one input, RTL only. `command_cycles`: of each command for the last input, RTL only.
+    `skips`: reads that were left out, model only. `cycles`: of one input, RTL only. `command_cycles`: of each command
+    for the last input, RTL only.
     """
 
     codes: np.ndarray
     seconds: float
     events: dict[Event, int]
+    skips: int | None = None
     cycles: int | None = None
     command_cycles: np.ndarray | None = None
 
@@ -50,7 +52,8 @@ def run_on_model(program: Program, chip: ChipConfig, codes: np.ndarray, quiet: b
         start = time.perf_counter()
         output = model.run(codes, progress=lambda done, total: advance(done, total, "model"))
         seconds = time.perf_counter() - start
-    return Result(output, seconds, {event: int(getattr(model, event.name.lower()).sum()) for event in Event})
+    events = {event: int(getattr(model, event.name.lower()).sum()) for event in Event}
+    return Result(output, seconds, events, int(model.memristor_skips.sum()))
 
 
 def run_on_rtl(program: Program, chip: ChipConfig, codes: np.ndarray, quiet: bool, wave: Path | None = None) -> Result:
@@ -69,7 +72,7 @@ def run_on_rtl(program: Program, chip: ChipConfig, codes: np.ndarray, quiet: boo
                 events[event] += getattr(counters, event.name.lower())
             advance(number + 1, len(codes), "RTL")
         seconds = time.perf_counter() - start
-        return Result(np.array(outputs), seconds, events, cycles, processor.command_cycles())
+        return Result(np.array(outputs), seconds, events, None, cycles, processor.command_cycles())
 
 
 def different_tensors(program: Program, chip: ChipConfig, code: np.ndarray, quiet: bool) -> list[str]:
@@ -174,6 +177,7 @@ def command(
         "accuracy": None if known is None else accuracy(reals, known[: len(codes)]),
         "cycles": result.cycles,
         **{event.name.lower(): count for event, count in result.events.items()},
+        "memristor_skips": None if on_model is None else on_model.skips,
         "rtl_equals_model": equal,
         "tensors": len(program.tensors) if tensors else None,
         "different_tensors": different,
@@ -208,12 +212,13 @@ def _lines(summary: dict[str, Any], reals: np.ndarray) -> list[str]:
     flat = reals.reshape(len(reals), -1)
     shown = [f"class {row.argmax()} ({row.max():.4g})" for row in flat[:8]]
     engine = "model" if summary["on"] == "model" else "RTL"
+    skipped = f" ({summary['memristor_skips']:,} left out)" if summary["memristor_skips"] else ""
     lines_on = summary["word_lines_on"] / max(summary["memristor_reads"], 1)
     lines = [
         f"{summary['inputs']} inputs in {summary['seconds']:.2f} s on the {engine}, "
         f"{summary['inputs_per_second']:.1f} a second",
         f"answers: {', '.join(shown)}{', ...' if len(flat) > len(shown) else ''}",
-        f"memristor reads {summary['memristor_reads']:,} of {lines_on:.1f} word lines on, "
+        f"memristor reads {summary['memristor_reads']:,} of {lines_on:.1f} word lines on{skipped}, "
         f"conversions {summary['adc_conversions']:,}, of them saturated {summary['adc_saturations']:,}",
     ]
     if summary["cycles"] is not None:

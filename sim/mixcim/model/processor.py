@@ -50,13 +50,15 @@ class ProcessorModel:
     """A processor with its program loaded; every input runs from reset.
 
     After `run`: `captured` (tensor name -> uint8 (inputs, height, width, channels)), and for every registers.Event an
-    attribute named like it in lower case: what happened for each input, int64 (inputs,).
+    attribute named like it in lower case: what happened for each input, int64 (inputs,). `memristor_skips`, of the same
+    form: reads that were left out because no word line took part.
     """
 
     memristor_reads: np.ndarray
     adc_conversions: np.ndarray
     adc_saturations: np.ndarray
     word_lines_on: np.ndarray
+    memristor_skips: np.ndarray
 
     def __init__(self, chip: ChipConfig, program: Program) -> None:
         """Raises MixcimError if the program is for another chip, does not fit it, or has a scale that is not finite."""
@@ -201,6 +203,7 @@ class ProcessorModel:
         names = dict.fromkeys([*capture, program.output])
         parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
         events: list[dict[Event, np.ndarray]] = []
+        skips: list[np.ndarray] = []
         for first in range(0, max(len(input_codes), 1), batch):
             codes = input_codes[first : first + batch]
             execution = _Execution(self, seeds[first : first + batch])
@@ -214,10 +217,12 @@ class ProcessorModel:
                     done = first * len(program.commands) + len(codes) * (index + 1)
                     progress(done, len(input_codes) * len(program.commands))
             events.append(execution.events)
+            skips.append(execution.skips)
         kept = {name: np.concatenate(tensors) for name, tensors in parts.items() if tensors}
         self.captured = {name: kept[name] for name in capture if name in kept}
         for event in Event:
             setattr(self, event.name.lower(), np.concatenate([part[event] for part in events]))
+        self.memristor_skips = np.concatenate(skips)
         return kept[program.output]
 
     def run_layer(self, number: int, tensors: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -268,6 +273,7 @@ class _Execution:
                 self.units.append(SramBank(self.chip) if kind is UnitKind.SRAM else TinyBank(self.chip))
         self.table: ReadTable | None = None
         self.events = {event: np.zeros(inputs, np.int64) for event in Event}
+        self.skips = np.zeros(inputs, np.int64)
         self.index = 0
 
     def fail(self, fault: Fault, reason: str) -> FaultError:
@@ -387,6 +393,7 @@ class _Execution:
                 rest, clipped, left_out = work.reading(codes, None if work.states is None else work.states[inputs])
                 part = rest if part is None else part + rest
                 reads = work.reading.plan.reads * codes.shape[1] - left_out
+                self.skips[inputs] += left_out
                 self.events[Event.MEMRISTOR_READS][inputs] += reads
                 self.events[Event.ADC_CONVERSIONS][inputs] += reads * self.chip.adcs
                 self.events[Event.ADC_SATURATIONS][inputs] += clipped
