@@ -32,7 +32,7 @@ def draw(cases: Sequence[Case], chosen: Sequence[Case], runs: Sequence[RtlRun], 
         _layers(above.subplots(), chosen, runs)
         left, right = below.subplots(1, 2)
         _rows(left, below, chosen[-1])
-        _trade(right, cases, images)
+        _trade(right, cases, chosen[-1], images)
         figure.suptitle(f"ED5: word lines per read, ResNet-20 CIFAR-100, hidden layers on memristor, chip {CHIP.name}")
         figure.savefig(path, dpi=100)
         pyplot.close(figure)
@@ -51,13 +51,15 @@ def _layers(axis: Axes, chosen: Sequence[Case], runs: Sequence[RtlRun]) -> None:
         if case is chosen[-1]:
             uniform = runs[0].reads
             shares = [f"{run.reads[layer] / uniform[layer] - 1:+.0%}" for layer in layers]
-            axis.bar_label(bars, shares, padding=2, fontsize=8)
+            for bar, share in zip(bars, shares, strict=True):
+                axis.annotate(share, (bar.get_x(), bar.get_height()), (2, 3), textcoords="offset points", fontsize=9)
     names = [layer.split(";")[0].strip("/").replace("/Conv", "") for layer in layers]
     axis.set_xticks(range(len(layers)), names, rotation=30, ha="right", fontsize=9)
     axis.set(title="reads of every layer, counted by the RTL (one image)", ylabel="word-line reads (thousands)")
     axis.set_xlim(-0.6, len(layers) - 0.4)
     axis.grid(alpha=0.3, axis="y")
-    axis.legend()
+    axis.set_ylim(0, 1.2 * axis.get_ylim()[1])
+    axis.legend(loc="upper center", ncols=len(runs))
 
 
 def _rows(axis: Axes, figure: Figure, case: Case) -> None:
@@ -80,27 +82,28 @@ def _rows(axis: Axes, figure: Figure, case: Case) -> None:
     figure.colorbar(image, ax=axis, label="word lines per read (N)")
 
 
-def _trade(axis: Axes, cases: Sequence[Case], images: int) -> None:
+def _trade(axis: Axes, cases: Sequence[Case], claimed: Case, images: int) -> None:
     from .ed5 import GOAL_CHANGE, GOAL_LOSS, PAPER_CHANGE, PAPER_LOSS
 
     for case in cases:
         colour = COLOURS[2] if case.tables else COLOURS[1]
         axis.errorbar(case.change, -case.loss, case.error, fmt="o", color=colour, capsize=3)
     tuned = [case for case in cases if case.tables]
-    for case in cases:
-        text = case.name.removeprefix("tuned, budget ")
-        below = bool(case.tables) and tuned.index(case) % 2 == 1
+    tuned = [case for case in cases if case.tables]
+    axis.plot([case.change for case in tuned], [-case.loss for case in tuned], color=COLOURS[2], linewidth=1)
+    for case in (*cases[:2], tuned[0], claimed, tuned[-1]):
         axis.annotate(
-            text,
-            (case.change, -case.loss - case.error if below else -case.loss + case.error),
+            case.name.removeprefix("tuned, budget "),
+            (case.change, case.error - case.loss),
             textcoords="offset points",
-            xytext=(0, -14 if below else 6),
+            xytext=(0, 5),
             ha="center",
-            fontsize=10,
+            fontsize=12 if case is claimed else 10,
+            weight="bold" if case is claimed else "normal",
         )
     axis.plot(PAPER_CHANGE, -PAPER_LOSS, "k*", markersize=12, label="paper")
     axis.plot([], [], "o", color=COLOURS[1], label="N of all layers")
-    axis.plot([], [], "o", color=COLOURS[2], label="tuned, by budget (codes r.m.s.)")
+    axis.plot([], [], "o", color=COLOURS[2], label="tuned, at its budget (codes r.m.s.)")
     axis.axhline(0, color="black", linewidth=1)
     low, high = axis.get_ylim()
     span = max(-low, high) * 1.3

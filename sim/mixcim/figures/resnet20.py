@@ -130,9 +130,13 @@ def tuned(resnet20: ResNet20, budget: float, seed: int, kept: Kept, advance: Adv
 
 
 def programmed(program: Program, device: DeviceModel, seed: int, time_s: float) -> Program:
-    """The program in cells of a device `time_s` seconds after programming, with its read noise, both from the seed."""
+    """The program in cells of a device `time_s` seconds after programming, with its read noise, both from the seed.
+
+    A device in which nothing is random gives the same program for every seed.
+    """
     program = apply_device(program, CHIP, device, seed=seed, time_s=time_s)
-    return dataclasses.replace(program, noise_table=noise_table(device, CHIP), noise_seed=seed)
+    noise = noise_table(device, CHIP)
+    return dataclasses.replace(program, noise_table=noise, noise_seed=seed if noise.any() else 0)
 
 
 def answers(program: Program, codes: np.ndarray, kept: Kept, advance: Advance, what: str) -> Answers:
