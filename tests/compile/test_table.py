@@ -19,8 +19,14 @@ SIXTEEN = [[16] * 4] * 8
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"rows_per_read": [[16, 16, 16, 0]] + SIXTEEN[1:]}, "rows_per_read must be from 1 to 64 on chip 'demo', not 0"),
-        ({"rows_per_read": SIXTEEN[1:] + [[65, 16, 16, 16]]}, "rows_per_read must be from 1 to 64 on chip 'demo', not 65"),
+        (
+            {"rows_per_read": [[16, 16, 16, 0]] + SIXTEEN[1:]},
+            "rows_per_read must be from 1 to 64 on chip 'demo', not 0",
+        ),
+        (
+            {"rows_per_read": SIXTEEN[1:] + [[65, 16, 16, 16]]},
+            "rows_per_read must be from 1 to 64 on chip 'demo', not 65",
+        ),
         ({"rows_per_read": [[16, 16, 16, 2.5]] + SIXTEEN[1:]}, "from 1 to 64 on chip 'demo', not 2.5"),
         ({"rows_per_read": [[True] * 4] * 8}, "from 1 to 64 on chip 'demo', not True"),
         ({"rows_per_read": SIXTEEN[1:]}, "rows_per_read must have 8 lists (input bits) of 4 numbers"),

@@ -20,7 +20,7 @@ DEFAULT_FOLDER = Path("build") / "figures"
 @click.option("-o", "--output", "folder", type=FILE, default=DEFAULT_FOLDER, show_default=True, help="Folder of plots.")
 @click.option("--device", "devices", multiple=True, help="Device to show (name or file); may be repeated.")
 @click.option("--seed", type=click.IntRange(0, (1 << 32) - 1), default=1, show_default=True, help="Seed of every draw.")
-@click.option("--limit", type=click.IntRange(1), help="Test images of ed5 and accuracy; default: all, and 250.")
+@click.option("--limit", type=click.IntRange(1), help="Test images of ed5 and accuracy; default: all, and 200.")
 @click.option("--seeds", type=click.IntRange(1), help="Device seeds of accuracy, from --seed on; default: 3.")
 @json_option
 def command(

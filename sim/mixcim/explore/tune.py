@@ -208,8 +208,8 @@ def _tune_layer(
             low = middle
     if error_of(best) > budget:
         raise MixcimError(
-            f"layer '{layer.name}': no table on chip '{chip.name}' has an error below {error_of(best):.3g} output codes, "
-            f"the budget is {budget:g}: raise it"
+            f"layer '{layer.name}': no table on chip '{chip.name}' has an error below {error_of(best):.3g} output "
+            f"codes, the budget is {budget:g}: raise it"
         )
     rows_per_read = [[UNIFORM_ROWS] * len(chip.mode.cells) for _ in range(ACTIVATION_BITS)]
     step_shift = [[0] * len(chip.mode.cells) for _ in range(ACTIVATION_BITS)]

@@ -40,8 +40,8 @@ def draw(panels: Panels, images: int, seeds: int, path: Path) -> Path:
             axis.grid(alpha=0.3)
             axis.legend(loc="upper right", ncols=2)
         figure.suptitle(
-            f"ResNet-20 CIFAR-100, hidden layers on memristor ({CHIP.mode.name}), chip {CHIP.name}, model: {images} test "
-            f"images; mean and range of {seeds} device seeds"
+            f"ResNet-20 CIFAR-100, hidden layers on memristor ({CHIP.mode.name}), chip {CHIP.name}, model: {images} "
+            f"test images; mean and range of {seeds} device seeds"
         )
         figure.savefig(path, dpi=100)
         pyplot.close(figure)

@@ -66,7 +66,7 @@ class RtlRun:
 
 
 def make(request: FigureRequest) -> Figure:
-    """Tune, run on model and RTL, tabulate and draw. Raises MixcimError without workloads, or if RTL and model differ."""
+    """Tune, run on model and RTL, tabulate, draw. Raises MixcimError without workloads, or if RTL and model differ."""
     advance, kept = request.advance, Kept(request.folder / "kept")
     advance(0, 1, "opening ResNet-20")
     resnet20 = open_resnet20(request.limit)
@@ -132,11 +132,11 @@ def rtl_run(case: Case, code: np.ndarray, kept: Kept, advance: Advance) -> RtlRu
 
         processor.run_stepwise(code, on_tensor)
         if wrong:
-            raise MixcimError(f"table {case.name}: tensor '{wrong[0]}' of RTL and model differ; see `mixcim run --on both`")
+            raise MixcimError(f"table {case.name}: RTL and model differ in '{wrong[0]}'; see `mixcim run --on both`")
         advance(len(layers), len(layers), f"RTL, table {case.name}, in one go")
         on_rtl, counters = processor.infer(code)
         if not np.array_equal(on_rtl, output[0]):
-            raise MixcimError(f"table {case.name}: outputs of RTL and model differ; see `mixcim run --on both`")
+            raise MixcimError(f"table {case.name}: RTL and model differ in the output; see `mixcim run --on both`")
         for what, rtl, expected, parts in (
             ("reads", counters.memristor_reads, int(model.memristor_reads[0]), reads),
             ("saturations", counters.adc_saturations, int(model.adc_saturations[0]), saturations),

@@ -28,11 +28,10 @@ def draw(cases: Sequence[Case], chosen: Sequence[Case], runs: Sequence[RtlRun], 
 
     with pyplot.rc_context({"font.size": 11, "axes.titlesize": 12, "legend.fontsize": 10}):
         figure = pyplot.figure(figsize=(16, 11), layout="constrained")
-        above, below = figure.subfigures(2, 1, height_ratios=(1, 1))
-        _layers(above.subplots(), chosen, runs)
-        left, right = below.subplots(1, 2)
-        _rows(left, below, chosen[-1])
-        _trade(right, cases, chosen[-1], images)
+        grid = figure.add_gridspec(2, 2)
+        _layers(figure.add_subplot(grid[0, :]), chosen, runs)
+        _rows(figure.add_subplot(grid[1, 0]), figure, chosen[-1])
+        _trade(figure.add_subplot(grid[1, 1]), cases, chosen[-1], images)
         figure.suptitle(f"ED5: word lines per read, ResNet-20 CIFAR-100, hidden layers on memristor, chip {CHIP.name}")
         figure.savefig(path, dpi=100)
         pyplot.close(figure)

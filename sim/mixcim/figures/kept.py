@@ -1,4 +1,4 @@
-"""`Kept`: results of long work on disk, by the contents of what they were made from, so that it goes on after Ctrl-C."""
+"""`Kept`: results of long work on disk, by the contents of what they were made from: it goes on after Ctrl-C."""
 
 from __future__ import annotations
 
