@@ -92,16 +92,17 @@ def test_a_counter_that_is_not_the_models_is_found(
 
 
 def test_a_tensor_that_is_not_the_models_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    case, code = digits_case("32")
+
     class Wrong(ProcessorModel):
         def run(self, *arguments: Any, **options: Any) -> np.ndarray:
             output = super().run(*arguments, **options)
-            next(reversed(self.captured.values()))[0, 0, 0, 0] ^= 1
+            self.captured[case.program.layers[1].output][0, 0, 0, 0] ^= 1
             return output
 
     monkeypatch.setattr(ed5, "CHIP", DEMO)
     monkeypatch.setattr(ed5, "ProcessorModel", Wrong)
-    case, code = digits_case("32")
-    with pytest.raises(MixcimError, match="table 32: RTL and model differ in"):
+    with pytest.raises(MixcimError, match="table 32: RTL and model differ in '"):
         ed5.rtl_run(case, code, Kept(tmp_path), lambda *_: None)
 
 

@@ -42,6 +42,7 @@ from .kept import Kept
 
 CHIP = dataclasses.replace(PRESETS["demo"], name="demo128", rows=128, memristor_slots=400)
 TUNE_IMAGES, TUNE_WINDOWS = 32, 256  #: calibration images, and windows sampled per layer, that `tune` looks at
+BUDGET = 0.005  #: of the tuned tables that the figures are about: r.m.s. error of a layer, output codes
 PART = 100  #: images of one kept result
 Advance = Callable[[int, int, str], None]
 
