@@ -101,7 +101,7 @@ def _trade(axis: Axes, cases: Sequence[Case], claimed: Case, images: int) -> Non
             weight="bold" if case is claimed else "normal",
         )
     axis.plot(PAPER_CHANGE, -PAPER_LOSS, "k*", markersize=12, label="paper")
-    axis.plot([], [], "o", color=COLOURS[1], label="N of all layers")
+    axis.plot([], [], "o", color=COLOURS[1], label="one table for all layers")
     axis.plot([], [], "o", color=COLOURS[2], label="tuned, at its budget (codes r.m.s.)")
     axis.axhline(0, color="black", linewidth=1)
     low, high = axis.get_ylim()
