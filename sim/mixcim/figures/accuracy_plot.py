@@ -61,7 +61,8 @@ def _devices(axis: Axes, points: Sequence[Point], colours: dict[str, str]) -> No
     names = [point.device for point in points]
     axis.bar(names, means, yerr=ranges, capsize=4, color=[colours[name] for name in names])
     for number, (mean, above) in enumerate(zip(means, ranges[1], strict=True)):
-        axis.text(number, mean + above + 1, f"{mean:.1f}", ha="center")
+        box = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+        axis.text(number, mean + above + 2, f"{mean:.1f}", ha="center", bbox=box)
     axis.set(title=f"freshly programmed: {points[0].time_s:g} s, N = {points[0].table}", xlabel="device")
 
 
