@@ -2,14 +2,19 @@
 
     pip install -e '.[docs]'
     python scripts/draw_pictures.py [--png FOLDER]
+    python scripts/draw_pictures.py --figure NAME [--limit N]     only that one, which takes minutes
 
 `block_diagram.svg` is drawn from what is written here; `demo_cycles.svg` from docs/chips.json (see measure_chips.py).
+A figure is that of `mixcim figures NAME`; it works in build/figures, and its records go into docs/figures.json.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -157,12 +162,34 @@ def demo_cycles() -> Figure:
 DRAWINGS: dict[str, Callable[[], Figure]] = {"block_diagram": block_diagram, "demo_cycles": demo_cycles}
 
 
+def copy_figure(name: str, limit: int | None) -> None:
+    """Make a figure of `mixcim figures`; its plots go to docs/pictures, its records into docs/figures.json."""
+    command = [sys.executable, "-c", "import sys; from mixcim import cli; sys.exit(cli.run())"]
+    options = ["--limit", str(limit)] if limit else []
+    made = subprocess.run(
+        [*command, "figures", name, "--json", *options], stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT
+    )
+    document = json.loads(made.stdout)
+    for plot in document["plots"]:
+        shutil.copyfile(ROOT / plot, PICTURES / Path(plot).name)
+        print(f"written: docs/pictures/{Path(plot).name}")
+    path = ROOT / "docs" / "figures.json"
+    known = json.loads(path.read_text()) if path.exists() else {}
+    known[name] = document["records"]
+    path.write_text(json.dumps(dict(sorted(known.items())), indent=1) + "\n")
+
+
 def main() -> None:
     """Write every picture."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--png", type=Path, help="folder for PNG files of the same pictures, to look at")
+    parser.add_argument("--figure", help="make this figure of `mixcim figures` instead")
+    parser.add_argument("--limit", type=int, help="test images of that figure")
     chosen = parser.parse_args()
     PICTURES.mkdir(parents=True, exist_ok=True)
+    if chosen.figure:
+        copy_figure(chosen.figure, chosen.limit)
+        return
     for name, draw in DRAWINGS.items():
         figure = draw()
         figure.savefig(PICTURES / f"{name}.svg", metadata={"Date": None}, facecolor="white")

@@ -276,6 +276,58 @@ def cycle_check() -> str:
     return table(["chip", "command", "cycles beyond the formula"], rows)
 
 
+def measured(figure: str) -> dict[str, float]:
+    """Values of a figure's records in docs/figures.json by name, without the figure's own name."""
+    records = json.loads((ROOT / "docs" / "figures.json").read_text())[figure]
+    return {item["name"].removeprefix(f"{figure} "): item["value"] for item in records}
+
+
+def ed5_tables() -> str:
+    """Reads and accuracy of ResNet-20 by word-line table."""
+    values = measured("ed5")
+    reads_of = ", reads an image, model"
+    names = [name.removesuffix(reads_of) for name in values if name.endswith(reads_of)]
+    uniform = values[names[0] + reads_of]
+    rows = [["INT8, exact units", "", "", "", f"{values['INT8 on exact units, accuracy']:.2f} %", "", ""]]
+    for name in names:
+        reads = values[name + reads_of]
+        rows.append(
+            [
+                name.removeprefix("table "),
+                f"{reads:,}",
+                f"{reads / uniform - 1:+.1%}",
+                f"{values[f'{name}, saturated conversions an image']:,.0f}",
+                f"{values[f'{name}, accuracy']:.2f} %",
+                f"{values[f'{name}, accuracy lost']:+.2f} ± {values[f'{name}, standard error of the loss']:.2f}",
+                f"{values[f'{name}, same answers as INT8']:.1f} %",
+            ]
+        )
+    headings = ["table", "reads an image", "change", "saturated", "accuracy", "lost, points", "same answers"]
+    return f"{values['test images']:,} test images, seed {values['seed of tune']}.\n\n" + table(headings, rows, 1)
+
+
+def accuracy_points() -> str:
+    """Accuracy of ResNet-20 by device, time and word-line table: mean and range over the device seeds."""
+    values = measured("accuracy")
+    points = [name.removesuffix(", mean") for name in values if name.endswith(", mean")]
+
+    def cell(point: str) -> str:
+        if point not in points:
+            return ""
+        low, mean, high = (values[f"{point}, {what}"] for what in ("smallest", "mean", "largest"))
+        return f"{mean:.1f} ({low:.1f} to {high:.1f})"
+
+    devices = list(dict.fromkeys(point.split(", ", 1)[0] for point in points))
+    conditions = dict.fromkeys(point.split(", ", 1)[1] for point in points)
+    conditions = sorted(conditions, key=lambda condition: not condition.endswith(" table 16"))
+    rows = [[condition, *(cell(f"{device}, {condition}") for device in devices)] for condition in conditions]
+    text = (
+        f"Accuracy in percent, mean (smallest to largest) of {values['device seeds of a point']} device seeds, "
+        f"{values['test images']:,} test images; INT8 on exact units {values['INT8 on exact units']:.1f} %."
+    )
+    return f"{text}\n\n" + table(["", *devices], rows, 1)
+
+
 def waivers() -> str:
     """Lint warnings that are switched off."""
     return table(["Verilator warning", "reason"], [[name, reason] for name, reason in LINT_WAIVERS.items()])
@@ -309,6 +361,8 @@ def regions() -> dict[str, str]:
         "blocks": blocks(),
         "latencies": latencies(),
         "waivers": waivers(),
+        "ed5-tables": ed5_tables(),
+        "accuracy-points": accuracy_points(),
         "cycle-check": cycle_check(),
     }
 

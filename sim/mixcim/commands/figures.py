@@ -20,12 +20,27 @@ DEFAULT_FOLDER = Path("build") / "figures"
 @click.option("-o", "--output", "folder", type=FILE, default=DEFAULT_FOLDER, show_default=True, help="Folder of plots.")
 @click.option("--device", "devices", multiple=True, help="Device to show (name or file); may be repeated.")
 @click.option("--seed", type=click.IntRange(0, (1 << 32) - 1), default=1, show_default=True, help="Seed of every draw.")
+@click.option("--limit", type=click.IntRange(1), help="Test images of ed5 and accuracy; default: all, and 200.")
+@click.option("--seeds", type=click.IntRange(1), help="Device seeds of accuracy, from --seed on; default: 3.")
 @json_option
-def command(name: str, folder: Path, devices: tuple[str, ...], seed: int, as_json: bool) -> None:
+def command(
+    name: str,
+    folder: Path,
+    devices: tuple[str, ...],
+    seed: int,
+    limit: int | None,
+    seeds: int | None,
+    as_json: bool,
+) -> None:
     """Make the figure NAME: measure, print records {name, value, unit, paper, goal, met, how}, draw plots.
 
     \b
-    ed9   device sheet: levels, spread, drift, noise and programming, measured from programmed cells
+    ed5       word-line reads of ResNet-20's layers, uniform against tuned tables, on RTL and model
+    ed9       device sheet: levels, spread, drift, noise and programming, measured from programmed cells
+    accuracy  ResNet-20 on memristor over device, time since programming and word-line table
+
+    ed5 and accuracy read the workloads ($MIXCIM_WORKLOADS). What they have measured is kept in the output folder:
+    after Ctrl-C, and with other options, they go on from there.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -33,7 +48,7 @@ def command(name: str, folder: Path, devices: tuple[str, ...], seed: int, as_jso
         raise MixcimError(f"output '{folder}' is a file: give a folder for the plots") from None
     with progress_bar(as_json) as advance:
         module = importlib.import_module(f"mixcim.figures.{name}")
-        figure: Figure = module.make(FigureRequest(folder, devices, seed, advance))
+        figure: Figure = module.make(FigureRequest(folder, devices, seed, advance, limit, seeds))
     if as_json:
         print_json({"figure": name, "plots": [str(plot) for plot in figure.plots], "records": list(figure.records)})
         return

@@ -17,6 +17,7 @@ table is found is ours.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -72,16 +73,17 @@ def tune(
 
     `codes`: calibration inputs, integers (N, height, width, channels) as compile.evaluate takes them. `budget`: largest
     error of a layer's outputs, root mean square in output codes. `windows`: windows sampled per layer, with `seed`.
-    Raises MixcimError when the chip's encoding is not differential, or nothing is placed on memristor.
+    Raises MixcimError when the chip's encoding is not differential, nothing is placed on memristor, or no table keeps a
+    layer inside the budget.
     """
     if chip.weight_encoding is not Encoding.DIFFERENTIAL:
-        raise MixcimError(f"tune knows the differential encoding, chip '{chip.name}' has {chip.encoding}")
+        raise MixcimError(f"tune knows the differential encoding, chip '{chip.name}' has '{chip.encoding}'")
     layers = [layer for layer in network.layers if UnitKind.MEMRISTOR in placement[layer.name]]
     layers = [layer for layer in layers if layer.kind is LayerKind.CONVOLUTION]
     if not layers:
         raise MixcimError("no convolution has kernels on memristor: place some, for example with --hidden memristor")
-    if budget < 0 or windows < 1:
-        raise MixcimError(f"budget must be >= 0 and windows >= 1, not {budget} and {windows}")
+    if not 0 <= budget < math.inf or windows < 1:
+        raise MixcimError(f"budget must be a number >= 0 and windows >= 1, not {budget} and {windows}")
     tensors = evaluate(network, codes)
     rng = np.random.default_rng(seed)
     found = []
@@ -176,7 +178,8 @@ def _tune_layer(
     choices = [(rows, shift) for rows in ROWS if rows <= chip.rows for shift in STEP_SHIFTS]
     reads = np.array([sum(-(-length // rows) for length in lengths) for rows, _ in choices])
     bits = max(int(vectors.max()).bit_length(), 1)
-    pairs = [(bit, digit) for bit in range(bits) for digit in range(len(chip.mode.cells))]
+    used = 1 + max(np.flatnonzero(digits.any(axis=(1, 2, 3))), default=0)  # digits that the compiler has read
+    pairs = [(bit, digit) for bit in range(bits) for digit in range(used)]
     errors = np.zeros((len(pairs), len(choices), count, kernels), np.float32)
     for index, (bit, digit) in enumerate(pairs):
         plane = (vectors >> bit & 1).astype(np.float32)
@@ -204,6 +207,11 @@ def _tune_layer(
             best, high = candidate, middle
         else:
             low = middle
+    if error_of(best) > budget:
+        raise MixcimError(
+            f"layer '{layer.name}': no table on chip '{chip.name}' has an error below {error_of(best):.3g} output "
+            f"codes, the budget is {budget:g}: raise it"
+        )
     rows_per_read = [[UNIFORM_ROWS] * len(chip.mode.cells) for _ in range(ACTIVATION_BITS)]
     step_shift = [[0] * len(chip.mode.cells) for _ in range(ACTIVATION_BITS)]
     for (bit, digit), index in zip(pairs, best, strict=True):

@@ -16,18 +16,25 @@ if TYPE_CHECKING:
 
 #: Figure -> one line of help. The module of the same name is imported when the figure is made.
 FIGURES = {
+    "ed5": "Word lines per read: reads of every layer of ResNet-20, uniform against tuned tables, RTL and model.",
     "ed9": "Device sheet: levels, spread, drift, noise and programming, measured from programmed cells.",
+    "accuracy": "Accuracy of ResNet-20 on memristor, over device, time since programming and word-line table.",
 }
 
 
 @dataclass(frozen=True)
 class FigureRequest:
-    """What the user asked for. `devices` empty: the figure's own choice. `folder` exists; plots are written there."""
+    """What the user asked for. `devices` empty: the figure's own choice. `folder` exists; plots are written there.
+
+    `limit`: test images, `seeds`: device seeds from `seed` on; None: the figure's own choice.
+    """
 
     folder: Path
     devices: tuple[str, ...]
     seed: int
     advance: Callable[[int, int, str], None]
+    limit: int | None = None
+    seeds: int | None = None
 
 
 @dataclass(frozen=True)
