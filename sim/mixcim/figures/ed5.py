@@ -19,7 +19,6 @@ import numpy as np
 from rich.table import Table
 
 from mixcim_hdl.program import Program
-from mixcim_hdl.registers import Region, Register, window_address
 
 from ..compile.table import Tables
 from ..errors import MixcimError
@@ -118,16 +117,13 @@ def rtl_run(case: Case, code: np.ndarray, kept: Kept, advance: Advance) -> RtlRu
         layers = {layer.output: layer.name for layer in case.program.layers if "memristor" in layer.kernels}
         reads, saturations, wrong = {}, {}, []
 
-        def counter(register: Register) -> int:
-            return int(processor.bus.read(window_address(Region.REGISTERS, register), 1)[0])
-
         def on_tensor(name: str, tensor: np.ndarray) -> None:
             advance(len(reads), len(layers), f"RTL, table {case.name}, layer by layer")
             if not np.array_equal(tensor, model.captured[name][0]):
                 wrong.append(name)
             if name in layers:  # the counters start at 0 with every command that is run by itself
-                reads[layers[name]] = counter(Register.MEMRISTOR_READS)
-                saturations[layers[name]] = counter(Register.ADC_SATURATIONS)
+                here = processor.counters()
+                reads[layers[name]], saturations[layers[name]] = here.memristor_reads, here.adc_saturations
 
         processor.run_stepwise(code, on_tensor)
         if wrong:

@@ -133,6 +133,10 @@ class Processor:
             raise MixcimError(self._fault_text())
         if not status & _DONE:
             raise MixcimError(f"the chip stopped with status {status:#x}, neither done nor fault: was it started?")
+        return self.counters()
+
+    def counters(self) -> Counters:
+        """What the chip counted since it was last started."""
         words = self.bus.read(window_address(Region.REGISTERS, EVENT_COUNTERS), 2 * len(Event))
         events = {event.name.lower(): int(words.view(np.uint64)[event]) for event in Event}
         return Counters(self._read_register(Register.RUN_CYCLES), **events)
