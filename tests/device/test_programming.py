@@ -12,7 +12,7 @@ import pytest
 from compile.random_networks import random_network
 from mixcim import cli
 from mixcim.compile.compiler import compile_network
-from mixcim.device import CellArray, DeviceModel, WriteVerify, write_verify
+from mixcim.device import CellArray, DeviceModel, WriteVerify, program_cells
 from mixcim.device.cells import FREE, stuck_cells
 from mixcim.device.model import Drift, Programming, Spread
 from mixcim.errors import MixcimError
@@ -55,8 +55,8 @@ def effective_cells(program: Program, chip: ChipConfig, bank: int = 0) -> np.nda
 
 def test_rtl_and_model_program_the_same_and_then_run_the_same(processor: Processor) -> None:
     program = compiled()
-    on_rtl = write_verify(processor, program, TINY, DEVICE, seed=5, time_s=100.0)
-    on_model = write_verify(CellArray(TINY), program, TINY, DEVICE, seed=5, time_s=100.0)
+    on_rtl = program_cells(processor, program, TINY, DEVICE, seed=5, time_s=100.0)
+    on_model = program_cells(CellArray(TINY), program, TINY, DEVICE, seed=5, time_s=100.0)
     for name in ("memristor", "repair"):
         for got, want in zip(getattr(on_rtl.program, name), getattr(on_model.program, name), strict=True):
             np.testing.assert_array_equal(got, want, err_msg=name)
@@ -82,7 +82,7 @@ def test_rtl_and_model_program_the_same_and_then_run_the_same(processor: Process
 def test_spares_take_the_columns_with_most_given_up_cells(spares: int) -> None:
     chip = dataclasses.replace(TINY, spare_columns=spares)
     program = compiled(chip)
-    result = write_verify(CellArray(chip), program, chip, DEVICE, seed=5)
+    result = program_cells(CellArray(chip), program, chip, DEVICE, seed=5)
     band = WriteVerify.of(DEVICE, chip).band
     wanted = program.memristor[0].reshape(-1, chip.physical_columns, chip.rows)[:, : chip.memristor_columns].astype(int)
     outside = np.abs(effective_cells(result.program, chip) - wanted) > band
@@ -104,7 +104,7 @@ def test_spares_take_the_columns_with_most_given_up_cells(spares: int) -> None:
 
 def test_without_stuck_cells_every_cell_is_in_its_band() -> None:
     program = compiled()
-    result = write_verify(CellArray(TINY), program, TINY, dataclasses.replace(DeviceModel(), hrs_uS=1.0), seed=1)
+    result = program_cells(CellArray(TINY), program, TINY, dataclasses.replace(DeviceModel(), hrs_uS=1.0), seed=1)
     assert result.left == 0 and result.repaired == 0 and result.report.yielded == 1.0
     used = program.memristor[0].reshape(-1, TINY.physical_columns, TINY.rows)[:, : TINY.memristor_columns]
     band = WriteVerify.of(DeviceModel(), TINY).band
@@ -121,7 +121,7 @@ def test_a_locked_bank_refuses_everything_and_loses_nothing(processor: Processor
     other = dataclasses.replace(program, memristor=tuple(np.zeros_like(lines) for lines in program.memristor))
     for attempt in (
         lambda: processor.load(other),
-        lambda: write_verify(processor, program, TINY, DEVICE, seed=1),
+        lambda: program_cells(processor, program, TINY, DEVICE, seed=1),
         lambda: processor.set_repair(0, 0, np.ones((1, 1), np.uint8)),
     ):
         with pytest.raises(MixcimError, match="memristor bank 0 is locked against programming: unlock"):
@@ -160,14 +160,14 @@ def test_used_up_endurance_keeps_the_line(processor: Processor) -> None:
 
 def test_programs_that_cannot_be_programmed_are_refused() -> None:
     program = compiled()
-    done = write_verify(CellArray(TINY), program, TINY, DEVICE, seed=1).program
+    done = program_cells(CellArray(TINY), program, TINY, DEVICE, seed=1).program
     with pytest.raises(MixcimError, match="has the cells of a device already"):
-        write_verify(CellArray(TINY), done, TINY, DEVICE, seed=1)
+        program_cells(CellArray(TINY), done, TINY, DEVICE, seed=1)
     exact = compile_network(random_network(3), TINY, ["*=sram"])
     with pytest.raises(MixcimError, match="has no cells: place kernels on memristor"):
-        write_verify(CellArray(TINY), exact, TINY, DEVICE, seed=1)
+        program_cells(CellArray(TINY), exact, TINY, DEVICE, seed=1)
     with pytest.raises(MixcimError, match="time since programming"):
-        write_verify(CellArray(TINY), program, TINY, DEVICE, seed=1, time_s=-1.0)
+        program_cells(CellArray(TINY), program, TINY, DEVICE, seed=1, time_s=-1.0)
 
 
 def test_the_command_compares_rtl_and_model_and_writes_the_cells(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -200,6 +200,6 @@ def test_the_command_compares_rtl_and_model_and_writes_the_cells(tmp_path: Path,
 
 def test_held_cells_are_those_that_the_seed_makes_stuck() -> None:
     program = compiled()
-    result = write_verify(CellArray(TINY), program, TINY, DEVICE, seed=5)
+    result = program_cells(CellArray(TINY), program, TINY, DEVICE, seed=5)
     stuck = stuck_cells(DEVICE, program.memristor[0].shape, seed=5) != FREE
     assert set(np.unique(result.program.memristor[0][stuck])) <= {3, 128}  # 2 uS and 100 uS in codes

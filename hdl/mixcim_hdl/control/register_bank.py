@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, ValueLike
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -157,7 +157,7 @@ class RegisterBank(wiring.Component):
             self.write_held.eq(held),
             self.write_registers.eq(write_registers),
         ]
-        readable = {
+        readable: dict[int, ValueLike] = {
             Register.IDENTIFICATION: IDENTIFICATION,
             Register.VERSION: CONTRACT_VERSION,
             Register.FINGERPRINT: chip.fingerprint,

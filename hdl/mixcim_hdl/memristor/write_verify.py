@@ -129,7 +129,7 @@ class WriteVerify(wiring.Component):
         coarse_step = Signal(signed(26))
         step = Signal(26)
         moved = Signal(signed(28))
-        target = Array(targets)[row[: (CELLS_PER_WRITE - 1).bit_length()]]
+        target = Array([targets[cell] for cell in range(CELLS_PER_WRITE)])[row[: (CELLS_PER_WRITE - 1).bit_length()]]
         held = self.held.bit_select(row, 1)
         accepted, spent = Signal(), Signal()
         result = Signal(data.StructLayout(WRITTEN_FIELDS))

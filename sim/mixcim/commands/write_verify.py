@@ -12,7 +12,7 @@ from rich.table import Table
 from mixcim_hdl.program import Program
 
 from ..device.library import load_device
-from ..device.programming import CellArray, Programmed, write_verify
+from ..device.programming import CellArray, Programmed, program_cells
 from ..errors import MixcimError
 from ..rtl.processor import rtl_processor
 from .inputs import chip_of
@@ -63,7 +63,7 @@ def command(
         ports = [] if engine == "rtl" else [CellArray(chip)]
         for port in ports if engine == "model" else [*ports, rtl_processor(chip, progress=advance)]:
             name = "model" if isinstance(port, CellArray) else "RTL"
-            programmed = write_verify(
+            programmed = program_cells(
                 port, program, chip, device,
                 seed=device_choice.device_seed, time_s=device_choice.time_s,
                 temperature_c=device_choice.temperature_c,

@@ -3,7 +3,7 @@
 from .cells import apply_device, conductance_codes
 from .library import DEVICES, load_device
 from .model import DeviceModel
-from .programming import CellArray, write_verify
+from .programming import CellArray, program_cells
 from .write_verify import ProgrammingReport, WriteVerify, program_lines
 
 __all__ = [
@@ -16,5 +16,5 @@ __all__ = [
     "conductance_codes",
     "load_device",
     "program_lines",
-    "write_verify",
+    "program_cells",
 ]

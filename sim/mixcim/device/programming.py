@@ -91,7 +91,7 @@ class Programmed:
         return {**self.report.summary(), "repaired_columns": self.repaired, "given_up_in_use": self.left}
 
 
-def write_verify(
+def program_cells(
     port: LineProgrammer,
     program: Program,
     chip: ChipConfig,

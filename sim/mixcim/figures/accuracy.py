@@ -102,7 +102,7 @@ def make(request: FigureRequest) -> Figure:
     exact = answers(resnet20.exact, resnet20.codes, kept, request.advance, "INT8 on exact units")
 
     def measured(runs: list[tuple[DeviceModel, str, float, str]]) -> list[Point]:
-        return [points[device.name, *rest] for device, *rest in runs]
+        return [points[device.name, mode, time_s, table] for device, mode, time_s, table in runs]
 
     panels = Panels(measured(modes), measured(times), measured(tables), exact.accuracy(resnet20.labels))
     request.advance(1, 1, "drawing")
