@@ -307,7 +307,7 @@ def ed5_tables() -> str:
 
 
 def accuracy_points() -> str:
-    """Accuracy of ResNet-20 by device, time and word-line table: mean and range over the device seeds."""
+    """Accuracy of ResNet-20 by device, mode, time and word-line table: mean and range over the device seeds."""
     values = measured("accuracy")
     points = [name.removesuffix(", mean") for name in values if name.endswith(", mean")]
 
@@ -319,7 +319,6 @@ def accuracy_points() -> str:
 
     devices = list(dict.fromkeys(point.split(", ", 1)[0] for point in points))
     conditions = dict.fromkeys(point.split(", ", 1)[1] for point in points)
-    conditions = sorted(conditions, key=lambda condition: not condition.endswith(" table 16"))
     rows = [[condition, *(cell(f"{device}, {condition}") for device in devices)] for condition in conditions]
     text = (
         f"Accuracy in percent, mean (smallest to largest) of {values['device seeds of a point']} device seeds, "

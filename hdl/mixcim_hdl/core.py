@@ -181,6 +181,9 @@ class Core(wiring.Component):
         for name in ("write_busy", "write_refused", "write_wear"):
             m.d.comb += getattr(host, name).eq(getattr(engine, name))
         m.d.comb += [
+            engine.wear_read.eq(host.wear_read),
+            engine.wear_address.eq(host.window_address),
+            host.wear_data.eq(engine.wear_data),
             engine.written_read.eq(host.written_read),
             engine.written_address.eq(host.window_address),
             host.written_data.eq(engine.written_data),

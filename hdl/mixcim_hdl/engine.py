@@ -14,7 +14,7 @@ from .control.sequencer import Sequencer
 from .formats import NOISE_BITS
 from .interfaces import WRITE_LAYOUT, result_layout, run_view, table_shape, vector_layout
 from .memristor.bank import MemristorBank
-from .memristor.write_verify import WriteVerify
+from .memristor.write_verify import WriteVerify, memristor_lines
 from .output.arbiter import ResultArbiter
 from .registers import CELLS_PER_WRITE, WEAR_BITS, WRITTEN_FIELDS
 from .sram.bank import SramBank
@@ -39,7 +39,7 @@ class Engine(wiring.Component):
     load_enable, load_unit, load_address, load_data : a weight word for unit `load_unit`.
     program_* : programming port; program_banks has one bit per memristor bank.
     repair_* : what the spare columns replace; repair_write has one bit per bank.
-    write_*, written_* : write-verify of four cells of write_bank at program_word and program_column (WriteVerify).
+    write_*, written_*, wear_* : write-verify of four cells of write_bank, at program_word and program_column.
     adc_*, noise_*, seed_* : parameters of the memristor banks (MemristorBank); adc_write has one bit per bank.
     reading, saturations, lines_on : counts of this cycle over all memristor banks.
     fault, fault_unit : a unit was to read past its memory.    moving : a vector or a result moves.
@@ -77,6 +77,9 @@ class Engine(wiring.Component):
                 "write_busy": Out(1),
                 "write_refused": Out(1),
                 "write_wear": Out(WEAR_BITS),
+                "wear_read": In(1),
+                "wear_address": In(range(memristor_lines(chip))),
+                "wear_data": Out(WEAR_BITS),
                 "written_read": In(1),
                 "written_address": In(range(chip.rows)),
                 "written_data": Out(data.StructLayout(WRITTEN_FIELDS)),
@@ -173,6 +176,9 @@ class Engine(wiring.Component):
                 for name in ("start", "bank", "first", "targets", "held", "registers")
             ),
             *(getattr(self, f"write_{name}").eq(getattr(write, name)) for name in ("busy", "refused", "wear")),
+            write.wear_read.eq(self.wear_read),
+            write.wear_address.eq(self.wear_address),
+            self.wear_data.eq(write.wear_data),
             write.written_read.eq(self.written_read),
             write.written_address.eq(self.written_address),
             self.written_data.eq(write.written_data),

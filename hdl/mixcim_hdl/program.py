@@ -93,6 +93,7 @@ class Program:
     float32 (tiles, channels), `word_offset` and `lane_mask` uint16 (tiles,).
     `adc` int16 (banks, adcs, parameters): formats.ADC_PARAMETERS of every ADC (see ideal_adc); `noise_table` uint16
     (rows + 1,): read noise over the number of word lines on, 0 for none; `noise_seed`: uint32.
+    `device`: whose cells they are; empty for ideal ones.
     `file_shape`, `input_layout`, `output_shape`, `host_output`: as in compile.network.Network, for the host.
     """
 
@@ -118,6 +119,7 @@ class Program:
     file_shape: tuple[int, ...]
     output_shape: tuple[int, ...]
     host_output: tuple[str, ...]
+    device: str = ""
 
     _ARRAYS = ("commands", "weights", "bias", "scale", "word_offset", "lane_mask", "adc", "noise_table")
 
@@ -129,6 +131,7 @@ class Program:
             "fingerprint": self.fingerprint,
             "banks": len(self.memristor),
             "noise_seed": self.noise_seed,
+            "device": self.device,
             "tensors": [dataclasses.asdict(place) for place in self.tensors.values()],
             "layers": [dataclasses.asdict(layer) for layer in self.layers],
             "input": self.input,
@@ -187,6 +190,7 @@ class Program:
             network=header["network"],
             chip=header["chip"],
             noise_seed=header["noise_seed"],
+            device=header["device"],
             fingerprint=header["fingerprint"],
             memristor=tuple(arrays[f"memristor{bank}"] for bank in range(header["banks"])),
             repair=tuple(arrays[f"repair{bank}"] for bank in range(header["banks"])),

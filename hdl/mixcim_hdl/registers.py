@@ -25,6 +25,7 @@ class Region(enum.IntEnum):
     PARAMETERS = 4  #: parameter tile t, lane l: bias at (t * channels + l) * 8, scale (float32) 4 after it
     TILES = 5  #: parameter tile t: word_offset (bits 15:0) and lane_mask (31:16) at t * 4
     CYCLES = 6  #: cycle log, read only: cycles that command c took in the last run at c * 4
+    WEAR = 8  #: read only: programmings of line r of all banks (bank * lines of a bank + line) so far at r * 4
     WRITTEN = 7  #: read only: cell r of the last line of MEMRISTOR_TARGET at r * 4, fields WRITTEN_FIELDS
 
 
@@ -110,6 +111,7 @@ def window_bytes(region: Region, chip: ChipConfig) -> int:
         Region.PARAMETERS: chip.parameter_tiles * chip.channels * 8,
         Region.TILES: chip.parameter_tiles * 4,
         Region.CYCLES: chip.program_commands * 4,
+        Region.WEAR: chip.memristor_banks * chip.memristor_words * chip.physical_columns * 4,
         Region.WRITTEN: chip.rows * 4,
     }[region]
 

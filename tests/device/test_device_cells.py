@@ -139,6 +139,7 @@ def test_a_program_gets_the_devices_cells_and_nothing_else() -> None:
     other = apply_device(program, CHIP, DRIFTING, seed=1, time_s=10.0)
     expected = conductance_codes(DRIFTING, program.memristor[0], CHIP, seed=1, time_s=10.0)
     np.testing.assert_array_equal(other.memristor[0], expected)
-    assert dataclasses.replace(other, memristor=program.memristor).to_bytes() == program.to_bytes()
+    assert other.device == DRIFTING.name
+    assert dataclasses.replace(other, memristor=program.memristor, device="").to_bytes() == program.to_bytes()
     with pytest.raises(MixcimError, match="has the cells of a device already"):
         apply_device(other, CHIP, DRIFTING, seed=1)

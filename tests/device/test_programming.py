@@ -14,7 +14,7 @@ from mixcim import cli
 from mixcim.compile.compiler import compile_network
 from mixcim.device import CellArray, DeviceModel, WriteVerify, program_cells
 from mixcim.device.cells import FREE, stuck_cells
-from mixcim.device.model import Drift, Programming, Spread
+from mixcim.device.model import Drift, Programming, Spread, Wire
 from mixcim.errors import MixcimError
 from mixcim.host.processor import Processor
 from mixcim.model import ProcessorModel
@@ -156,6 +156,87 @@ def test_used_up_endurance_keeps_the_line(processor: Processor) -> None:
         again, report = port.program_lines(0, line, codes, none, more, 1)
         np.testing.assert_array_equal(again, codes)
         assert report.pulses.sum() == 0 and report.wear.tolist() == [2]
+
+
+TWO_BANKS = dataclasses.replace(TINY, name="two_banks", memristor_banks=2)
+
+
+@pytest.mark.parametrize("cause", ["endurance", "lock"])
+def test_a_refusal_in_the_last_bank_leaves_all_banks_as_they_are(cause: str) -> None:
+    chip = TWO_BANKS
+    program = compiled(chip)
+    assert all(len(lines) for lines in program.memristor)
+    processor = rtl_processor(chip)
+    processor.load(program)
+    codes = np.random.default_rng(1).integers(0, 256, (1, *program.tensors[program.input].shape)).astype(np.uint8)
+    want = processor.run(codes)
+    device = DEVICE
+    if cause == "lock":
+        processor.lock([1])
+    else:
+        device = dataclasses.replace(DEVICE, programming=Programming(endurance_cycles=1))
+        line = np.array([len(program.memristor[1]) - 1])
+        registers, none = WriteVerify.of(device, chip), np.zeros((1, chip.rows), bool)
+        processor.set_cells(1, int(line[0]), np.zeros((1, chip.rows), np.uint8))
+        processor.program_lines(1, line, np.full((1, chip.rows), 90, np.uint8), none, registers, 1)
+        processor.set_cells(1, int(line[0]), program.memristor[1][line])
+    with pytest.raises(MixcimError, match="is locked" if cause == "lock" else "has been programmed 1 times"):
+        program_cells(processor, program, chip, device, seed=3)
+    np.testing.assert_array_equal(processor.run(codes), want)
+
+
+def test_lines_are_programmed_all_or_none_of_them(processor: Processor) -> None:
+    processor.unlock()
+    registers = dataclasses.replace(WriteVerify.of(DEVICE, TINY), endurance=1)
+    lines, none = np.array([3, 4]), np.zeros((2, TINY.rows), bool)
+    for port in (rtl_processor(TINY), CellArray(TINY)):
+        port.set_cells(0, 3, np.zeros((2, TINY.rows), np.uint8))
+        port.program_lines(0, lines[1:], np.full((1, TINY.rows), 60, np.uint8), none[1:], registers, 1)
+        with pytest.raises(MixcimError, match="line 4 has been programmed 1 times"):
+            port.program_lines(0, lines, np.full((2, TINY.rows), 90, np.uint8), none, registers, 1)
+        more = dataclasses.replace(registers, endurance=9, band=0, retry_limit=0)
+        codes, _ = port.program_lines(0, lines, np.zeros((2, TINY.rows), np.uint8), none, more, 1)
+        assert not codes[0].any() and (np.abs(codes[1].astype(int) - 60) <= registers.band).all()
+
+
+def test_wrong_arguments_are_refused(processor: Processor) -> None:
+    good = (np.arange(2), np.zeros((2, TINY.rows), np.uint8), np.zeros((2, TINY.rows), bool), 1)
+    registers = WriteVerify.of(DEVICE, TINY)
+    for place, wrong, message in (
+        (0, np.arange(3), "both"),
+        (0, np.array([0, TINY.memristor_words * TINY.physical_columns]), "lines must be from 0"),
+        (1, np.zeros((2, TINY.rows)), "targets must be uint8"),
+        (2, np.zeros((2, TINY.rows - 1), bool), "held bool"),
+        (3, 1 << 32, "seed must be"),
+    ):
+        lines, targets, held, seed = (wrong if number == place else item for number, item in enumerate(good))
+        for port in (processor, CellArray(TINY)):
+            with pytest.raises(MixcimError, match=message):
+                port.program_lines(0, lines, targets, held, registers, seed)
+    with pytest.raises(MixcimError, match="memristor bank must be from 0 to 0, not 5"):
+        processor.lock([5])
+
+
+def test_what_the_band_cannot_hold_of_the_spread_relaxes_later() -> None:
+    device = dataclasses.replace(DeviceModel(), spread=Spread((0.0,), (4.0,)))
+    program = compiled()
+    used = program.memristor[0].reshape(-1, TINY.physical_columns, TINY.rows)[:, : TINY.memristor_columns].astype(int)
+    deviations = []
+    for time_s in (0.0, 1.0):
+        result = program_cells(CellArray(TINY), program, TINY, device, seed=1, time_s=time_s)
+        deviations.append(float(np.std(effective_cells(result.program, TINY)[used > 0] - used[used > 0])))
+    band = WriteVerify.of(device, TINY).band
+    assert deviations[0] <= band  # codes; 4 uS are 5.12 codes
+    assert abs(deviations[1] - 5.12) < 0.2
+
+
+def test_ir_drop_is_there_from_the_start() -> None:
+    device = dataclasses.replace(DeviceModel(), wire=Wire(bit_line_ohm=100.0))
+    results = [
+        program_cells(CellArray(TINY), compiled(), TINY, d, seed=1).program.memristor[0]
+        for d in (DeviceModel(), device)
+    ]
+    assert results[1].sum() < 0.99 * results[0].sum()
 
 
 def test_programs_that_cannot_be_programmed_are_refused() -> None:

@@ -187,13 +187,13 @@ def test_bus_answers_illegal_accesses_with_an_error(chip):
             bus.read(window_address(region, window_bytes(region, CHIP)), 1)
         with pytest.raises(BusError):
             bus.write(window_address(region, window_bytes(region, CHIP)), word)
-    for address in (0x8000_0000, 0xF000_0000):
+    for address in (0x9000_0000, 0xF000_0000):
         with pytest.raises(BusError):
             bus.read(address, 1)
     for register in (Register.IDENTIFICATION, Register.STATUS, Register.RUN_CYCLES):
         with pytest.raises(BusError):
             bus.write(window_address(Region.REGISTERS, register), word)
-    for window in (Region.CYCLES, Region.WRITTEN):
+    for window in (Region.CYCLES, Region.WRITTEN, Region.WEAR):
         with pytest.raises(BusError):
             bus.write(window_address(window), word)
     with pytest.raises(BusError):

@@ -266,7 +266,7 @@ class RegisterBank(wiring.Component):
         for number, window in enumerate(WINDOWS):
             name = window.name.lower()
             write, read = getattr(self, f"{name}_write"), getattr(self, f"{name}_read")
-            read_only = window in (Region.CYCLES, Region.WRITTEN)
+            read_only = window in (Region.CYCLES, Region.WRITTEN, Region.WEAR)
             with m.If(accept & (region == window) & whole & (offset < window_bytes(window, chip)) & ~self.busy):
                 m.d.comb += [
                     read.eq(~request.write),

@@ -52,6 +52,7 @@ class WriteVerify(wiring.Component):
     word_lines : one-hot, the cell that is read.    code : its code, combinational from word_lines.
     program_valid, program_last, program_cells : to the macro's programming port.
     written_read, written_address, written_data : what became of each cell of the line (latency 1, WRITTEN_FIELDS).
+    wear_read, wear_address, wear_data : wear of a line of all banks (latency 1), while not busy.
     """
 
     def __init__(self, chip: ChipConfig):
@@ -79,6 +80,9 @@ class WriteVerify(wiring.Component):
                 "program_valid": Out(1),
                 "program_last": Out(1),
                 "program_cells": Out(8 * CELLS_PER_WRITE),
+                "wear_read": In(1),
+                "wear_address": In(range(memristor_lines(chip))),
+                "wear_data": Out(WEAR_BITS),
                 "written_read": In(1),
                 "written_address": In(range(chip.rows)),
                 "written_data": Out(data.StructLayout(WRITTEN_FIELDS)),
@@ -105,11 +109,11 @@ class WriteVerify(wiring.Component):
         m.submodules.written = written = Ram(self.written_data.shape().size, chip.rows)
         m.d.comb += [
             line.eq(self.active_bank * lines + self.active_word * chip.physical_columns + self.active_column),
-            wear.read_enable.eq(state == State.OPEN),
-            wear.read_address.eq(line),
+            wear.read_enable.eq((state == State.OPEN) | self.wear_read),
+            wear.read_address.eq(Mux(self.wear_read, self.wear_address, line)),
+            self.wear_data.eq(wear.read_data),
             wear.write_address.eq(line),
             wear.write_data.eq(wear.read_data + pulsed),
-            self.wear.eq(wear.read_data + pulsed),
             written.read_enable.eq(self.written_read),
             written.read_address.eq(self.written_address),
             written.write_address.eq(row),
@@ -171,6 +175,7 @@ class WriteVerify(wiring.Component):
             with m.Case(State.OPEN):
                 m.d.sync += state.eq(State.CHECK)
             with m.Case(State.CHECK):
+                m.d.sync += self.wear.eq(wear.read_data)
                 m.d.sync += state.eq(Mux(self.refused, State.IDLE, State.SELECT))
                 with m.If(first):
                     seed = Signal(32)
@@ -203,5 +208,7 @@ class WriteVerify(wiring.Component):
                         m.d.sync += cell.eq(Mux(moved < 0, 0, Mux(moved > largest, largest, moved)))
             with m.Case(State.COMMIT):
                 m.d.comb += wear.write_enable.eq(last)
+                with m.If(last):
+                    m.d.sync += self.wear.eq(wear.write_data)
                 m.d.sync += state.eq(State.IDLE)
         return m

@@ -11,26 +11,26 @@ from ..bench.networks import digits_records, workload_records
 from ..bench.reads import layer_records
 from ..bench.record import Record, as_documents, records_table, write_records
 from ..bench.simulators import simulator_records
+from ..device.workloads import workloads_folder
 from .options import FILE, json_option
 from .report import console, print_json, progress_bar
 
-#: Where the workload pack lies, seen from the folder of the repository.
-WORKLOADS = Path("../shared/workloads")
 DEFAULT_OUTPUT = Path("build/bench.json")
 
 
 @click.command()
 @click.option("--quick", is_flag=True, help="Fewer inputs and repeats, nothing that takes more than some seconds.")
-@click.option("--workloads", type=FILE, default=WORKLOADS, show_default=True, help="Folder of the workload pack.")
+@click.option("--workloads", type=FILE, help="Folder of the workload pack; default: $MIXCIM_WORKLOADS, or beside.")
 @click.option("-o", "--output", type=FILE, default=DEFAULT_OUTPUT, show_default=True, help="File of the records.")
 @json_option
-def command(quick: bool, workloads: Path, output: Path, as_json: bool) -> None:
+def command(quick: bool, workloads: Path | None, output: Path, as_json: bool) -> None:
     """Measure speed, cycles, utilisation and build times, all in one run, and write them as records.
 
     A record is {name, value, unit, paper, goal, met, how}: `paper` and `goal` are the same figure there (null where
     there is none), `how` is rtl, model or estimate. Real networks are measured if the workload pack is there.
     """
     records: list[Record] = []
+    workloads = workloads or workloads_folder()
     with progress_bar(as_json) as advance:
 
         def say(what: str) -> None:

@@ -61,6 +61,10 @@ def compile_network(
     """
     placement = place(network, chip, placement_rules, hidden)
     tables = read_table(table, chip) if isinstance(table, str) else table
+    names = [layer.name for layer in network.layers]
+    for name in tables.layers:
+        if name not in names:
+            raise MixcimError(f"the table names layer '{name}', network '{network.name}' has {', '.join(names)}")
     if skip_zero_groups:
         tables = dataclasses.replace(tables, skip_zero_groups=True)
     return _Compilation(network, chip, placement, tables, keep_all).program()

@@ -116,7 +116,7 @@ def _from_file(text: str, chip: ChipConfig) -> Tables:
         raise MixcimError(f"table '{text}' is neither 'exact', nor numbers such as '16' or '16,32,64', nor a file")
     try:
         content = path.read_text(encoding="utf-8")
-        fields = json.loads(content) if path.suffix.lower() == ".json" else tomllib.loads(content)
+        fields = json.loads(content) if content.lstrip().startswith("{") else tomllib.loads(content)
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, tomllib.TOMLDecodeError) as error:
         raise MixcimError(f"table file '{text}' is neither JSON nor TOML: {error}") from None
     layers = fields.pop("layers", {}) if isinstance(fields, dict) else {}

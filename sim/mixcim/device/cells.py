@@ -10,6 +10,7 @@ same seed at a later time is the same chip, later.
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 
@@ -91,19 +92,22 @@ def apply_device(
 
     Raises MixcimError for a program whose cells are not ideal any more, and as conductance_codes does.
     """
-    refuse_programmed(program, chip)
+    refuse_programmed(program)
     lines = tuple(
         conductance_codes(device, targets, chip, seed=seed, time_s=time_s, temperature_c=temperature_c, bank=bank)
         for bank, targets in enumerate(program.memristor)
     )
-    return dataclasses.replace(program, memristor=lines)
+    name = "" if device == DeviceModel() else device.name
+    return dataclasses.replace(program, memristor=lines, device=name)
 
 
-def refuse_programmed(program: Program, chip: ChipConfig) -> None:
+def refuse_programmed(program: Program) -> None:
     """Raise MixcimError if the program's cells are not ideal any more."""
-    unit = conductance_unit(chip.conductance_bits)
-    if any((targets % unit).any() for targets in program.memristor):
-        raise MixcimError(f"program '{program.network}' has the cells of a device already: compile it without --device")
+    if program.device:
+        raise MixcimError(
+            f"program '{program.network}' has the cells of a device already, '{program.device}': compile it without "
+            f"--device"
+        )
 
 
 def _draws(seed: int, bank: int, first_line: int, shape: tuple[int, int]) -> np.ndarray:
@@ -130,13 +134,14 @@ def _conductances(
 ) -> np.ndarray:
     """Conductances in uS, before stuck cells and IR drop."""
     unit = conductance_unit(chip.conductance_bits)
-    start = device.nominal_uS(targets, unit)
+    # What write-verify left are codes as they are; targets stand for levels.
+    start = targets * (device.step_uS / unit) if programmed else device.nominal_uS(targets, unit)
     if device.sampling == "cells":
         assert device.cells is not None
         result = np.empty(targets.shape)
         for code in np.unique(targets):
             here = targets == code
-            nominal = float(device.nominal_uS(code, unit))
+            nominal = float(start[here][0])
             first, later = device.cells.draw(nominal, time_s, temperature_c, draws[here, 3], draws[here, 0])
             result[here] = nominal + later - first if programmed else later
         return result
@@ -144,9 +149,11 @@ def _conductances(
     angle = 2 * np.pi * draws[..., 1]
     mean, sigma = device.retention(start, time_s, temperature_c)
     result = start + mean + sigma * radius * np.sin(angle)
-    if not programmed:
-        result += device.spread.sigma(start) * radius * np.cos(angle)
-    return result
+    spread = device.spread.sigma(start)
+    if programmed:  # what is more than the band came after the pulses: relaxation
+        within = device.programming.band * device.step_uS / math.sqrt(3)
+        spread = np.sqrt(np.maximum(spread**2 - within**2, 0.0)) if time_s > 0 else np.zeros_like(start)
+    return result + spread * radius * np.cos(angle)
 
 
 def _after_ir_drop(device: DeviceModel, conductance: np.ndarray, columns: int) -> np.ndarray:

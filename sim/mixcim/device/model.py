@@ -227,6 +227,8 @@ class DeviceModel:
         """
         if not time_s >= 0 or not math.isfinite(time_s):
             raise MixcimError(f"time since programming must be a finite number of seconds from 0 on, not {time_s:g}")
+        if not math.isfinite(temperature_c):
+            raise MixcimError(f"temperature must be a finite number of degrees Celsius, not {temperature_c:g}")
         highest = max((ROOM_C, *self.heat.temperature_c))
         if not -50 <= temperature_c <= highest and self.drift_is_known:
             raise MixcimError(
@@ -260,6 +262,7 @@ class _Checks:
         if not all(map(math.isfinite, levels)) or device.hrs_uS < 0 or np.any(np.diff(levels) <= 0):
             text = ", ".join(f"{level:g}" for level in levels)
             self.fail("hrs_uS and mlc_uS", "conductances from 0 on, each above the one before", text)
+        self.span("mlc_uS[3]", device.lrs_uS, 1e-6, 1e6)
         self.span("stuck_hrs", device.stuck_hrs, 0, 1)
         self.span("stuck_lrs", device.stuck_lrs, 0, 1 - device.stuck_hrs)
         self.span("read_noise", device.read_noise, 0, 4)
@@ -288,7 +291,7 @@ class _Checks:
 
     def span(self, name: str, value: float, low: float, high: float) -> None:
         if not low <= value <= high:
-            self.fail(name, f"from {low:g} to {high:g}", f"{value:g}")
+            self.fail(name, f"from {low:.10g} to {high:.10g}", f"{value:.10g}")
 
     def knots(self, name: str, section: Any, columns: tuple[str, ...], positive: tuple[str, ...]) -> None:
         """Conductances rise, every column is as long as they are and finite, and those in `positive` are not < 0."""
@@ -307,7 +310,7 @@ class _Checks:
     def heat(self) -> None:
         heat = self.device.heat
         temperatures = (ROOM_C, *heat.temperature_c)
-        if np.any(np.diff(temperatures) <= 0):
+        if not all(map(math.isfinite, temperatures)) or np.any(np.diff(temperatures) <= 0):
             text = list(heat.temperature_c)
             self.fail("heat.temperature_c", f"temperatures above {ROOM_C:g} C, each above the one before", text)
         self.span("heat.time_s", heat.time_s, 0.1, 1e9)
@@ -376,7 +379,10 @@ def _typed(name: str, value: Any, path: Path) -> Any:
     def number(item: Any) -> float:
         if isinstance(item, bool) or not isinstance(item, int | float):
             raise MixcimError(f"device file '{path}': {name} must be a number, not {item!r}")
-        return float(item)
+        try:
+            return float(item)
+        except OverflowError:
+            raise MixcimError(f"device file '{path}': {name} must be a number that float64 holds") from None
 
     if last in _TEXT:
         if not isinstance(value, str):

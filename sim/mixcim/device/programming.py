@@ -23,7 +23,7 @@ from ..errors import MixcimError
 from .cells import FREE, ROOM_C, conductance_codes, refuse_programmed, stuck_cells, virgin_codes
 from .model import DeviceModel
 from .readout import with_readout
-from .write_verify import ProgrammingReport, WriteVerify, program_lines
+from .write_verify import ProgrammingReport, WriteVerify, check_programming, program_lines, worn_out
 
 Progress = Callable[[int, int], None]
 
@@ -37,6 +37,10 @@ class LineProgrammer(Protocol):
 
     def set_repair(self, bank: int, first_word: int, columns: np.ndarray) -> None:
         """Set what the spares of words from `first_word` on replace: (words, spares), as Program.repair."""
+        ...
+
+    def check_programmable(self, bank: int, lines: np.ndarray, endurance: int) -> None:
+        """Raise MixcimError if the bank is locked, or one of these lines has been programmed `endurance` times."""
         ...
 
     def program_lines(
@@ -64,10 +68,17 @@ class CellArray:
         """See LineProgrammer."""
         self.repair[bank, first_word : first_word + len(columns)] = columns
 
+    def check_programmable(self, bank: int, lines: np.ndarray, endurance: int) -> None:
+        """See LineProgrammer; there is no lock here."""
+        wear = self.wear[bank, lines]
+        for line in np.flatnonzero(wear >= endurance)[:1]:
+            raise MixcimError(worn_out(bank * self.lines + int(lines[line]), int(wear[line]), endurance))
+
     def program_lines(
         self, bank: int, lines: np.ndarray, targets: np.ndarray, held: np.ndarray, registers: WriteVerify, seed: int
     ) -> tuple[np.ndarray, ProgrammingReport]:
         """See LineProgrammer. Raises MixcimError, before anything is changed, for a line that is worn out."""
+        check_programming(lines, targets, held, seed, self.chip)
         codes, report = program_lines(
             targets, self.cells[bank, lines], registers, seed=seed, lines=bank * self.lines + lines, held=held,
             wear=self.wear[bank, lines],
@@ -106,19 +117,24 @@ def program_cells(
 
     `seed`, 32 bits: of the stuck cells, the pulses, the drift, the ADCs and the read noise. `progress(done, total)`:
     banks. What the port holds afterwards is what the program holds. Raises MixcimError for a program whose cells are
-    not ideal any more or that has none, for a locked bank, for endurance used up, and as conductance_codes does.
+    not ideal any more or that has none, for a locked bank, and for endurance used up (before anything is changed), and
+    as conductance_codes does.
     """
     if not sum(map(len, program.memristor)):
         raise MixcimError(f"program '{program.network}' has no cells: place kernels on memristor when compiling it")
-    refuse_programmed(program, chip)
+    program.check_chip(chip)
+    refuse_programmed(program)
+    with_readout(program, chip, device, seed)
     registers = WriteVerify.of(device, chip)
     device.retention(np.zeros(1), time_s, temperature_c)
+    for bank, targets in enumerate(program.memristor):  # all of them before the first cell is changed
+        port.check_programmable(bank, np.arange(len(targets)), registers.endurance)
     cells, repairs, reports, left = [], [], [], 0
     for bank, targets in enumerate(program.memristor):
         if progress is not None:
             progress(bank, len(program.memristor))
         codes, repair, report, remaining = _program_bank(port, bank, targets, chip, device, registers, seed)
-        if time_s > 0 and len(codes):
+        if len(codes):
             codes = conductance_codes(
                 device, codes, chip, seed=seed, time_s=time_s, temperature_c=temperature_c, bank=bank, programmed=True
             )
@@ -127,7 +143,7 @@ def program_cells(
         repairs.append(repair)
         reports.append(report)
         left += remaining
-    result = dataclasses.replace(program, memristor=tuple(cells), repair=tuple(repairs))
+    result = dataclasses.replace(program, memristor=tuple(cells), repair=tuple(repairs), device=device.name)
     result = with_readout(result, chip, device, seed)
     repaired = sum(len({*row[row > 0].tolist()}) for repair in repairs for row in repair)
     return Programmed(result, ProgrammingReport.joined(reports), repaired, left)

@@ -122,6 +122,22 @@ def worn_out(line: int, wear: int, endurance: int) -> str:
     )
 
 
+def check_programming(lines: np.ndarray, targets: np.ndarray, held: np.ndarray, seed: int, chip: ChipConfig) -> None:
+    """Raise MixcimError unless `targets` (uint8) and `held` (bool) are (lines, rows), `lines` are a bank's, and `seed`
+    has 32 bits."""
+    shape = (len(lines), chip.rows)
+    if targets.shape != shape or targets.dtype != np.uint8 or held.shape != shape or held.dtype != bool:
+        raise MixcimError(
+            f"targets must be uint8 and held bool, both {shape}, not {targets.dtype} {targets.shape} and "
+            f"{held.dtype} {held.shape}"
+        )
+    last = chip.memristor_words * chip.physical_columns - 1
+    if len(lines) and not 0 <= int(lines.min()) <= int(lines.max()) <= last:
+        raise MixcimError(f"lines must be from 0 to {last} on chip '{chip.name}', not {lines.min()} to {lines.max()}")
+    if not 0 <= seed <= _WORD:
+        raise MixcimError(f"programming seed must be from 0 to {_WORD}, not {seed}")
+
+
 def program_lines(
     targets: np.ndarray,
     codes: np.ndarray,

@@ -25,7 +25,7 @@ from mixcim_hdl.registers import (
     window_address,
 )
 
-from ..device.write_verify import ProgrammingReport, WriteVerify, worn_out
+from ..device.write_verify import ProgrammingReport, WriteVerify, check_programming, worn_out
 from ..errors import MixcimError
 
 _BUSY, _DONE, _FAULT = 1, 2, 4
@@ -163,13 +163,27 @@ class Processor:
             self.bus.write(address, columns.reshape(-1).astype(np.uint32), step=0)
 
     def lock(self, banks: Sequence[int] | None = None) -> None:
-        """Lock memristor banks (default: all) against writing until `unlock`."""
-        chosen = range(self.chip.memristor_banks) if banks is None else banks
+        """Lock memristor banks (default: all) against writing until `unlock`. Raises MixcimError for another number."""
+        every = range(self.chip.memristor_banks)
+        chosen = every if banks is None else banks
+        for bank in chosen:
+            if bank not in every:
+                raise MixcimError(f"memristor bank must be from 0 to {len(every) - 1}, not {bank}")
         self._write_register(Register.MEMRISTOR_LOCK, sum(1 << bank for bank in set(chosen)))
 
     def unlock(self) -> None:
         """Unlock all memristor banks."""
         self._write_register(Register.MEMRISTOR_UNLOCK, UNLOCK_KEY)
+
+    def check_programmable(self, bank: int, lines: np.ndarray, endurance: int) -> None:
+        """Raise MixcimError if a bank is locked, or one of its lines has been programmed `endurance` times."""
+        self._check_unlocked([bank])
+        if len(lines):
+            first = self._line_of_all(bank, int(lines.min()))
+            count = int(lines.max() - lines.min()) + 1
+            wear = self.bus.read(window_address(Region.WEAR, first * 4), count)[lines - lines.min()]
+            for line in np.flatnonzero(wear >= endurance)[:1]:
+                raise MixcimError(worn_out(self._line_of_all(bank, int(lines[line])), int(wear[line]), endurance))
 
     def program_lines(
         self, bank: int, lines: np.ndarray, targets: np.ndarray, held: np.ndarray, registers: WriteVerify, seed: int
@@ -177,10 +191,11 @@ class Processor:
         """Write-verify the lines of these numbers in a bank: codes afterwards, uint8 (lines, rows), and the report.
 
         `targets`: uint8 (lines, rows). `held`: bool (lines, rows), cells that do not move. `seed`: 32 bits. Raises
-        MixcimError for a locked bank, and for a line whose endurance is used up: that line and those after it stay as
-        they are.
+        MixcimError, before anything is changed, for arguments of other shapes or types, a locked bank, and a line whose
+        endurance is used up.
         """
-        self._check_unlocked([bank])
+        check_programming(lines, targets, held, seed, self.chip)
+        self.check_programmable(bank, lines, registers.endurance)
         for register in WRITE_REGISTERS:
             name = register.name.removeprefix("WRITE_").lower()
             self._write_register(register, seed if name == "seed" else getattr(registers, name))
@@ -199,8 +214,7 @@ class Processor:
             status = self._read_register(Register.WRITE_STATUS)
             wear[number] = status >> 8
             if status & 1:
-                line += bank * self.chip.memristor_words * self.chip.physical_columns
-                raise MixcimError(worn_out(line, int(wear[number]), registers.endurance))
+                raise MixcimError(worn_out(self._line_of_all(bank, line), int(wear[number]), registers.endurance))
             results[number] = self.bus.read(window_address(Region.WRITTEN), rows)
         code, pulses, given_up = (
             results >> bit & (1 << width) - 1 for bit, width in pack_layout(WRITTEN_FIELDS)[0].values()
@@ -288,6 +302,10 @@ class Processor:
         for bank in banks:
             if locked >> bank & 1:
                 raise MixcimError(f"memristor bank {bank} is locked against programming: unlock the chip first")
+
+    def _line_of_all(self, bank: int, line: int) -> int:
+        """Number of a bank's line among those of all banks."""
+        return bank * self.chip.memristor_words * self.chip.physical_columns + line
 
     def _select_line(self, bank: int, line: int) -> None:
         word, column = divmod(line, self.chip.physical_columns)
