@@ -1,4 +1,4 @@
-"""Floating-point units, verilated, bit for bit against the model, numpy and Berkeley TestFloat; millions of operands."""
+"""Floating-point units, verilated, bit for bit against the model, numpy and TestFloat, on millions of operands."""
 
 from __future__ import annotations
 
@@ -12,7 +12,15 @@ from hdl.streams import simulate
 from mixcim.model import floating as model
 from mixcim.rtl.unit import Unit
 from mixcim_hdl.floating import (
-    ALIGNED_BITS, BF16, FLOAT_FORMATS, FP8_E4M3, FP8_E5M2, FP16, FP32, FloatFormat, Rounding,
+    ALIGNED_BITS,
+    BF16,
+    FLOAT_FORMATS,
+    FP8_E4M3,
+    FP8_E5M2,
+    FP16,
+    FP32,
+    FloatFormat,
+    Rounding,
 )  # fmt: skip
 from mixcim_hdl.floating_point.add import FloatAdd
 from mixcim_hdl.floating_point.align import Align
@@ -194,9 +202,8 @@ def test_integer_to_float_rounds_once(width):
     count = 1_000_000
     magnitudes = rng.integers(0, 1 << (width - 1), count) >> rng.integers(0, width, count)
     # A few bits on top and a few at the bottom: ties, and what lies next to them.
-    ties = (rng.integers(1, 8, count) << (width - 5)) + (1 << rng.integers(0, width - 4, count)) * rng.integers(
-        0, 4, count
-    )
+    low_bits = rng.integers(0, 4, count) << rng.integers(0, width - 4, count)
+    ties = (rng.integers(1, 8, count) << (width - 5)) + low_bits
     values = np.where(rng.integers(0, 2, count), magnitudes, ties % (1 << (width - 1)))
     values = np.where(rng.integers(0, 2, count), -values, values)
     values[:5] = 0, -1, -(1 << (width - 1)), (1 << (width - 1)) - 1, 1
@@ -222,7 +229,7 @@ def test_clamp(format):
     assert_equal(got, expected, value, low, high)
 
 
-@pytest.mark.parametrize("format, count", [(BF16, 64), (FP16, 5), (FP8_E4M3, 16), (FP8_E5M2, 1)])
+@pytest.mark.parametrize("format, count", [(BF16, 64), (FP16, 5), (FP8_E4M3, 7), (FP8_E5M2, 1)])
 def test_max_exponent(format, count):
     rng = random_generator(count)
     vectors = random_patterns(rng, format, 20_000 * count).reshape(-1, count)
@@ -271,7 +278,7 @@ def test_align(format, largest):
     "component",
     [
         FloatAdd(FP16), FloatMultiply(FP16), FloatConvert(FP32, FP16), FloatConvert(FP8_E4M3, FP32),
-        IntegerToFloat(48), FloatClamp(FP32), MaxExponent(FP16, 5), Align(BF16, 12),
+        IntegerToFloat(48), FloatClamp(FP32), MaxExponent(FP8_E4M3, 7), Align(BF16, 12),
     ],
     ids=lambda component: type(component).__name__,
 )  # fmt: skip
@@ -289,7 +296,11 @@ def test_amaranth_and_verilog_agree_at_the_stated_latency(component):
     }
     if isinstance(component, Align):
         operands["aligned_bits"] = rng.choice([8, 9, 10, 11, 12], count)
-    results = unit(type(component), *parameters(component))(**operands)
+    verilated = unit(type(component), *parameters(component))
+    results = verilated(**operands)
+    backwards = verilated(**{name: values[::-1] for name, values in operands.items()})
+    for name, values in results.items():
+        assert np.array_equal(backwards[name][::-1], values), "results do not belong to the operands of LATENCY before"
 
     async def drive(ctx):
         for cycle in range(count + component.LATENCY):

@@ -22,7 +22,7 @@ class FloatAdd(wiring.Component):
     1 order by magnitude --> 2 align the smaller --> 3 add or subtract --> 4 normalise --> 5 round, pack
     ```
     Members: a, b, result (patterns of `format`). Model: `encode(add(decode(a), decode(b)))`. The widest datum is the
-    sum, mantissa_bits + 5 bits: what is shifted out of the smaller operand is one sticky bit. -0 comes only from -0 + -0.
+    sum, mantissa_bits + 5 bits: what is shifted out of the smaller operand is one sticky bit. -0 is -0 + -0 only.
     """
 
     LATENCY = 5

@@ -7,7 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..floating import FloatFormat
-from .pack import round_and_pack
+from .pack import round_and_pack, sticky
 from .pipeline import delayed
 from .shift import left_or_right, normalise, shift_right
 from .unpack import unpack
@@ -31,12 +31,14 @@ class FloatConvert(wiring.Component):
         m = Module()
         source, target = self.source, self.target
         value = unpack(m, self.value, source, "value")
-        width = max(source.mantissa_bits, target.mantissa_bits + 2) + 1
-        wide = Signal(width)
         rebias = target.bias - source.bias
+        width = target.mantissa_bits + 3  # with guard and sticky bit; normalising needs every bit
+        if rebias > 0:
+            width = max(width, source.mantissa_bits + 1)
+        wide = Signal(width)
         below = Signal(signed(max(source.exponent_bits, target.exponent_bits) + 2))
         m.d.comb += [
-            wide.eq(value.significand << (width - 1 - source.mantissa_bits)),
+            wide.eq(sticky(value.significand, width) << max(0, width - 1 - source.mantissa_bits)),
             below.eq(value.exponent + (rebias - 1)),
         ]
         limit, amount = left_or_right(m, below, "value")

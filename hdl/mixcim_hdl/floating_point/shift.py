@@ -21,7 +21,7 @@ def normalise(m: Module, value: Value, limit: Value, name: str) -> tuple[Value, 
         m.d.comb += [
             take.eq(~value[width - distance :].any() & limit[bit:].any()),
             shifted.eq(Mux(take, value << distance, value)),
-            left.eq(Mux(take, Cat(limit[:bit], (limit[bit:] - 1)[: len(limit) - bit]), limit)),
+            left.eq(Cat(limit[:bit], (limit[bit:] - take)[: len(limit) - bit])),
         ]
         value, limit = shifted, left
     return value, limit

@@ -1,7 +1,7 @@
 """Floating point as `mixcim_hdl.floating` defines it: patterns to values and back, pre-alignment, the FP32 steps.
 
-Patterns are unsigned integers of the narrowest numpy type (uint8, uint16, uint32); values are float32, which holds every
-value of every format. Intermediate steps are exact in float64, and each result is rounded once.
+Patterns are unsigned integers of the narrowest numpy type (uint8, uint16, uint32); values are float32, which holds
+every value of every format. Intermediate steps are exact in float64, and each result is rounded once.
 
 Error of an aligned dot product. For vectors x and w with units u = 2**(Ex - (bits_x - 2)) and v alike, let X and W be
 the aligned integers and r = 1/2 for nearest even, 1 for truncation, 1 also for a vector in which an element saturated.
