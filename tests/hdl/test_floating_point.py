@@ -9,6 +9,7 @@ import pytest
 from amaranth.hdl import Shape
 
 from hdl.streams import simulate
+from mixcim.errors import MixcimError
 from mixcim.model import floating as model
 from mixcim.rtl.unit import Unit
 from mixcim_hdl.floating import (
@@ -318,6 +319,11 @@ def parameters(component) -> tuple:
     """What a component was made with."""
     names = ("source", "target", "format", "count", "largest", "width")
     return tuple(getattr(component, name) for name in names if hasattr(component, name))
+
+
+def test_operands_for_other_ports_are_refused():
+    with pytest.raises(MixcimError, match="operands must be value, not a, b"):
+        unit(FloatConvert, FP32, FP16)(a=1, b=2)
 
 
 def test_sizes_that_make_no_unit_are_refused():

@@ -66,7 +66,7 @@ def encode(values: np.ndarray, format: FloatFormat) -> np.ndarray:
 
 def max_exponent(patterns: np.ndarray, format: FloatFormat, axis: int = -1) -> tuple[np.ndarray, np.ndarray]:
     """(exponent E int32, special bool) of the vectors along `axis`."""
-    special = (_magnitudes(patterns, format) > format.largest_pattern).any(axis)
+    special = np.asarray((_magnitudes(patterns, format) > format.largest_pattern).any(axis))
     return fields(patterns, format)[1].max(axis).astype(np.int32), special
 
 

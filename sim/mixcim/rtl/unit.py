@@ -53,7 +53,7 @@ class Unit:
         """
         if operands.keys() != self._inputs.keys():
             raise MixcimError(f"operands must be {', '.join(self._inputs)}, not {', '.join(operands)}")
-        count = max(1 if np.ndim(operand) == 0 else len(operand) for operand in operands.values())
+        count = max(len(np.atleast_1d(operand)) for operand in operands.values())
         inputs = [_stored(operands[name], shape, count) for name, shape in self._inputs.items()]
         outputs = [_empty(shape, count) for shape in self._outputs.values()]
         self._library.mixcim_stream(
