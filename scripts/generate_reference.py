@@ -36,6 +36,7 @@ from mixcim_hdl.commands import (
     table_layout,
 )
 from mixcim_hdl.config import ChipConfig
+from mixcim_hdl.floating import FLOAT_FORMATS
 from mixcim_hdl.presets import PRESETS
 from mixcim_hdl.registers import Region, Register, window_address, window_bytes
 from mixcim_hdl.verilog import LINT_WAIVERS
@@ -262,6 +263,36 @@ def latencies() -> str:
     return table(["class", "constant", "cycles"], rows)
 
 
+def floating_units() -> str:
+    """Latency of every floating-point unit, and the first sentence that it says of itself."""
+    rows = []
+    for module, owner in (
+        ("add", "FloatAdd"),
+        ("multiply", "FloatMultiply"),
+        ("convert", "FloatConvert"),
+        ("integer_to_float", "IntegerToFloat"),
+        ("clamp", "FloatClamp"),
+        ("max_exponent", "MaxExponent"),
+        ("align", "Align"),
+    ):
+        thing = getattr(importlib.import_module(f"mixcim_hdl.floating_point.{module}"), owner)
+        text = (inspect.getdoc(thing) or "").splitlines()[0].split(" Latency")[0].rstrip(".")
+        rows.append([owner, f"`floating_point/{module}.py`", str(thing.LATENCY), text])
+    return table(["unit", "file below hdl/mixcim_hdl", "latency", "what it gives"], rows)
+
+
+def float_formats() -> str:
+    """Floating-point formats, and the limits that follow from their fields."""
+    rows = []
+    for item in FLOAT_FORMATS.values():
+        overflow = f"{item.largest:g}" if item.saturates else "infinity"
+        exponents = f"{item.smallest_exponent} to {item.largest_exponent}"
+        fields = [str(item.exponent_bits), str(item.mantissa_bits), exponents, f"{item.largest:g}"]
+        rows.append([item.name, *fields, overflow, f"{item.nan_pattern:#x}"])
+    heads = ["format", "exponent bits", "mantissa bits", "exponents", "largest", "overflow gives", "NaN"]
+    return table(heads, rows)
+
+
 def cycle_check() -> str:
     """Cycles beyond the formula, over all measured programs."""
     chips = json.loads((ROOT / "docs" / "chips.json").read_text())["chips"]
@@ -359,6 +390,9 @@ def regions() -> dict[str, str]:
         "network-arithmetic": docstring("mixcim.compile.network"),
         "blocks": blocks(),
         "latencies": latencies(),
+        "float-formats": float_formats(),
+        "floating": docstring("mixcim_hdl.floating"),
+        "floating-units": floating_units(),
         "waivers": waivers(),
         "ed5-tables": ed5_tables(),
         "accuracy-points": accuracy_points(),

@@ -8,9 +8,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 HARDWARE = ROOT / "hdl" / "mixcim_hdl"
 MODEL = ROOT / "sim" / "mixcim" / "model"
-CONTRACT = ("commands", "config", "files", "formats", "presets", "program", "registers")
+CONTRACT = ("commands", "config", "files", "floating", "formats", "presets", "program", "registers")
 #: Folders of blocks that know nothing of each other; engine and processor connect them.
-BLOCKS = ("control", "memristor", "sram", "tiny", "output", "memory")
+BLOCKS = ("control", "memristor", "sram", "tiny", "output", "memory", "floating_point")
 #: Storage that every block builds on.
 PRIMITIVE = "mixcim_hdl.primitives.ram"
 

@@ -30,3 +30,12 @@ def cifar100(file: str) -> tuple[np.ndarray, np.ndarray]:
 def baseline(name: str) -> dict[str, float]:
     """Measured software accuracy: n, top1, top5 in percent."""
     return json.loads((WORKLOADS / "baselines.json").read_text())[name]
+
+
+def floating_vectors(name: str) -> dict[str, np.ndarray]:
+    """Arrays of a file of floating-point vectors by name; skips the test where the pack does not have it."""
+    path = WORKLOADS / "fp" / f"{name}.npz"
+    if not path.exists():
+        pytest.skip(f"the workload pack ../shared/workloads has no fp/{path.name} beside the repository")
+    with np.load(path) as archive:
+        return {key: archive[key] for key in archive.files}

@@ -67,11 +67,13 @@ def build_library(
     *,
     trace: str | None = None,
     optimisation: Sequence[str] = DEFAULT_OPTIMISATION,
+    driver: str | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """Shared library that simulates module `top` of a Verilog text; give it to `Simulator`.
 
-    `top` has the ports that `Simulator` names. `trace`: None, "vcd" or "fst" (see `trace_format`).
+    `driver`: C++ around the model, whose class is `Vtop`; default: the one for `Simulator`, whose ports `top` then has.
+    `trace`: None, "vcd" or "fst" (see `trace_format`).
     Returns the library in the cache folder, at once if it is there. Processes that want the same one wait for each
     other.
     Raises MixcimError when a tool is missing or refuses the Verilog.
@@ -81,7 +83,8 @@ def build_library(
     defines, extra_sources, libraries = _TRACE_FORMATS[trace]
     verilate = [*_VERILATOR_FLAGS, "--prefix", "Vtop", "--top-module", top, *([f"--trace-{trace}"] if trace else [])]
     flags = [*_COMPILE_FLAGS, *defines]
-    parts = [verilog, _DRIVER.read_text(), *verilate, *flags, *optimisation, *libraries, platform.machine()]
+    driver = _DRIVER.read_text() if driver is None else driver
+    parts = [verilog, driver, *verilate, *flags, *optimisation, *libraries, platform.machine()]
     parts += [toolchain.verilator_version(), *compiler(), compiler_version()]
     library = cache_folder() / f"{top}-{digest(parts)}.so"
     if library.exists():
@@ -97,13 +100,14 @@ def build_library(
         work = Path(folder)
         report(0, 1, "verilating")
         (work / "top.v").write_text(verilog)
+        (work / "driver.cpp").write_text(driver)
         _run([str(toolchain.verilator_binary()), "--cc", *verilate, "--Mdir", "generated", "top.v"], work)
         include = toolchain.verilator_root() / "include"
         paths = [f"-I{work / 'generated'}", f"-I{include}", f"-I{include / 'vltstd'}"]
         # The largest files first, so that no core ends up compiling one of them alone.
         generated = sorted((work / "generated").glob("*.cpp"), key=lambda path: -path.stat().st_size)
         runtime, jobs = _runtime_jobs(("verilated.cpp", "verilated_threads.cpp", *extra_sources), flags)
-        for source in (*generated, _DRIVER):
+        for source in (*generated, work / "driver.cpp"):
             # Code that runs once at the start is compiled for the time that takes, not for speed.
             level = ("-O0",) if "__Slow" in source.name else optimisation
             jobs.append((source, work / f"{source.stem}.o", [*flags, *level, *paths]))

@@ -1,0 +1,14 @@
+"""Registers that carry what a stage does not use to a later one."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Signal, Value
+
+
+def delayed(m: Module, value: Value, cycles: int, name: str) -> Value:
+    """`value` as it was so many clock edges ago."""
+    for cycle in range(1, cycles + 1):
+        register = Signal(value.shape(), name=f"{name}_{cycle}")
+        m.d.sync += register.eq(value)
+        value = register
+    return value
