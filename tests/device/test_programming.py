@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -200,7 +201,7 @@ def test_lines_are_programmed_all_or_none_of_them(processor: Processor) -> None:
 
 
 def test_wrong_arguments_are_refused(processor: Processor) -> None:
-    good = (np.arange(2), np.zeros((2, TINY.rows), np.uint8), np.zeros((2, TINY.rows), bool), 1)
+    good: list[Any] = [np.arange(2), np.zeros((2, TINY.rows), np.uint8), np.zeros((2, TINY.rows), bool), 1]
     registers = WriteVerify.of(DEVICE, TINY)
     for place, wrong, message in (
         (0, np.arange(3), "both"),

@@ -119,6 +119,7 @@ class _Compilation:
             adc=ideal_adc(self.chip),
             noise_table=no_noise(self.chip),
             noise_seed=0,
+            device="",
             tensors=self.tensor_places(layers),
             layers=tuple(layers),
             input=network.input,
