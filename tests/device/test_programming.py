@@ -210,7 +210,8 @@ def test_wrong_arguments_are_refused(processor: Processor) -> None:
         (2, np.zeros((2, TINY.rows - 1), bool), "held bool"),
         (3, 1 << 32, "seed must be"),
     ):
-        lines, targets, held, seed = (wrong if number == place else item for number, item in enumerate(good))
+        arguments = [*good[:place], wrong, *good[place + 1 :]]
+        lines, targets, held, seed = arguments
         for port in (processor, CellArray(TINY)):
             with pytest.raises(MixcimError, match=message):
                 port.program_lines(0, lines, targets, held, registers, seed)
