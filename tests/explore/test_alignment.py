@@ -293,16 +293,23 @@ def test_networks_give_what_onnxruntime_gives(tmp_path: Path) -> None:
 def test_a_tensor_is_rounded_when_a_layer_reads_it(tmp_path: Path) -> None:
     """Once each: weights and inputs of four layers, the pool's input, the Add's older operand; nothing else."""
     images = np.random.default_rng(10).normal(size=(2, 3, 9, 9)).astype(np.float32)
-    shapes: list[tuple[int, ...]] = []
+    read: list[np.ndarray] = []
+    products: list[np.ndarray] = []
 
     def rounded(values: np.ndarray) -> np.ndarray:
-        shapes.append(values.shape)
+        read.append(values)
         return BF16.rounded(values)
 
+    def product(windows: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        products.append(weights @ windows)
+        return products[-1]
+
     network = FloatNetwork(small_network(tmp_path / "small.onnx"))
-    network.run(images, lambda windows, weights: weights @ windows, rounded)
+    network.run(images, product, rounded)
     first, inner = [(3, 2, 9, 9), (6, 27)], [(6, 2, 9, 9), (6, 54), (6, 2, 9, 9), (6, 6)]
-    assert shapes == [*first, *inner, (6, 2, 5, 5), (6, 2, 5, 5), (6, 2), (10, 6)]
+    assert [values.shape for values in read] == [*first, *inner, (6, 2, 5, 5), (6, 2, 5, 5), (6, 2), (10, 6)]
+    older = products[1] + network.constants["b1"][:, None]
+    np.testing.assert_array_equal(read[6].reshape(older.shape), older)
 
 
 @pytest.mark.parametrize(

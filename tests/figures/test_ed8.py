@@ -92,6 +92,7 @@ def test_ed8_of_few_images(tmp_path: Path, capsys: pytest.CaptureFixture[str], m
             wide = f"ed8 {format}, {method.value} alignment, nearest, 16 bits"
             assert values[f"{wide}, same answers as FP32"] == 100 and values[f"{wide}, accuracy lost"] == 0
             assert values[f"ed8 {format}, {method.value} alignment, width needed"] in (6, 16)
+    assert len(list((tmp_path / "kept").iterdir())) == len(names)
     monkeypatch.setattr(ed8, "classes", None)  # the second time nothing is run
     assert figure() == values
 
