@@ -20,6 +20,7 @@ matplotlib.use("Agg")
 
 COLOURS = {Method.PRODUCT: "#9467bd", Method.INPUT: "#4f9a5a", Method.LAYER: "#2f6db3", Method.KERNEL: "#c44e3b"}
 STYLES = {(BF16, Rounding.NEAREST): "-o", (FP16, Rounding.NEAREST): "--s", (BF16, Rounding.TRUNCATE): ":^"}
+SHOWN = 10  #: points of accuracy below FP32 that the plot shows
 
 
 def draw(points: dict[Numbers, Accuracy], needed: Sequence[Needed], images: int, path: Path) -> Path:
@@ -53,10 +54,11 @@ def _accuracy(axis: Axes, points: dict[Numbers, Accuracy], images: int) -> None:
     axis.axhspan(best - LOSS, best, color="black", alpha=0.12, label=f"FP32 {best:.2f} %, and {LOSS} points less")
     axis.set_xticks(list(places.values()), [str(width) for width in WIDTHS])
     axis.set(
-        title=f"accuracy over {images} test images",
+        title=f"accuracy over {images} test images (lower ones are in the table)",
         xlabel="aligned width (bits, sign included)",
         ylabel="accuracy (%)",
     )
+    axis.set_ylim(best - SHOWN, best + SHOWN / 4)
     axis.grid(alpha=0.3)
     axis.legend(loc="lower right")
 
@@ -86,7 +88,7 @@ def _costs(axis: Axes, needed: Sequence[Needed]) -> None:
     labels = [f"{name}\n({unit})".replace(" times", "\ntimes") for name, (_, unit) in names]
     axis.set_xticks(range(len(names)), labels)
     axis.set_yscale("log")
-    axis.set_ylim(top=axis.get_ylim()[1] * 30)
+    axis.set_ylim(top=axis.get_ylim()[1] * 20)
     axis.set(title=f"cost at the least width within {LOSS} points of FP32 (nearest)", ylabel="cost, in the unit below")
     axis.grid(alpha=0.3, axis="y")
     axis.legend(loc="upper left", ncols=2)
