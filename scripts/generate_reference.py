@@ -358,6 +358,66 @@ def accuracy_points() -> str:
     return f"{text}\n\n" + table(["", *devices], rows, 1)
 
 
+def ed8_accuracy() -> str:
+    """Accuracy of ResNet-20 by format, method of alignment, rounding and width."""
+    values = measured("ed8")
+    names = [name.removesuffix(" bits, accuracy") for name in values if name.endswith(" bits, accuracy")]
+    widths = list(dict.fromkeys(int(name.rsplit(", ", 1)[1]) for name in names))
+    rows = []
+    for name in dict.fromkeys(name.rsplit(", ", 1)[0] for name in names):
+        format, method, rounding = name.split(", ")
+        cells = [f"{values[f'{name}, {width} bits, accuracy']:.2f}" for width in widths]
+        rows.append([format, method.removesuffix(" alignment"), rounding, *cells])
+    references = [f"{name} {values[f'{name}, accuracy']:.2f}" for name in ("FP32", *_ed8_formats(values))]
+    error = {
+        width: max(values[f"{name} bits, standard error of the loss"] for name in names if name.endswith(f", {width}"))
+        for width in (8, 10)
+    }
+    text = (
+        f"Accuracy in percent over {values['test images']:,} test images; {', '.join(references)}. Standard error of a "
+        f"difference to FP32: at most {error[8]:.1f} points at 8 bits, {error[10]:.1f} at 10."
+    )
+    return f"{text}\n\n" + table(["format", "alignment", "rounding", *(f"{width} bits" for width in widths)], rows, 3)
+
+
+def _ed8_formats(values: dict[str, float]) -> list[str]:
+    """Names of the references that are formats without alignment."""
+    return [name.removesuffix(", accuracy") for name in values if name.endswith(" without alignment, accuracy")]
+
+
+def ed8_same() -> str:
+    """How many answers are FP32's, rounding to nearest and truncating, the chip's method."""
+    values = measured("ed8")
+    last, head = ", same answers as FP32", ", kernel-wise weight alignment, "
+    names = [name.removesuffix(last) for name in values if head in name and name.endswith(last)]
+    widths = list(dict.fromkeys(name.rsplit(", ", 1)[1] for name in names))
+    rows = []
+    for series in dict.fromkeys(name.rsplit(", ", 1)[0] for name in names):
+        format, rounding = series.split(head)
+        rows.append([format, rounding, *(f"{values[f'{series}, {width}{last}']:.1f} %" for width in widths)])
+    return table(["format", "rounding", *widths], rows, 2)
+
+
+def ed8_costs() -> str:
+    """Costs of every method at the least width that it needs."""
+    records = json.loads((ROOT / "docs" / "figures.json").read_text())["ed8"]
+    found: dict[str, dict[str, str]] = {}
+    for item in records:
+        if item["how"] == "estimate" or item["name"].endswith(", width needed"):
+            series, what = item["name"].removeprefix("ed8 ").rsplit(", ", 1)
+            found.setdefault(series, {})[f"{what}, {item['unit']}"] = f"{item['value']:,.4g}"
+    headings = list(next(iter(found.values())))
+    rows = []
+    for series, cells in found.items():
+        format, method = series.removesuffix(" alignment").split(", ")
+        rows.append([format, method, *(cells[heading] for heading in headings)])
+    text = (
+        f"At the least width from which on the accuracy stays within {measured('ed8')['loss allowed']} points of FP32, "
+        f"rounding to nearest; a method without a row needs more than the widest."
+    )
+    return f"{text}\n\n" + table(["format", "alignment", *headings], rows, 2)
+
+
 def waivers() -> str:
     """Lint warnings that are switched off."""
     return table(["Verilator warning", "reason"], [[name, reason] for name, reason in LINT_WAIVERS.items()])
@@ -396,6 +456,11 @@ def regions() -> dict[str, str]:
         "waivers": waivers(),
         "ed5-tables": ed5_tables(),
         "accuracy-points": accuracy_points(),
+        "alignment": docstring("mixcim.explore.alignment"),
+        "alignment-cost": docstring("mixcim.explore.alignment_cost"),
+        "ed8-accuracy": ed8_accuracy(),
+        "ed8-same": ed8_same(),
+        "ed8-costs": ed8_costs(),
         "cycle-check": cycle_check(),
     }
 

@@ -20,7 +20,7 @@ DEFAULT_FOLDER = Path("build") / "figures"
 @click.option("-o", "--output", "folder", type=FILE, default=DEFAULT_FOLDER, show_default=True, help="Folder of plots.")
 @click.option("--device", "devices", multiple=True, help="Device to show (name or file); may be repeated.")
 @click.option("--seed", type=click.IntRange(0, (1 << 32) - 1), default=1, show_default=True, help="Seed of every draw.")
-@click.option("--limit", type=click.IntRange(1), help="Test images of ed5 and accuracy; default: all, and 200.")
+@click.option("--limit", type=click.IntRange(1), help="Test images of ed5, ed8, accuracy; default: all, 400, 200.")
 @click.option("--seeds", type=click.IntRange(1), help="Device seeds of accuracy, from --seed on; default: 3.")
 @json_option
 def command(
@@ -36,10 +36,11 @@ def command(
 
     \b
     ed5       word-line reads of ResNet-20's layers, uniform against tuned tables, on RTL and model
+    ed8       ResNet-20 in BF16 and FP16 over aligned width: four methods of alignment and their costs
     ed9       device sheet: levels, spread, drift, noise and programming, measured from programmed cells
     accuracy  ResNet-20 on memristor over device, time since programming and word-line table
 
-    ed5 and accuracy read the workloads ($MIXCIM_WORKLOADS). What they have measured is kept in the output folder:
+    ed5, ed8 and accuracy read the workloads ($MIXCIM_WORKLOADS). What they have measured is kept in the output folder:
     after Ctrl-C, and with other options, they go on from there.
     """
     try:
