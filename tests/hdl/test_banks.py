@@ -190,7 +190,7 @@ class Readout:
 
 
 @pytest.mark.parametrize("chip", [*CHIPS, OFFSET, TWOS_COMPLEMENT], ids=lambda chip: chip.name)
-@pytest.mark.parametrize(("stalls", "bits"), zip(STALLS[::3], (8, 2), strict=True))
+@pytest.mark.parametrize(("stalls", "bits"), [(STALLS[0], 8), (STALLS[3], 2)])
 @pytest.mark.parametrize("noisy", [False, True])
 @pytest.mark.parametrize("skip", [False, True])
 def test_memristor_bank(chip, stalls, bits, noisy, skip):
