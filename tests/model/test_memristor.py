@@ -204,3 +204,17 @@ def test_the_last_spare_that_names_a_column_replaces_it():
     assert words[0] == list(range(9)) and words[4] == list(range(48, 57)) and not any(map(any, words[5:]))
     assert words[1] == [12, 12 + 11, *range(14, 21)]
     assert words[2] == [24 + 10, *range(25, 32), 24 + 9]
+
+
+@pytest.mark.parametrize("length", [64, 61, 37])
+def test_input_bits_without_any_line_between_bits_that_clip(length):
+    """Running sums of separate input bits meet where no line is on for the bit between them."""
+    chip = dataclasses.replace(PRESETS["demo"], memristor_slots=2)
+    random = np.random.default_rng(length)
+    bank = bank_of(chip, ideal_lines(random.integers(60, 128, (2, 64, 16)), chip))
+    codes = random.choice(np.array([0, 1, 4, 5, 16, 17, 69], np.uint8), (2, 40, length))
+    table = uniform_table(24, 4)
+    fast, slow = (read(bank, table, 1, length, codes, method) for method in (Method.FASTEST, Method.DEFINITION))
+    assert fast[3].matrix is not None and slow[1].all()
+    for got, want in zip(fast[:3], slow[:3], strict=True):
+        np.testing.assert_array_equal(got, want)

@@ -281,6 +281,8 @@ template <int LANES> class Kernel {
             for (; line < end; line += UNROLLED)
 #pragma GCC unroll 8
                 for (int next = 0; next < UNROLLED; ++next) *++target = sum += cells[line[next]];
+            // Without what came behind the last line: that place is the next bit's first, too, if none is between them.
+            sum = running[on.first[behind]];
             bits &= ~0u << behind;
         }
     }
