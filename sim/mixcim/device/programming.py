@@ -124,7 +124,7 @@ def program_cells(
         raise MixcimError(f"program '{program.network}' has no cells: place kernels on memristor when compiling it")
     program.check_chip(chip)
     refuse_programmed(program)
-    with_readout(program, chip, device, seed)
+    program = with_readout(program, chip, device, seed)
     registers = WriteVerify.of(device, chip)
     device.retention(np.zeros(1), time_s, temperature_c)
     for bank, targets in enumerate(program.memristor):  # all of them before the first cell is changed
@@ -144,7 +144,6 @@ def program_cells(
         reports.append(report)
         left += remaining
     result = dataclasses.replace(program, memristor=tuple(cells), repair=tuple(repairs), device=device.name)
-    result = with_readout(result, chip, device, seed)
     repaired = sum(len({*row[row > 0].tolist()}) for repair in repairs for row in repair)
     return Programmed(result, ProgrammingReport.joined(reports), repaired, left)
 
