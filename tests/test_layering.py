@@ -10,7 +10,7 @@ HARDWARE = ROOT / "hdl" / "mixcim_hdl"
 MODEL = ROOT / "sim" / "mixcim" / "model"
 CONTRACT = ("commands", "config", "files", "floating", "formats", "presets", "program", "registers")
 #: Folders of blocks that know nothing of each other; engine and processor connect them.
-BLOCKS = ("control", "memristor", "sram", "tiny", "output", "memory", "floating_point")
+BLOCKS = ("control", "feeder", "memristor", "sram", "tiny", "output", "memory")
 #: Storage that every block builds on.
 PRIMITIVE = "mixcim_hdl.primitives.ram"
 

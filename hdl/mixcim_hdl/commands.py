@@ -7,8 +7,9 @@ the next word; unused bits are 0. RTL, model, compiler and docs read these table
 LOAD    copies `count` words of the weight store from `source` on into the memory of compute unit `unit` from
         `destination` on. A word is `rows` weights (byte r = weight of row r, two's complement). SRAM-CIM: destination
         word = slot * channels + kernel. Tiny-digital: destination word = weight word. Memristor banks take no LOAD.
-TABLE   sets how all memristor banks read: entry [input bit i][digit j] (index i * digits of the chip + j) holds the
-        rows read at a time, 1..rows (`rows_per_read`), and the ADC step as a power of two of a digit (`step_shift`);
+TABLE   sets how all memristor banks read: entry [input bit i][digit j] (index i * digits of the chip + j, for every
+        i < input_planes of the chip) holds the rows read at a time, 1..rows (`rows_per_read`), and the ADC step as a
+        power of two of a digit (`step_shift`);
         `digits`: how many digits are read, from the least significant one on (small weights have no others);
         `skip_zero_groups`: reads that no word line takes part in are left out.
 RUN     runs one layer (or some of its kernels) over all output pixels; see below.
@@ -29,8 +30,9 @@ unless a spare replaces it: the last s with repair[word][s] == c + 1 does, its b
         v = ((current[c] - current[reference]) * gain[c] >> 8) + offset[c]
         v += inl[c][clip(v // (step * 2**(adc_bits - 3)), 0, 7)] << shift
         code[c] = clip((v + step // 2) // step, 0, 2**adc_bits - 1)
-        sum[k] += sum over the kernel's columns of sign * code[c] << (i + place[j] + step_shift[i][j])
-        offset binary, with digit 0 only: sum[k] -= n << (i + WEIGHT_BITS - 1)
+        top = -1 if i == input_bits - 1 and input_signed else 1                 two's complement: its top bit
+        sum[k] += top * sum over the kernel's columns of sign * code[c] << (i + place[j] + step_shift[i][j])
+        offset binary, with digit 0 only: sum[k] -= top * n << (i + WEIGHT_BITS - 1)
 
     gauss has mean 0 and sigma 147.8. A group is one read cycle; a vector's length counts its filled rows (a whole
     number of granules), so short vectors take fewer reads. Groups that are left out take no cycle (but a step takes one
@@ -72,16 +74,34 @@ RUN, in the order in which the hardware does it. Every address is in activation 
                             inside = 0 <= y < input_height and 0 <= x < input_width
                             word = activation[window_start + oy * window_step_y + ox * window_step_x
                                               + ky * row_pitch + kx * pixel_pitch + group + w]
-                            append the first 2**granule_log2 channels of `word` to the vector, pad_value if not inside
+                            append the integers X of the first 2**granule_log2 channels of `word` to the vector
+
+    The elements of the input are of `input_format`. Two bytes an element: low bytes are in `word`, at an even address,
+    high bytes in the word after it; `group` and `w` above count twice, and bit 0 of an address counts as 0. An element
+    becomes an integer X of `input_bits` bits, two's complement if `input_signed`, else unsigned; it must fit::
+
+        INTEGER:    X = code - input_zero_point, in the padding pad_value - input_zero_point
+        floating:   X = element aligned to exponent E in aligned_bits = input_bits (floating.py), by `rounding`;
+                    in the padding 0, or -2**(input_bits - 1) if pad_value is not 0
+        u = E - (input_bits - 2) for floating inputs, 0 for INTEGER: the exponent of X's unit
+
+    E is that of a window's exponent entries, one E for all vectors of (pixel, group). The exponent memory has an entry
+    (registers.EXPONENT_FIELDS) beside every activation word; the same loops, without `w`, take from every tap inside
+    the entries exponent_memory[tap + (group if grouped_exponents else 0) + n], n < tap_exponents, where tap is the
+    address of its word for group 0 and w 0. field = the largest of their fields, 0 for none; E = max(field, 1) - bias;
+    the window is special if one of them is.
 
     Vectors are `rows` long; the last one of a window is filled up with zeros. Each vector goes to every unit whose
-    `tiles` is not 0. With V vectors a window, unit u uses for group g, vector v, tile t the slot
-        slot[u] + ((g * V + v) * tiles[u] + t) * stride
-    (stride: slots 1; tiny-digital BROADCAST `channels`, DEPTHWISE 1, MAX 0)
-    and adds to the sum of (group g, tile t), kept in accumulator entry t, so tiles[u] <= accumulator_tiles;
-    its parameters are those of parameter tile parameter[u] + g * tiles[u] + t.
+    `tiles` is not 0. With V vectors a window and S = weight_slices, unit u uses for group g, vector v, tile t, slice s
+    the slot
+        slot[u] + (((g * V + v) * tiles[u] + t) * S + s) * stride
+    (stride: slots 1; tiny-digital BROADCAST `channels`, DEPTHWISE 1, MAX 0, which has one slice)
+    and adds its dot-product value, int32, times 2**(SLICE_BITS * s) to the sum of (group g, tile t), of the chip's
+    accumulator_bits (wraps), kept in accumulator entry t, so tiles[u] <= accumulator_tiles; its parameters are those of
+    parameter tile parameter[u] + g * tiles[u] + t.
 
-    After a window, for each parameter tile (fields word_offset and lane_mask, and per lane bias and scale):
+    After a window, for each parameter tile (fields word_offset, lane_mask, exponent_offset; per lane bias and scale),
+    unless `floating`:
         code = clip(round_half_even(float32(int32(sum + bias)) * scale) + zero_point, clamp_low, clamp_high)
         if residual:  first, second = (old, code) if residual_first else (code, old), old = the residual tensor's code
             both minus 128 if residual_signed (onnxruntime adds int8 tensors as such, and float32 rounding sees that)
@@ -89,6 +109,27 @@ RUN, in the order in which the hardware does it. Every address is in activation 
             code = clip(round_half_even(u) + (128 if residual_signed), sum_low, sum_high)
         activation[output_base + pixel * output_pitch + word_offset], lanes of lane_mask, = code
     with the old code from activation[residual_base + pixel * output_pitch + word_offset].
+
+    If `floating`, every step in float32, rounded once to nearest even (floating.py has NaN, overflow and the formats)::
+
+        t = exponent of scale (field - 127), m = scale * 2**-t, where scale is normal; else t = 0, m = scale
+        y = float32(sum * 2**(u + t)), NaN if the window is special
+        y = y * m + bias                            a product, then a sum; bias: a float32's pattern
+        if residual: y = y + old                    old: the element of residual_format at word_offset, exact;
+                                                    INTEGER: float32(code - residual_zero_point) * residual_scale
+        y = float_high if y > float_high, else float_low if y < float_low, else y           NaN stays
+        element = y in output_format, rounded once
+        INTEGER: code = clip(round_half_even(y * output_scale) + zero_point, clamp_low, clamp_high); NaN counts as 0
+        activation[output_base + pixel * output_pitch + bytes * word_offset], lanes of lane_mask, = element
+        exponent_memory[output_base + pixel * output_pitch + exponent_offset] = largest exponent field of these lanes'
+            elements, and whether an infinity or NaN is among them (not written for INTEGER)
+
+    Two bytes an element: low bytes at that address, bit 0 taken as 0, high bytes in the word after it; the residual's
+    are at residual_base + pixel * output_pitch + bytes * word_offset likewise, `bytes` those of its own format.
+    In a RUN that is not `floating` all formats are INTEGER. A floating input is `input_signed`, and its input_bits are
+    one of floating.ALIGNED_BITS, at most the chip's aligned_bits; other inputs have 1 to input_planes of the chip. On a
+    chip without floating point weight_slices is 1, and floating, input_signed and input_zero_point are 0.
+
     `output_tiles` is the number of tiles that the RUN writes, pixels * groups * sum of tiles: another number is an
     ILLEGAL_COMMAND once all are written, and so is a RUN with memristor tiles before the first TABLE.
 """
@@ -154,12 +195,21 @@ LOAD_FIELDS = {
 
 RUN_FIELDS = {
     "opcode": 8,
-    "input_bits": 4,  #: 1..8 word-line cycles: codes must be below 2**input_bits
+    "input_bits": 5,  #: 1..input_planes word-line cycles: width of X
     "granule_log2": 3,  #: channels taken from each word, 1..channels as a power of two
     "residual": 1,
     "residual_first": 1,
     "residual_signed": 1,
+    "floating": 1,
+    "input_signed": 1,
+    "rounding": 1,  #: a floating.Rounding
+    "grouped_exponents": 1,
+    "weight_slices": 2,  #: 1..LARGEST_SLICES
     "pad_value": ACTIVATION_BITS,
+    "input_format": 3,  #: a floating.ElementFormat, as are the next two
+    "output_format": 3,
+    "residual_format": 3,
+    "tap_exponents": 10,
     "window_start": ADDRESS_BITS,
     "kernel_height": 8,
     "input_height": 12,
@@ -189,6 +239,12 @@ RUN_FIELDS = {
     "scale_first": 32,  #: float32 bit pattern, as are the next two
     "scale_second": 32,
     "fixed": 32,
+    "residual_scale": 32,  #: float32, as are the next three
+    "output_scale": 32,
+    "float_low": 32,
+    "float_high": 32,
+    "input_zero_point": ACTIVATION_BITS,
+    "residual_zero_point": ACTIVATION_BITS,
 }
 
 UNIT_FIELDS = {
@@ -231,7 +287,7 @@ def run_layout(chip: ChipConfig) -> dict[str, tuple[int, int]]:
 def table_layout(chip: ChipConfig) -> dict[str, tuple[int, int]]:
     """Bit offset and width of every TABLE field: TABLE_FIELDS, and `rows_per_read[n]`, `step_shift[n]` for entry n."""
     layout, _ = pack_layout(TABLE_FIELDS)
-    for entry in range(ACTIVATION_BITS * len(chip.mode.cells)):
+    for entry in range(chip.input_planes * len(chip.mode.cells)):
         bit = 32 + 16 * entry
         for name, width in TABLE_ENTRY_FIELDS.items():
             layout[f"{name}[{entry}]"] = (bit, width)

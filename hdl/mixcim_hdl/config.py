@@ -16,7 +16,8 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from .formats import WEIGHT_MODES, Encoding, WeightMode
+from .floating import ALIGNED_BITS
+from .formats import ACTIVATION_BITS, SUM_BITS, WEIGHT_MODES, Encoding, WeightMode
 
 
 class ConfigError(ValueError):
@@ -48,10 +49,11 @@ class ChipConfig:
     accumulator_tiles: int = 64  #: kernel tiles that one unit can accumulate at a time
     activation_words: int = 16384  #: words of the activation memory (`channels` bytes each)
     activation_banks: int = 4  #: banks of the activation memory, interleaved by the low address bits; power of two
-    weight_words: int = 8192  #: words of the weight store (`rows` weights each)
-    program_commands: int = 128  #: commands that the program store holds
+    weight_words: int = 16384  #: words of the weight store (`rows` weights each)
+    program_commands: int = 256  #: commands that the program store holds
     parameter_tiles: int = 512  #: kernel tiles in the output pipeline's parameter memory
     output_lanes: int = 4  #: channels that the output pipeline converts per cycle; divides `channels`
+    aligned_bits: int = 12  #: largest width of aligned inputs, of floating.ALIGNED_BITS; 0: no floating point
     adc_bits: int = 5  #: resolution of the bit-line ADC
     conductance_bits: int = 8  #: width of a cell's conductance code
     encoding: str = "differential"  #: how a weight becomes digits, a value of formats.Encoding
@@ -100,6 +102,11 @@ class ChipConfig:
         span("program_commands", 2, 4096)
         span("parameter_tiles", 1, 1 << 15)
         power("output_lanes", 1, self.channels)
+        if self.aligned_bits not in (0, *ALIGNED_BITS):
+            raise ConfigError(
+                f"chip '{self.name}': aligned_bits must be one of {', '.join(map(str, (0, *ALIGNED_BITS)))} (0: no "
+                f"floating point), not {self.aligned_bits}"
+            )
         span("adc_bits", 3, 10)
         span("conductance_bits", 4, 8)
         span("watchdog_cycles", 1024, (1 << 32) - 1)
@@ -140,6 +147,21 @@ class ChipConfig:
             + (UnitKind.SRAM,) * self.sram_banks
             + (UnitKind.TINY,) * self.tiny_banks
         )
+
+    @property
+    def floating_point(self) -> bool:
+        """Whether the chip has pre-alignment and a floating-point output pipeline."""
+        return self.aligned_bits > 0
+
+    @property
+    def input_planes(self) -> int:
+        """Bit planes of a vector: 8 of a code; with floating point two's complement that holds code - zero point."""
+        return max(ACTIVATION_BITS + 1, self.aligned_bits) if self.floating_point else ACTIVATION_BITS
+
+    @property
+    def accumulator_bits(self) -> int:
+        """Width of a window's sum: 16 x 16 bits and 2**16 rows with floating point."""
+        return 48 if self.floating_point else SUM_BITS
 
     @property
     def taps_per_vector(self) -> int:

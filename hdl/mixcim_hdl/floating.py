@@ -118,3 +118,23 @@ FP8_E4M3 = FloatFormat("FP8_E4M3", 4, 3, infinity=False, saturates=True)
 FP8_E5M2 = FloatFormat("FP8_E5M2", 5, 2, saturates=True)
 
 FLOAT_FORMATS = {item.name: item for item in (FP32, BF16, FP16, FP8_E4M3, FP8_E5M2)}
+
+
+class ElementFormat(enum.IntEnum):
+    """What an element of a tensor in the activation memory is; the numbers are those of RUN's fields."""
+
+    INTEGER = 0  #: 8-bit code
+    BF16 = 1
+    FP16 = 2
+    FP8_E4M3 = 3
+    FP8_E5M2 = 4
+
+    @property
+    def floating(self) -> FloatFormat | None:
+        """The floating-point format; None for INTEGER."""
+        return FLOAT_FORMATS.get(self.name)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of an element: activation words that `channels` elements take."""
+        return 1 if self.floating is None else self.floating.bits // 8

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 ACTIVATION_BITS = 8  #: width of an activation code
 WEIGHT_BITS = 8  #: width of a weight, two's complement
-SUM_BITS = 32  #: width of accumulators and bias, two's complement, wraps
+SUM_BITS = 32  #: width of a bank's dot-product value and of the bias, two's complement, wraps
+SLICE_BITS = 8  #: a weight wider than WEIGHT_BITS is sum(slice[s] << SLICE_BITS * s), slices as weights of WEIGHT_BITS
+LARGEST_SLICES = 3  #: slices of a weight: three hold every integer of 16 bits, two of up to 15
 
 #: Conductance of each value of a cell in level steps (quarters of G_LRS), by the bits that it holds. An SLC is in its
 #: high-resistance state (HRS) or at G_LRS; an MLC is never in its HRS. Source: Wen et al., Science 384, 325 (2024).

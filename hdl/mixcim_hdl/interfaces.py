@@ -14,18 +14,22 @@ from amaranth.lib.wiring import In, Out, Signature
 
 from .commands import ADDRESS_BITS, TABLE_ENTRY_FIELDS, TABLE_FIELDS, command_words, run_layout
 from .config import ChipConfig
-from .formats import ACTIVATION_BITS, SUM_BITS
+from .formats import LARGEST_SLICES, SUM_BITS
 from .registers import WRITE_REGISTERS
 
 
 def planes_layout(chip: ChipConfig) -> data.ArrayLayout:
-    """A vector as bit planes: planes[b][r] is bit b of row r's code."""
-    return data.ArrayLayout(chip.rows, ACTIVATION_BITS)
+    """A vector as bit planes: planes[b][r] is bit b of row r's integer, which is sign-extended if it has a sign."""
+    return data.ArrayLayout(chip.rows, chip.input_planes)
+
+
+#: Exponent of the unit of a vector's integers (u of RUN in commands.py), and whether its window is special.
+EXPONENT_LAYOUT = data.StructLayout({"unit": signed(9), "special": 1})
 
 
 def sums_layout(chip: ChipConfig) -> data.ArrayLayout:
-    """One sum per kernel of a kernel tile."""
-    return data.ArrayLayout(signed(SUM_BITS), chip.channels)
+    """One complete sum per kernel of a kernel tile."""
+    return data.ArrayLayout(signed(chip.accumulator_bits), chip.channels)
 
 
 def vector_layout(chip: ChipConfig) -> data.StructLayout:
@@ -42,12 +46,24 @@ def vector_layout(chip: ChipConfig) -> data.StructLayout:
             "window_start": 1,
             "window_end": 1,
             "offset": ADDRESS_BITS,
+            "exponent": EXPONENT_LAYOUT,
         }
     )
 
 
-#: Where a partial sum belongs: accumulator entry, parameter tile, output offset, first and last vector of its window.
-TAG_LAYOUT = data.StructLayout({"tile": 8, "parameter": 16, "offset": ADDRESS_BITS, "first": 1, "last": 1})
+#: Where a partial sum belongs: accumulator entry, parameter tile, output offset, first and last partial sum of its
+#: window, slice of the weights; and what it is worth.
+TAG_LAYOUT = data.StructLayout(
+    {
+        "tile": 8,
+        "parameter": 16,
+        "offset": ADDRESS_BITS,
+        "first": 1,
+        "last": 1,
+        "slice": range(LARGEST_SLICES),
+        "exponent": EXPONENT_LAYOUT,
+    }
+)
 
 
 def step_layout(chip: ChipConfig) -> data.StructLayout:
@@ -59,12 +75,14 @@ def step_layout(chip: ChipConfig) -> data.StructLayout:
 
 def dpv_layout(chip: ChipConfig) -> data.StructLayout:
     """Dot-product values of one step."""
-    return data.StructLayout({"sums": sums_layout(chip), "tag": TAG_LAYOUT})
+    return data.StructLayout({"sums": data.ArrayLayout(signed(SUM_BITS), chip.channels), "tag": TAG_LAYOUT})
 
 
 def result_layout(chip: ChipConfig) -> data.StructLayout:
     """Complete sums of one kernel tile of one pixel, for the output pipeline."""
-    return data.StructLayout({"sums": sums_layout(chip), "parameter": 16, "offset": ADDRESS_BITS})
+    return data.StructLayout(
+        {"sums": sums_layout(chip), "parameter": 16, "offset": ADDRESS_BITS, "exponent": EXPONENT_LAYOUT}
+    )
 
 
 def run_view(chip: ChipConfig) -> data.FlexibleLayout:
@@ -77,7 +95,7 @@ def run_view(chip: ChipConfig) -> data.FlexibleLayout:
 
 def table_shape(chip: ChipConfig) -> data.StructLayout:
     """How the memristor banks read (TABLE of commands.py): entries [input bit * digits of the chip + digit]."""
-    entries = data.ArrayLayout(data.StructLayout(TABLE_ENTRY_FIELDS), ACTIVATION_BITS * len(chip.mode.cells))
+    entries = data.ArrayLayout(data.StructLayout(TABLE_ENTRY_FIELDS), chip.input_planes * len(chip.mode.cells))
     return data.StructLayout(
         {**{name: width for name, width in TABLE_FIELDS.items() if name != "opcode"}, "entries": entries}
     )
@@ -91,8 +109,8 @@ WRITE_LAYOUT = data.StructLayout(dict(zip(WRITE_NAMES, WRITE_REGISTERS.values(),
 class BankSignature(Signature):
     """The one interface of all kinds of compute unit; a fourth kind needs a component with this signature, no more.
 
-    `step` comes in and, in the same order, one `dpv` goes out for each. `load_*` writes one weight word. `input_bits`
-    and `mode` are constant while steps are in flight.
+    `step` comes in and, in the same order, one `dpv` goes out for each. `load_*` writes one weight word. `input_bits`,
+    `input_signed` (the top one of them counts negative) and `mode` are constant while steps are in flight.
     """
 
     def __init__(self, chip: ChipConfig):
@@ -100,7 +118,8 @@ class BankSignature(Signature):
             {
                 "step": In(stream.Signature(step_layout(chip))),
                 "dpv": Out(stream.Signature(dpv_layout(chip))),
-                "input_bits": In(4),
+                "input_bits": In(5),
+                "input_signed": In(1),
                 "mode": In(2),
                 "load_enable": In(1),
                 "load_address": In(ADDRESS_BITS),

@@ -42,6 +42,7 @@ PRESETS = {
             program_commands=512,
             parameter_tiles=2048,
             output_lanes=16,
+            aligned_bits=16,
         ),
         # Room for a 224 x 224 network layer by layer, on few units: for the model, and for slow but whole RTL runs.
         ChipConfig(
@@ -54,6 +55,7 @@ PRESETS = {
             weight_words=1 << 17,
             program_commands=512,
             parameter_tiles=4096,
+            aligned_bits=16,
         ),
     )
 }

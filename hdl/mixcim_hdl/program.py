@@ -19,6 +19,7 @@ import numpy as np
 
 from .config import ChipConfig
 from .files import write_whole
+from .floating import ElementFormat
 from .formats import ADC_GAIN, ADC_PARAMETERS
 from .registers import CONTRACT_VERSION
 
@@ -49,9 +50,12 @@ def no_noise(chip: ChipConfig) -> np.ndarray:
 class TensorPlace:
     """Where a tensor lies in the activation memory, and what its codes mean.
 
-    Pixel (y, x), channel c is lane c % channels of word `address + (y * width + x) * pitch + c // channels`, with
-    pitch = ceil(channels of the tensor / channels of a word). real = scale * (code - zero_point); `signed`: the network
-    file's own type is int8, q = code - 128 (else uint8, q = code). `zero_point` is that of the code.
+    Pixel (y, x), channel c is lane c % channels of word `address + (y * width + x) * pitch + c // channels * bytes`,
+    and with two bytes an element its high byte is the same lane of the word after it. `pitch`: words of a pixel.
+    `format`: a floating.ElementFormat by name; the elements are its patterns, or codes. Of codes: real = scale * (code
+    - zero_point); `signed`: the network file's own type is int8, q = code - 128 (else uint8, q = code); `zero_point` is
+    that of the code. Of patterns: scale 1, zero_point 0, not signed. `exponents`: entries that a pixel has in the
+    exponent memory from its own address on (0: none). Of the tensor that the host writes, entry w is of word w.
     `command`: index of the last command that writes it (-1: the host does). Memory is reused: valid until `until`.
     """
 
@@ -63,6 +67,19 @@ class TensorPlace:
     signed: bool
     command: int
     until: int
+    pitch: int
+    format: str = "INTEGER"
+    exponents: int = 0
+
+    @property
+    def element(self) -> ElementFormat:
+        """Format of its elements."""
+        return ElementFormat[self.format]
+
+    @property
+    def type(self) -> type[np.unsignedinteger]:
+        """numpy's type of its codes or patterns."""
+        return np.uint8 if self.element.bytes == 1 else np.uint16
 
 
 @dataclass(frozen=True)
@@ -89,8 +106,9 @@ class Program:
 
     `commands` uint32 (commands, words); `weights` int8 (words, rows): weight store from word 0; `memristor`: one uint8
     (lines, rows) of conductance codes per bank, whole words from line 0 on; `repair`: one uint8 (words, spare columns)
-    per bank, the column (from 1 on; 0: none) that each spare replaces; per parameter tile `bias` int32 and `scale`
-    float32 (tiles, channels), `word_offset` and `lane_mask` uint16 (tiles,).
+    per bank, the column (from 1 on; 0: none) that each spare replaces; per parameter tile `bias` int32 (a float32's
+    pattern in floating RUNs) and `scale` float32 (tiles, channels), `word_offset`, `lane_mask` and `exponent_offset`
+    uint16 (tiles,).
     `adc` int16 (banks, adcs, parameters): formats.ADC_PARAMETERS of every ADC (see ideal_adc); `noise_table` uint16
     (rows + 1,): read noise over the number of word lines on, 0 for none; `noise_seed`: uint32.
     `device`: whose cells they are; empty for ideal ones.
@@ -108,6 +126,7 @@ class Program:
     scale: np.ndarray
     word_offset: np.ndarray
     lane_mask: np.ndarray
+    exponent_offset: np.ndarray
     adc: np.ndarray
     noise_table: np.ndarray
     noise_seed: int
@@ -121,7 +140,9 @@ class Program:
     host_output: tuple[str, ...]
     device: str = ""
 
-    _ARRAYS = ("commands", "weights", "bias", "scale", "word_offset", "lane_mask", "adc", "noise_table")
+    _ARRAYS = (
+        "commands", "weights", "bias", "scale", "word_offset", "lane_mask", "exponent_offset", "adc", "noise_table"
+    )  # fmt: skip
 
     def to_bytes(self) -> bytes:
         """The program file's bytes (the same for the same program)."""

@@ -12,7 +12,7 @@ from .config import ChipConfig
 
 IDENTIFICATION = 0x4D58434D  #: "MXCM"
 CELLS_PER_WRITE = 4  #: conductance codes in one write of MEMRISTOR_DATA
-CONTRACT_VERSION = 3  #: of commands, registers and program files together
+CONTRACT_VERSION = 4  #: of commands, registers and program files together
 
 
 class Region(enum.IntEnum):
@@ -23,10 +23,11 @@ class Region(enum.IntEnum):
     WEIGHTS = 2  #: weight store: word a, row r at a * rows + r
     ACTIVATIONS = 3  #: activation memory: word a, channel c at a * channels + c
     PARAMETERS = 4  #: parameter tile t, lane l: bias at (t * channels + l) * 8, scale (float32) 4 after it
-    TILES = 5  #: parameter tile t: word_offset (bits 15:0) and lane_mask (31:16) at t * 4
+    TILES = 5  #: parameter tile t: word_offset (15:0), lane_mask (31:16) at t * 8, exponent_offset (15:0) 4 after it
     CYCLES = 6  #: cycle log, read only: cycles that command c took in the last run at c * 4
-    WEAR = 8  #: read only: programmings of line r of all banks (bank * lines of a bank + line) so far at r * 4
     WRITTEN = 7  #: read only: cell r of the last line of MEMRISTOR_TARGET at r * 4, fields WRITTEN_FIELDS
+    WEAR = 8  #: read only: programmings of line r of all banks (bank * lines of a bank + line) so far at r * 4
+    EXPONENTS = 9  #: exponent memory (chips with floating point): entry a at a * 4, fields EXPONENT_FIELDS
 
 
 class Register(enum.IntEnum):
@@ -93,6 +94,8 @@ WRITE_REGISTERS = {
     Register.WRITE_SEED: 32,
 }
 WRITTEN_FIELDS = {"code": 8, "pulses": 8, "given_up": 1}  #: from bit 0 on
+#: Of some elements: their largest exponent field, and whether an infinity or NaN is among them; from bit 0 on.
+EXPONENT_FIELDS = {"field": 8, "special": 1}
 
 
 def window_address(region: Region, byte: int = 0) -> int:
@@ -109,10 +112,11 @@ def window_bytes(region: Region, chip: ChipConfig) -> int:
         Region.WEIGHTS: chip.weight_words * chip.rows,
         Region.ACTIVATIONS: chip.activation_words * chip.channels,
         Region.PARAMETERS: chip.parameter_tiles * chip.channels * 8,
-        Region.TILES: chip.parameter_tiles * 4,
+        Region.TILES: chip.parameter_tiles * 8,
         Region.CYCLES: chip.program_commands * 4,
         Region.WEAR: chip.memristor_banks * chip.memristor_words * chip.physical_columns * 4,
         Region.WRITTEN: chip.rows * 4,
+        Region.EXPONENTS: chip.activation_words * 4 if chip.floating_point else 0,
     }[region]
 
 

@@ -30,6 +30,17 @@ QLinearConv, QLinearMatMul, QGemm, QLinearAdd, QLinearGlobalAveragePool and MaxP
 operands and chosen near ties; its ARM kernels add in fixed point). One operator is different there: QLinearAveragePool
 averages in float32 and rounds after adding the zero point, so that an exact tie may come out one higher or lower than
 here. Here it is rounded as ONNX defines QuantizeLinear.
+
+A layer with `floating` reads, weighs or writes floating point, and is this instead, with r() one rounding to float32::
+
+    X = x - x.zero_point for an INTEGER x, u = 0; else x aligned to `input_bits`, u = E - (input_bits - 2), E the
+        largest exponent of the window, or of a group of its channels (hdl's floating.py and commands.py, RUN)
+    y[k] = r(r(r(sum(weight[k] * X) * 2**u * 2**t[k]) * m[k]) + bias[k])        scale[k] = m[k] * 2**t[k], 1 <= |m[k]| < 2
+    with a residual: y = r(y + residual)                                        as a real number, rounded to float32
+    out = y limited to `limits`, then rounded once to the output's format (INTEGER: r(y * r(1 / scale)) + zero point)
+
+Its weights are integers: int8 of a quantised kernel, or those of a floating-point kernel, aligned ahead of time to the
+largest exponent of the kernel; `scale` has the worth of one unit, a power of two for floating-point weights.
 """
 
 from __future__ import annotations
@@ -38,6 +49,8 @@ import enum
 from dataclasses import dataclass, field
 
 import numpy as np
+
+from mixcim_hdl.floating import ElementFormat, Rounding
 
 from .float32 import fused_multiply_add
 
@@ -71,11 +84,34 @@ class Quantisation:
 
 @dataclass(frozen=True)
 class Tensor:
-    """An activation tensor. `shape`: (height, width, channels), without the batch."""
+    """An activation tensor. `shape`: (height, width, channels), without the batch.
+
+    `format`: of its elements; `quantisation` is that of INTEGER ones, and EXACT (scale 1, zero point 0) of others.
+    """
 
     name: str
     shape: tuple[int, int, int]
     quantisation: Quantisation
+    format: ElementFormat = ElementFormat.INTEGER
+
+
+#: Quantisation of a tensor that is not quantised.
+EXACT = Quantisation(1.0, 0, False)
+
+
+@dataclass(frozen=True)
+class FloatArithmetic:
+    """How a layer computes in floating point; see the head of this file.
+
+    `weight_format`: of the weights before alignment (INTEGER: int8). `input_bits`: aligned width of floating-point
+    inputs, sign included. `rounding`: of their alignment. `limits`: clamp in real numbers, float32, -inf and inf for
+    none.
+    """
+
+    weight_format: ElementFormat
+    input_bits: int
+    rounding: Rounding
+    limits: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -116,6 +152,10 @@ class Layer:
     `clamp`: smallest and largest integer written, in the output tensor's own type (ReLU, ReLU6 and Clip are in it).
     `padding`: (top, left, bottom, right). `source`: names of the network file's nodes that went into the layer.
     Pooling and identity layers have weight None and bias zero.
+
+    With `floating`: `weight` int32 integers of the same shapes, `bias` float32, `scale` float32 (kernels,): worth of
+    one unit of the sum where u = 0 (AVERAGE_POOL: / positions), INTEGER inputs' scale included. `clamp`: that of the
+    output's codes, if it is INTEGER. Of `residual` only the tensor counts.
     """
 
     name: str
@@ -131,6 +171,7 @@ class Layer:
     clamp: tuple[int, int]
     residual: Residual | None = None
     source: tuple[str, ...] = ()
+    floating: FloatArithmetic | None = None
 
     def multiply_accumulates(self, output: Tensor) -> int:
         """Useful multiply-accumulates of the layer for one input (0 for pooling and identity)."""
