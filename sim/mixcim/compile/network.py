@@ -35,8 +35,8 @@ A layer with `floating` reads, weighs or writes floating point, and is this inst
 
     X = x - x.zero_point for an INTEGER x, u = 0; else x aligned to `input_bits`, u = E - (input_bits - 2), E the
         largest exponent of the window, or of a group of its channels (hdl's floating.py and commands.py, RUN)
-    y[k] = r(r(r(sum(weight[k] * X) * 2**u * 2**t[k]) * m[k]) + bias[k])        scale[k] = m[k] * 2**t[k], 1 <= |m[k]| < 2
-    with a residual: y = r(y + residual)                                        as a real number, rounded to float32
+    y[k] = r(r(r(sum(weight[k] * X) * 2**(u + t[k])) * m[k]) + bias[k])     scale[k] = m[k] * 2**t[k], 1 <= m[k] < 2
+    with a residual: y = r(y + residual)                                    as a real number, rounded to float32
     out = y limited to `limits`, then rounded once to the output's format (INTEGER: r(y * r(1 / scale)) + zero point)
 
 Its weights are integers: int8 of a quantised kernel, or those of a floating-point kernel, aligned ahead of time to the
