@@ -15,8 +15,9 @@ from onnx import helper, numpy_helper
 
 from mixcim.errors import MixcimError
 from mixcim.explore import alignment
-from mixcim.explore.alignment import BF16, FORMATS, FP16, Format, Method, Rounding, dot_products
+from mixcim.explore.alignment import FORMATS, Method, dot_products
 from mixcim.explore.float_network import FloatNetwork
+from mixcim_hdl.floating import BF16, FP16, FloatFormat, Rounding
 
 METHODS = [method for method in Method if method is not Method.EXACT]
 ALL = pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
@@ -41,7 +42,7 @@ def largest_exponent(values: list[Fraction], smallest: int) -> int:
 
 
 def rounded(value: Fraction, rounding: Rounding) -> int:
-    return round(value) if rounding is Rounding.NEAREST else math.trunc(value)  # Python's round: ties to even
+    return round(value) if rounding is Rounding.NEAREST_EVEN else math.trunc(value)  # Python's round: ties to even
 
 
 def integers(values: list[Fraction], largest: int, bits: int, rounding: Rounding) -> list[int]:
@@ -55,7 +56,7 @@ def expected(
     kernels: list[list[Fraction]],
     kernel: int,
     method: Method,
-    format: Format,
+    format: FloatFormat,
     bits: int,
     rounding: Rounding,
 ) -> Fraction:
@@ -88,18 +89,18 @@ def to_float32(value: Fraction) -> np.float32:
     return np.float32(float(value))
 
 
-def random_case(generator: np.random.Generator, format: Format) -> tuple[np.ndarray, np.ndarray]:
+def random_case(generator: np.random.Generator, format: FloatFormat) -> tuple[np.ndarray, np.ndarray]:
     """Inputs (length, 3) and weights (4, length) of widely spread magnitudes, zeros, and exact ties among them."""
     length = int(generator.integers(1, 12))
 
     def draw(*shape: int) -> np.ndarray:
         values = generator.normal(size=shape) * 2.0 ** generator.integers(-9, 3, shape)
-        return format.rounded(np.where(generator.random(shape) < 0.2, 0, values).astype(np.float32))
+        return alignment.rounded(np.where(generator.random(shape) < 0.2, 0, values).astype(np.float32), format)
 
     return draw(length, 3), draw(4, length)
 
 
-def check(inputs: np.ndarray, weights: np.ndarray, method: Method, format: Format, bits: int, rounding: Rounding):
+def check(inputs: np.ndarray, weights: np.ndarray, method: Method, format: FloatFormat, bits: int, rounding: Rounding):
     result = dot_products(inputs, weights, method, format, bits, rounding)
     kernels = [[Fraction(float(weight)) for weight in row] for row in weights]
     assert result.shape == (len(weights), inputs.shape[1]) and result.dtype == np.float32
@@ -114,7 +115,7 @@ def check(inputs: np.ndarray, weights: np.ndarray, method: Method, format: Forma
 @EITHER
 @pytest.mark.parametrize("rounding", Rounding, ids=lambda rounding: rounding.name)
 @pytest.mark.parametrize("bits", [3, 6, 8, 12, 16])
-def test_methods_are_their_definition(method: Method, format: Format, rounding: Rounding, bits: int) -> None:
+def test_methods_are_their_definition(method: Method, format: FloatFormat, rounding: Rounding, bits: int) -> None:
     generator = np.random.default_rng(bits)
     for _ in range(6):
         check(*random_case(generator, format), method, format, bits, rounding)
@@ -122,7 +123,7 @@ def test_methods_are_their_definition(method: Method, format: Format, rounding: 
 
 @ALL
 @EITHER
-def test_subnormals_and_vectors_of_zeros(method: Method, format: Format) -> None:
+def test_subnormals_and_vectors_of_zeros(method: Method, format: FloatFormat) -> None:
     smallest = 2.0 ** (format.smallest_exponent - format.mantissa_bits)  # the smallest subnormal number
     inputs = np.array([[5, 0, 1, 0], [-3, 0, 0, 0], [1, 0, 2**9, 0]], np.float32) * np.float32(smallest)
     inputs[:, 3] = 1, 0.5, -2
@@ -147,7 +148,7 @@ def test_a_number_just_below_a_power_of_two_saturates() -> None:
 
 @EITHER
 @pytest.mark.parametrize("bits", [6, 8, 16])
-def test_one_kernel_has_its_layers_exponent(format: Format, bits: int) -> None:
+def test_one_kernel_has_its_layers_exponent(format: FloatFormat, bits: int) -> None:
     generator = np.random.default_rng(3)
     inputs, weights = random_case(generator, format)
     for row in weights:
@@ -167,14 +168,14 @@ def test_one_kernel_has_its_layers_exponent(format: Format, bits: int) -> None:
 
 @ALL
 @EITHER
-def test_wide_integers_lose_nothing(method: Method, format: Format) -> None:
+def test_wide_integers_lose_nothing(method: Method, format: FloatFormat) -> None:
     """Numbers of two binades: FP16 needs 12 bits and one for the second binade, its products 22 and two."""
     generator = np.random.default_rng(5)
     mantissa_bits = 4 if method is Method.PRODUCT else format.mantissa_bits  # so that products have 16 bits, too
     unit = 2.0**-mantissa_bits
     low, high = 1 << mantissa_bits, 4 << mantissa_bits
     inputs, weights = ((generator.integers(low, high, shape) * unit).astype(np.float32) for shape in ((50, 3), (4, 50)))
-    inputs, weights = format.rounded(inputs), format.rounded(weights)
+    inputs, weights = alignment.rounded(inputs, format), alignment.rounded(weights, format)
     exact = (weights.astype(np.float64) @ inputs.astype(np.float64)).astype(np.float32)
     np.testing.assert_array_equal(dot_products(inputs, weights, method, format, 16), exact)
     assert (dot_products(inputs, weights, method, format, 6) != exact).any()
@@ -188,7 +189,9 @@ def test_compiled_products_are_their_definition(real: type, rounding: Rounding, 
     if alignment._library() is None:
         pytest.skip("no C++ compiler")
     generator = np.random.default_rng(7)
-    inputs, weights = (BF16.rounded(generator.normal(size=shape) * 20).astype(real) for shape in ((27, 131), (5, 27)))
+    inputs, weights = (
+        alignment.rounded(generator.normal(size=shape) * 20, BF16).astype(real) for shape in ((27, 131), (5, 27))
+    )
     found = alignment.rounded_products(inputs, weights, bits, rounding)
     np.testing.assert_array_equal(found, alignment.rounded_products_definition(inputs, weights, bits, rounding))
 
@@ -204,14 +207,14 @@ def test_without_a_compiler_numpy_gives_the_same(method: Method, monkeypatch: py
 def test_formats_round_to_nearest_even_once() -> None:
     values = np.array([1 + 2**-8, 1 + 3 * 2**-8, -1 - 2**-8 - 2**-20, 2**-133 * 1.5, 0], np.float32)
     expected = np.array([1, 1 + 2**-6, -1 - 2**-7, 2**-132, 0], np.float32)
-    np.testing.assert_array_equal(BF16.rounded(values), expected)
+    np.testing.assert_array_equal(alignment.rounded(values, BF16), expected)
     every = np.arange(1 << 16, dtype=np.uint16)
     halves = every.view(np.float16).astype(np.float32)
     halves = halves[np.isfinite(halves)]
-    np.testing.assert_array_equal(FP16.rounded(halves), halves)
+    np.testing.assert_array_equal(alignment.rounded(halves, FP16), halves)
     upper = (every.astype(np.uint32) << 16).view(np.float32)
     upper = upper[np.isfinite(upper)]
-    np.testing.assert_array_equal(BF16.rounded(upper), upper)
+    np.testing.assert_array_equal(alignment.rounded(upper, BF16), upper)
 
 
 @pytest.mark.parametrize(
@@ -231,9 +234,9 @@ def test_bad_operands_are_refused(inputs: np.ndarray, weights: np.ndarray, bits:
 
 
 @pytest.mark.parametrize(("value", "format"), [(7e4, FP16), (np.nan, BF16), (np.inf, FP16)])
-def test_values_beyond_the_format_are_refused(value: float, format: Format) -> None:
+def test_values_beyond_the_format_are_refused(value: float, format: FloatFormat) -> None:
     with pytest.raises(MixcimError, match=f"NaN or too large for {format.name}"):
-        format.rounded(np.array([value], np.float32))
+        alignment.rounded(np.array([value], np.float32), format)
 
 
 # Networks.
@@ -298,7 +301,7 @@ def test_a_tensor_is_rounded_when_a_layer_reads_it(tmp_path: Path) -> None:
 
     def rounded(values: np.ndarray) -> np.ndarray:
         read.append(values)
-        return BF16.rounded(values)
+        return alignment.rounded(values, BF16)
 
     def product(windows: np.ndarray, weights: np.ndarray) -> np.ndarray:
         products.append(weights @ windows)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from mixcim.explore.alignment import BF16, FP16, Format, Method
+from mixcim.explore.alignment import Method
 from mixcim.explore.alignment_cost import Cost, network_cost
 from mixcim.explore.float_network import LayerShape
+from mixcim_hdl.floating import BF16, FP16, FloatFormat
 
 #: 9 * 4 * 100 = 3,600 and 20 * 10 * 2 = 400 multiply-accumulates; 900 + 40 inputs; 36 + 200 weights; 14 kernels.
 SHAPES = [LayerShape("first", 9, 4, 100), LayerShape("last", 20, 10, 2)]
@@ -23,7 +24,7 @@ SHAPES = [LayerShape("first", 9, 4, 100), LayerShape("last", 20, 10, 2)]
         (Method.KERNEL, FP16, Cost(940 / 4000, 8 * 940 / 4000, 64, 15 + 5, 8 + 5 * 14 / 236)),
     ],
 )
-def test_costs_of_8_bits(method: Method, format: Format, cost: Cost) -> None:
+def test_costs_of_8_bits(method: Method, format: FloatFormat, cost: Cost) -> None:
     found = network_cost(SHAPES, method, format, 8)
     assert [value for value, _ in found.named().values()] == pytest.approx(
         [value for value, _ in cost.named().values()]

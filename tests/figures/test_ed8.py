@@ -10,19 +10,20 @@ import onnxruntime
 import pytest
 
 from mixcim import cli
-from mixcim.explore.alignment import BF16, FORMATS, FP16, Format, Method, Rounding
+from mixcim.explore.alignment import FORMATS, Method
 from mixcim.explore.float_network import FloatNetwork, LayerShape
 from mixcim.figures import ed8
 from mixcim.figures.ed8 import Accuracy, Numbers
+from mixcim_hdl.floating import BF16, FP16, FloatFormat, Rounding
 from workloads import WORKLOADS, needs_workloads
 
 SHAPES = [LayerShape("first", 9, 4, 100)]
 
 
-def accuracies(losses: dict[int, float], format: Format = BF16) -> dict[Numbers, Accuracy]:
+def accuracies(losses: dict[int, float], format: FloatFormat = BF16) -> dict[Numbers, Accuracy]:
     """Points of the kernel-wise method, loss 0 where none is given."""
     return {
-        Numbers(format, Method.KERNEL, Rounding.NEAREST, width): Accuracy(0, losses.get(width, 0), 0, 0)
+        Numbers(format, Method.KERNEL, Rounding.NEAREST_EVEN, width): Accuracy(0, losses.get(width, 0), 0, 0)
         for width in ed8.WIDTHS
     }
 

@@ -36,12 +36,14 @@ import enum
 import functools
 import math
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from mixcim_hdl.floating import BF16, FP16, FloatFormat, Rounding
+
 from ..errors import MixcimError
+from ..model.floating import decode, encode
 from ..native import build_source
 
 SOURCE = Path(__file__).with_name("alignment.cpp")
@@ -51,49 +53,24 @@ LARGEST_LENGTH = 1 << 16  #: of a vector
 _FLOAT32_RANGE = (2.0**-50, 2.0**50)
 
 
-@dataclass(frozen=True)
-class Format:
-    """A binary floating-point format of 16 bits, with subnormals."""
-
-    name: str
-    exponent_bits: int
-    mantissa_bits: int
-
-    @property
-    def bits(self) -> int:
-        """Width of a number, sign included."""
-        return 1 + self.exponent_bits + self.mantissa_bits
-
-    @property
-    def smallest_exponent(self) -> int:
-        """Of the smallest normal number, and of every subnormal one."""
-        return 2 - (1 << self.exponent_bits - 1)
-
-    def rounded(self, values: np.ndarray) -> np.ndarray:
-        """float32 values, rounded once to nearest even. Raises MixcimError where one is NaN or beyond the format."""
-        values = np.ascontiguousarray(values, np.float32)
-        if self == FP16:
-            with np.errstate(over="ignore"):
-                result = values.astype(np.float16).astype(np.float32)
-        else:
-            patterns = values.view(np.uint32)
-            lost = np.uint32(23 - self.mantissa_bits)
-            half = (patterns >> lost & np.uint32(1)) + np.uint32((1 << int(lost) - 1) - 1)
-            result = ((patterns + half) >> lost << lost).view(np.float32)
-        if not np.isfinite(result).all():
-            raise MixcimError(f"a value is NaN or too large for {self.name}: use a format of a wider range")
-        return result
-
-    def exponents(self, values: np.ndarray, axis: int | None) -> np.ndarray:
-        """Largest exponents of the values along `axis` (all: None), int32, that axis kept with length 1."""
-        largest = np.abs(values).max(axis, keepdims=True)
-        own = np.where(largest > 0, np.frexp(largest)[1] - 1, self.smallest_exponent)
-        return np.maximum(own, self.smallest_exponent).astype(np.int32)
-
-
-BF16 = Format("BF16", 8, 7)
-FP16 = Format("FP16", 5, 10)
 FORMATS = {item.name: item for item in (BF16, FP16)}
+#: Ways of rounding, in words.
+ROUNDINGS = {Rounding.NEAREST_EVEN: "nearest", Rounding.TRUNCATE: "truncate"}
+
+
+def rounded(values: np.ndarray, format: FloatFormat) -> np.ndarray:
+    """float32 values, rounded once to nearest even in a format. Raises MixcimError where one is NaN or beyond it."""
+    result = decode(encode(np.asarray(values, np.float32), format), format)
+    if not np.isfinite(result).all():
+        raise MixcimError(f"a value is NaN or too large for {format.name}: use a format of a wider range")
+    return result
+
+
+def largest_exponents(values: np.ndarray, format: FloatFormat, axis: int | None) -> np.ndarray:
+    """Largest exponents of the values along `axis` (all: None), int32, that axis kept with length 1."""
+    largest = np.abs(values).max(axis, keepdims=True)
+    own = np.where(largest > 0, np.frexp(largest)[1] - 1, format.smallest_exponent)
+    return np.maximum(own, format.smallest_exponent).astype(np.int32)
 
 
 class Method(enum.Enum):
@@ -106,19 +83,16 @@ class Method(enum.Enum):
     EXACT = "none"
 
 
-class Rounding(enum.Enum):
-    """How alignment drops bits: to the nearest integer, ties to even; or towards zero."""
-
-    NEAREST = "nearest"
-    TRUNCATE = "truncate"
-
-    def __call__(self, values: np.ndarray) -> np.ndarray:
-        return np.rint(values) if self is Rounding.NEAREST else np.trunc(values)
+def round_integers(values: np.ndarray, rounding: Rounding) -> np.ndarray:
+    """To the nearest integer, ties to even; or towards zero."""
+    return np.rint(values) if rounding is Rounding.NEAREST_EVEN else np.trunc(values)
 
 
 def align(values: np.ndarray, exponents: np.ndarray, aligned_bits: int, rounding: Rounding) -> np.ndarray:
     """Integers, float64, of values aligned to exponents (broadcast), none of which is less than its value's."""
-    integers = rounding(values * np.ldexp(1.0, aligned_bits - 2 - exponents))  # by a power of two, in float64: exact
+    integers = round_integers(
+        values * np.ldexp(1.0, aligned_bits - 2 - exponents), rounding
+    )  # by a power of two, in float64: exact
     largest = (1 << aligned_bits - 1) - 1
     return np.clip(integers, -largest, largest)
 
@@ -127,9 +101,9 @@ def dot_products(
     inputs: np.ndarray,
     weights: np.ndarray,
     method: Method,
-    format: Format,
+    format: FloatFormat,
     aligned_bits: int = LARGEST_BITS,
-    rounding: Rounding = Rounding.NEAREST,
+    rounding: Rounding = Rounding.NEAREST_EVEN,
 ) -> np.ndarray:
     """float32 (kernels, vectors) = weights (kernels, length) times inputs (length, vectors), aligned by a method.
 
@@ -145,9 +119,9 @@ def dot_products(
         real = _real_type(aligned_bits - 1, length) if narrow else np.float64
         sums = rounded_products(inputs.astype(real), weights.astype(real), aligned_bits, rounding)
         return sums.astype(np.float32)
-    input_exponents = format.exponents(inputs, axis=0)
+    input_exponents = largest_exponents(inputs, format, axis=0)
     integers = align(inputs, input_exponents, aligned_bits, rounding)
-    weight_exponents = format.exponents(weights, axis=None if method is Method.LAYER else 1)
+    weight_exponents = largest_exponents(weights, format, axis=None if method is Method.LAYER else 1)
     if method is Method.INPUT:
         significands = np.ldexp(weights.astype(np.float64), mantissa_bits - weight_exponents)
         real = _real_type(aligned_bits + mantissa_bits, length) if _in_float32_range(significands) else np.float64
@@ -219,7 +193,7 @@ def rounded_products_definition(
     for kernel, weight in enumerate(weights):
         products = inputs.astype(np.float64) * weight[:, None]
         if aligned_bits is None:
-            results[kernel] = rounding(products).sum(axis=0)
+            results[kernel] = round_integers(products, rounding).sum(axis=0)
         else:
             exponents = np.frexp(np.abs(products).max(axis=0))[1] - 1
             sums = align(products, exponents, aligned_bits, rounding).sum(axis=0)

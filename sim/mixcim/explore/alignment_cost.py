@@ -24,7 +24,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .alignment import Format, Method
+from mixcim_hdl.floating import FloatFormat
+
+from .alignment import Method
 from .float_network import LayerShape
 
 
@@ -50,7 +52,7 @@ class Cost:
         }
 
 
-def network_cost(shapes: Sequence[LayerShape], method: Method, format: Format, aligned_bits: int) -> Cost:
+def network_cost(shapes: Sequence[LayerShape], method: Method, format: FloatFormat, aligned_bits: int) -> Cost:
     """By the table above, summed over the layers of a network."""
     significand, work = format.mantissa_bits + 2, sum(shape.multiply_accumulates for shape in shapes)
     inputs = sum(shape.length * shape.vectors for shape in shapes)

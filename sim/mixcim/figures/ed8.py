@@ -9,6 +9,7 @@ is within LOSS points of FP32.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 from dataclasses import dataclass
@@ -18,12 +19,14 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
+from mixcim_hdl.floating import BF16, FloatFormat, Rounding
+
 from ..bench.networks import RESNET20
 from ..commands.inputs import read_inputs
 from ..device.workloads import VARIABLE, workloads_folder
 from ..errors import MixcimError
 from ..explore import alignment, float_network
-from ..explore.alignment import BF16, FORMATS, Format, Method, Rounding
+from ..explore.alignment import FORMATS, ROUNDINGS, Method
 from ..explore.alignment_cost import Cost, network_cost
 from ..explore.float_network import FloatNetwork, LayerShape
 from . import Figure, FigureRequest, record
@@ -42,7 +45,7 @@ LOSS = 0.3  #: points that a method may lose against FP32
 class Numbers:
     """Arithmetic of a run; None everywhere: FP32. `method` EXACT: the format alone, without width and rounding."""
 
-    format: Format | None = None
+    format: FloatFormat | None = None
     method: Method | None = None
     rounding: Rounding | None = None
     width: int | None = None
@@ -55,7 +58,7 @@ class Numbers:
         if self.rounding is None:
             return f"{self.format.name} without alignment"
         assert self.method is not None
-        return f"{self.format.name}, {self.method.value} alignment, {self.rounding.value}"
+        return f"{self.format.name}, {self.method.value} alignment, {ROUNDINGS[self.rounding]}"
 
     @property
     def name(self) -> str:
@@ -77,15 +80,15 @@ class Accuracy:
 class Needed:
     """The least width that a method needs in a format (nearest), and its cost there. None: WIDTHS have none."""
 
-    format: Format
+    format: FloatFormat
     method: Method
     width: int | None
     cost: Cost | None
 
 
-def series() -> list[tuple[Format, Method, Rounding]]:
+def series() -> list[tuple[FloatFormat, Method, Rounding]]:
     """In the order in which they are measured."""
-    return [(format, method, rounding) for rounding in Rounding for format in FORMATS.values() for method in METHODS]
+    return [(format, method, rounding) for rounding in ROUNDINGS for format in FORMATS.values() for method in METHODS]
 
 
 def make(request: FigureRequest) -> Figure:
@@ -141,7 +144,7 @@ def classes(network: FloatNetwork, images: np.ndarray, numbers: Numbers) -> list
             return alignment.dot_products(windows, weights, method, format)
         return alignment.dot_products(windows, weights, method, format, numbers.width, numbers.rounding)
 
-    rounded = format.rounded if format else lambda values: values
+    rounded = functools.partial(alignment.rounded, format=format) if format else lambda values: values
     batches = [images[first : first + BATCH] for first in range(0, len(images), BATCH)]
     return np.concatenate([network.run(batch, product, rounded).argmax(axis=1) for batch in batches]).tolist()
 
@@ -158,11 +161,13 @@ def compare(exact: np.ndarray, given: np.ndarray, labels: np.ndarray) -> Accurac
     )
 
 
-def needed_width(points: dict[Numbers, Accuracy], shapes: list[LayerShape], format: Format, method: Method) -> Needed:
+def needed_width(
+    points: dict[Numbers, Accuracy], shapes: list[LayerShape], format: FloatFormat, method: Method
+) -> Needed:
     """The least width from which on the loss stays within LOSS, rounding to nearest."""
     width = None
     for candidate in reversed(WIDTHS):
-        if points[Numbers(format, method, Rounding.NEAREST, candidate)].loss > LOSS:
+        if points[Numbers(format, method, Rounding.NEAREST_EVEN, candidate)].loss > LOSS:
             break
         width = candidate
     return Needed(format, method, width, network_cost(shapes, method, format, width) if width else None)
@@ -206,7 +211,7 @@ def _accuracy_table(points: dict[Numbers, Accuracy], images: int) -> Table:
         table.add_column(f"{width} bits", justify="right")
     for format, method, rounding in series():
         cells = [f"{points[Numbers(format, method, rounding, width)].accuracy:.2f}" for width in WIDTHS]
-        table.add_row(format.name, method.value, rounding.value, *cells, end_section=method is METHODS[-1])
+        table.add_row(format.name, method.value, ROUNDINGS[rounding], *cells, end_section=method is METHODS[-1])
     return table
 
 

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import matplotlib
 import numpy as np
 
-from ..explore.alignment import BF16, FORMATS, FP16, Method, Rounding
+from mixcim_hdl.floating import BF16, FP16, Rounding
+
+from ..explore.alignment import FORMATS, ROUNDINGS, Method
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 matplotlib.use("Agg")
 
 COLOURS = {Method.PRODUCT: "#9467bd", Method.INPUT: "#4f9a5a", Method.LAYER: "#2f6db3", Method.KERNEL: "#c44e3b"}
-STYLES = {(BF16, Rounding.NEAREST): "-o", (FP16, Rounding.NEAREST): "--s", (BF16, Rounding.TRUNCATE): ":^"}
+STYLES = {(BF16, Rounding.NEAREST_EVEN): "-o", (FP16, Rounding.NEAREST_EVEN): "--s", (BF16, Rounding.TRUNCATE): ":^"}
 SHOWN = 10  #: points of accuracy below FP32 that the plot shows
 
 
@@ -49,7 +51,7 @@ def _accuracy(axis: Axes, points: dict[Numbers, Accuracy], images: int) -> None:
     for method in METHODS:
         axis.plot([], [], color=COLOURS[method], linewidth=3, label=f"{method.value} alignment")
     for (format, rounding), style in STYLES.items():
-        axis.plot([], [], style, color="black", markersize=5, label=f"{format.name}, {rounding.value}")
+        axis.plot([], [], style, color="black", markersize=5, label=f"{format.name}, {ROUNDINGS[rounding]}")
     axis.axhline(best, color="black", linewidth=1)
     axis.axhspan(best - LOSS, best, color="black", alpha=0.12, label=f"FP32 {best:.2f} %, and {LOSS} points less")
     axis.set_xticks(list(places.values()), [str(width) for width in WIDTHS])

@@ -145,9 +145,17 @@ def programmed(program: Program, device: DeviceModel, seed: int, time_s: float, 
 
 
 def answers(
-    program: Program, codes: np.ndarray, kept: Kept, advance: Advance, what: str, chip: ChipConfig = CHIP
+    program: Program,
+    codes: np.ndarray,
+    kept: Kept,
+    advance: Advance,
+    what: str,
+    chip: ChipConfig = CHIP,
+    first_class: int = 0,
 ) -> Answers:
-    """Classes that the model gives for codes uint8 (N, height, width, channels), PART images at a time.
+    """Classes that the model gives for codes or patterns (N, height, width, channels), PART images at a time.
+
+    `first_class`: output that is class 0; those before it do not count.
 
     A part whose program, images and noise seeds are the same as in an earlier run is taken from there. Every image has
     a noise seed of its own, drawn from the program's.
@@ -159,7 +167,7 @@ def answers(
     def run(first: int) -> dict[str, object]:
         here = slice(first, first + PART)
         output = model.run(codes[here], noise_seeds=seeds[here])
-        classes = output_values(program, output).reshape(len(output), -1).argmax(axis=1)
+        classes = output_values(program, output).reshape(len(output), -1)[:, first_class:].argmax(axis=1)
         return {
             "classes": classes.tolist(),
             "reads": int(model.memristor_reads[0]),
@@ -168,7 +176,8 @@ def answers(
 
     for first in range(0, len(codes), PART):
         advance(first, len(codes), what)
-        key = (model_digest(), contents, codes[first : first + PART].tobytes(), seeds[first : first + PART].tobytes())
+        here = slice(first, first + PART)
+        key = (model_digest(), contents, codes[here].tobytes(), seeds[here].tobytes(), bytes([first_class]))
         parts.append(kept.of(key, lambda first=first: run(first)))
     return Answers(
         np.concatenate([part["classes"] for part in parts]),
