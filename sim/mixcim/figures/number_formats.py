@@ -4,8 +4,8 @@
 network file + formats (+ calibration images) --> Network --compile--> Program --> answers on the test images
 ```
 
-All kernels are on exact units (SRAM-CIM, tiny-digital): what is measured is the formats alone. CHIP is chip large, whose
-memories hold a 224 x 224 network in two-byte formats with two slices a weight.
+All kernels are on exact units (SRAM-CIM, tiny-digital): what is measured is the formats alone. CHIP is chip large,
+whose memories hold a 224 x 224 network in two-byte formats with two slices a weight.
 """
 
 from __future__ import annotations
