@@ -90,9 +90,8 @@ def round_integers(values: np.ndarray, rounding: Rounding) -> np.ndarray:
 
 def align(values: np.ndarray, exponents: np.ndarray, aligned_bits: int, rounding: Rounding) -> np.ndarray:
     """Integers, float64, of values aligned to exponents (broadcast), none of which is less than its value's."""
-    integers = round_integers(
-        values * np.ldexp(1.0, aligned_bits - 2 - exponents), rounding
-    )  # by a power of two, in float64: exact
+    scaled = values * np.ldexp(1.0, aligned_bits - 2 - exponents)  # by a power of two, in float64: exact
+    integers = round_integers(scaled, rounding)
     largest = (1 << aligned_bits - 1) - 1
     return np.clip(integers, -largest, largest)
 
