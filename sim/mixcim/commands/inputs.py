@@ -18,13 +18,19 @@ from ..compile.network import Network
 from ..compile.onnx_file import graph_inputs, input_shape, read_onnx
 from ..compile.placement import read_placement_file
 from ..errors import MixcimError
+from .image_folder import read_image_folder
 from .options import CompileChoice
 
 _KEYS = ("inputs", "images", "features", "x", "data")
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Arrays of an .npz file, or of an .npy file under the name "inputs". Raises MixcimError if it is neither."""
+    """Arrays of an .npz file, of an .npy file under the name "inputs", or of a folder of pictures (image_folder.py).
+
+    Raises MixcimError if it is none of them.
+    """
+    if path.is_dir():
+        return read_image_folder(path)
     try:
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
