@@ -17,4 +17,7 @@ OTHER = ChipConfig(
 #: The other encodings of weights.
 OFFSET = dataclasses.replace(TINY, name="offset", encoding="offset", weight_mode="MM-2")
 TWOS_COMPLEMENT = dataclasses.replace(TINY, name="twos_complement", encoding="twos_complement", weight_mode="MM-S")
-CHIPS = [TINY, OTHER]
+#: Without floating point, and with the widest integers.
+NO_FLOAT = dataclasses.replace(TINY, name="no_float", aligned_bits=0)
+WIDEST = dataclasses.replace(TINY, name="widest", aligned_bits=16)
+CHIPS = [TINY, OTHER, NO_FLOAT, WIDEST]

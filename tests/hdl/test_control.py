@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from hdl.chips import OTHER, TINY
+from hdl.chips import NO_FLOAT, OTHER, TINY
 from hdl.streams import STALLS, receive, send, simulate
 from mixcim_hdl.control.accumulator import Accumulator
 from mixcim_hdl.control.kernel_controller import KernelController
@@ -21,12 +21,13 @@ def vectors(rng: random.Random, pixels: int, groups: int, per_window: int) -> li
     """Payloads of whole pixels."""
     return [
         {
-            "planes": [rng.getrandbits(16) for _ in range(8)],
+            "planes": [rng.getrandbits(16) for _ in range(TINY.input_planes)],
             "length": rng.randint(1, 16),
             "pixel_start": int(group == 0 and number == 0),
             "window_start": int(number == 0),
             "window_end": int(number == per_window - 1),
             "offset": 10 * pixel,
+            "exponent": {"unit": rng.randint(-140, 122), "special": rng.getrandbits(1)},
         }
         for pixel in range(pixels)
         for group in range(groups)
@@ -35,32 +36,59 @@ def vectors(rng: random.Random, pixels: int, groups: int, per_window: int) -> li
 
 
 @by_stall
+@pytest.mark.parametrize("slices", [1, 2, 3])
 @pytest.mark.parametrize(("tiles", "stride", "groups", "per_window"), [(1, 1, 3, 2), (3, 1, 1, 4), (2, 4, 2, 1)])
-def test_sequencer_numbers_slots_and_parameters(stalls, tiles, stride, groups, per_window):
+def test_sequencer_numbers_slots_and_parameters(stalls, tiles, stride, groups, per_window, slices):
     payloads = vectors(random.Random(1), 2, groups, per_window)
     sequencer = Sequencer(TINY, capacity=1000)
     slot, parameter = 7, 100
 
     async def drive(ctx):
-        for name, value in {"tiles": tiles, "stride": stride, "slot": slot, "parameter": parameter}.items():
+        fields = {"tiles": tiles, "slices": slices, "stride": stride, "slot": slot, "parameter": parameter}
+        for name, value in fields.items():
             ctx.set(getattr(sequencer, name), value)
         await send(ctx, sequencer.vector, payloads, stalls[0], 1)
 
     async def check(ctx):
-        steps = iter(await receive(ctx, sequencer.step, len(payloads) * tiles, stalls[1], 1))
+        steps = iter(await receive(ctx, sequencer.step, len(payloads) * tiles * slices, stalls[1], 1))
         for number, payload in enumerate(payloads):
             within = number % (groups * per_window)
             for tile in range(tiles):
-                step = next(steps)
-                assert step["planes"] == payload["planes"]
-                assert step["address"] == slot + (within * tiles + tile) * stride
-                assert step["tag"] == {
-                    "tile": tile,
-                    "parameter": parameter + within // per_window * tiles + tile,
-                    "offset": payload["offset"],
-                    "first": payload["window_start"],
-                    "last": payload["window_end"],
-                }
+                for slice in range(slices):
+                    step = next(steps)
+                    assert step["planes"] == payload["planes"]
+                    assert step["address"] == slot + ((within * tiles + tile) * slices + slice) * stride
+                    assert step["tag"] == {
+                        "tile": tile,
+                        "parameter": parameter + within // per_window * tiles + tile,
+                        "offset": payload["offset"],
+                        "first": int(payload["window_start"] and slice == 0),
+                        "last": int(payload["window_end"] and slice == slices - 1),
+                        "slice": slice,
+                        "exponent": payload["exponent"],
+                    }
+
+    simulate(sequencer, drive, check)
+
+
+def test_sequencer_without_floating_point_has_one_slice():
+    """Whatever the field says."""
+    payloads = vectors(random.Random(1), 1, 1, 3)
+    for payload in payloads:
+        payload["planes"] = payload["planes"][: NO_FLOAT.input_planes]
+    sequencer = Sequencer(NO_FLOAT, capacity=8)
+
+    async def drive(ctx):
+        ctx.set(sequencer.tiles, 1)
+        ctx.set(sequencer.slices, 3)
+        ctx.set(sequencer.stride, 1)
+        await send(ctx, sequencer.vector, payloads, 0.0, 1)
+
+    async def check(ctx):
+        steps = await receive(ctx, sequencer.step, 3, 0.0, 1)
+        assert [(step["address"], step["tag"]["first"], step["tag"]["last"]) for step in steps] == [
+            (0, 1, 0), (1, 0, 0), (2, 0, 1),
+        ]  # fmt: skip
 
     simulate(sequencer, drive, check)
 
@@ -71,6 +99,7 @@ def test_sequencer_refuses_an_address_past_the_memory():
 
     async def drive(ctx):
         ctx.set(sequencer.tiles, 1)
+        ctx.set(sequencer.slices, 1)
         ctx.set(sequencer.stride, 4)
         ctx.set(sequencer.slot, 5)
         ctx.set(sequencer.step.ready, 1)
@@ -92,6 +121,7 @@ def test_sequencer_without_memory_never_faults():
 
     async def drive(ctx):
         ctx.set(sequencer.tiles, 1)
+        ctx.set(sequencer.slices, 1)
         ctx.set(sequencer.slot, 9)
         await send(ctx, sequencer.vector, vectors(random.Random(1), 1, 1, 4), 0.0, 1)
 
@@ -130,24 +160,39 @@ def test_kernel_controller_gives_every_vector_once_to_every_active_unit(stalls, 
 
 
 @by_stall
-@pytest.mark.parametrize("maximum", [0, 1])
-def test_accumulator_adds_a_window(stalls, maximum):
+@pytest.mark.parametrize(("maximum", "slices"), [(0, 1), (1, 1), (0, 2), (0, 3)])
+@pytest.mark.parametrize("chip", [TINY, NO_FLOAT], ids=lambda chip: chip.name)
+def test_accumulator_adds_a_window(stalls, maximum, slices, chip):
+    """Partial sums anywhere in 32 bits, so that slices run past the width, and wrap; of a window's exponents the last
+    one goes on."""
     rng = random.Random(3)
-    tiles, per_window, windows = 3, 4, 3
-    accumulator = Accumulator(TINY)
+    slices = slices if chip.floating_point else 1
+    tiles, per_window, windows, width = 3, 4, 3, chip.accumulator_bits
+    accumulator = Accumulator(chip)
     payloads, expected = [], []
     for window in range(windows):
         length = 1 if window == 1 else per_window
-        sums = [[[rng.randint(-(2**31), 2**31 - 1) for _ in range(4)] for _ in range(tiles)] for _ in range(length)]
+        exponent = {"unit": rng.randint(-140, 122), "special": rng.getrandbits(1)}
+        partial = [
+            [[[rng.randint(-(2**31), 2**31 - 1) for _ in range(4)] for _ in range(slices)] for _ in range(tiles)]
+            for _ in range(length)
+        ]
         for number in range(length):
             for tile in range(tiles):
-                tag = {"tile": tile, "parameter": 50 + tile, "offset": window}
-                tag |= {"first": int(number == 0), "last": int(number == length - 1)}
-                payloads.append({"sums": sums[number][tile], "tag": tag})
+                for slice in range(slices):
+                    tag = {"tile": tile, "parameter": 50 + tile, "offset": window, "slice": slice}
+                    tag |= {"first": int(number == slice == 0), "exponent": exponent}
+                    tag |= {"last": int(number == length - 1 and slice == slices - 1)}
+                    payloads.append({"sums": partial[number][tile][slice], "tag": tag})
         for tile in range(tiles):
-            columns = zip(*(sums[number][tile] for number in range(length)), strict=True)
-            total = [max(column) if maximum else (sum(column) + 2**31) % 2**32 - 2**31 for column in columns]
-            expected.append({"sums": total, "parameter": 50 + tile, "offset": window})
+            columns = zip(
+                *([value << 8 * slice for value in partial[number][tile][slice]]
+                  for number in range(length) for slice in range(slices)),
+                strict=True,
+            )  # fmt: skip
+            half = 1 << (width - 1)
+            total = [max(column) if maximum else (sum(column) + half) % (2 * half) - half for column in columns]
+            expected.append({"sums": total, "parameter": 50 + tile, "offset": window, "exponent": exponent})
 
     async def drive(ctx):
         ctx.set(accumulator.maximum, maximum)
@@ -165,7 +210,7 @@ def test_arbiter_loses_and_repeats_nothing(stalls):
     count = 20
 
     def payload(unit, number):
-        return {"sums": [number, unit, -1, 7], "parameter": unit, "offset": number}
+        return {"sums": [number, unit, -1, 7], "parameter": unit, "offset": number, "exponent": {"unit": -number, "special": unit & 1}}
 
     def sender(unit):
         async def drive(ctx):

@@ -1,62 +1,117 @@
-"""Input feeder against im2col written as loops, with bank conflicts and stalls at random."""
+"""Input feeder against RUN of commands.py written as loops, with bank conflicts and stalls at random."""
 
 from __future__ import annotations
 
 import random
+from fractions import Fraction
 
 import numpy as np
 import pytest
 
-from hdl.chips import CHIPS, TINY
+from hdl.chips import CHIPS, NO_FLOAT, OTHER, TINY, WIDEST
 from hdl.streams import STALLS, receive, simulate
-from mixcim_hdl.control.feeder import Feeder
+from mixcim.model import floating as model
+from mixcim.rtl.unit import Unit
+from mixcim_hdl.feeder.exponents import WindowExponents
+from mixcim_hdl.feeder.feeder import Feeder
+from mixcim_hdl.feeder.pre_alignment import PreAlignment
+from mixcim_hdl.floating import ALIGNED_BITS, ElementFormat, Rounding
+
+FLOATING = [item for item in ElementFormat if item.floating]
+#: What only the tests know of a run, beside RUN's fields.
+EXTRA = ("base", "words")
 
 
-def vectors_by_definition(chip, run, memory):
-    """The vectors of RUN's loops in commands.py, as payloads."""
-    granule, offset = 1 << run["granule_log2"], 0
+def taps(run):
+    """(offset, group, first, addresses of the taps for group 0 and w 0, None in the padding) of every window."""
+    offset = 0
     for oy in range(run["output_height"]):
         for ox in range(run["output_width"]):
+            places = []
+            for ky in range(run["kernel_height"]):
+                for kx in range(run["kernel_width"]):
+                    y, x = oy * run["stride_y"] - run["pad_top"] + ky, ox * run["stride_x"] - run["pad_left"] + kx
+                    inside = 0 <= y < run["input_height"] and 0 <= x < run["input_width"]
+                    places.append(run["base"] + y * run["row_pitch"] + x * run["pixel_pitch"] if inside else None)
             for group in range(run["group_count"]):
-                codes = []
-                for ky in range(run["kernel_height"]):
-                    for kx in range(run["kernel_width"]):
-                        for word in range(run["tap_words"]):
-                            y, x = (
-                                oy * run["stride_y"] - run["pad_top"] + ky,
-                                ox * run["stride_x"] - run["pad_left"] + kx,
-                            )
-                            if 0 <= y < run["input_height"] and 0 <= x < run["input_width"]:
-                                address = run["base"] + y * run["row_pitch"] + x * run["pixel_pitch"] + group + word
-                                codes += list(memory[address][:granule])
-                            else:
-                                codes += [run["pad_value"]] * granule
-                for start in range(0, len(codes), chip.rows):
-                    part = codes[start : start + chip.rows]
-                    padded = [int(code) for code in part] + [0] * (chip.rows - len(part))
-                    yield {
-                        "planes": [
-                            sum((code >> bit & 1) << row for row, code in enumerate(padded)) for bit in range(8)
-                        ],
-                        "length": len(part),
-                        "pixel_start": int(group == 0 and start == 0),
-                        "window_start": int(start == 0),
-                        "window_end": int(start + chip.rows >= len(codes)),
-                        "offset": offset,
-                    }
+                yield offset, group, places
             offset += run["output_pitch"]
 
 
-def random_run(chip, rng) -> dict[str, int]:
-    """Fields of a random layer inside 64 words of memory."""
+def window_field(run, entries, group, places) -> tuple[int, int]:
+    """Largest exponent field and special flag of a window."""
+    taken = [
+        int(entries[tap + (group if run["grouped_exponents"] else 0) + n])
+        for tap in places
+        if tap is not None
+        for n in range(run["tap_exponents"])
+    ]
+    return max((entry & 0xFF for entry in taken), default=0), int(any(entry >> 8 for entry in taken))
+
+
+def aligned(pattern: int, run, exponent: int) -> int:
+    """An element as integer, by the sentences in floating.py."""
+    format, bits = ElementFormat(run["input_format"]).floating, run["input_bits"]
+    field = pattern >> format.mantissa_bits & ((1 << format.exponent_bits) - 1)
+    significand = (pattern & ((1 << format.mantissa_bits) - 1)) + (bool(field) << format.mantissa_bits)
+    own = max(field, 1) - format.bias
+    exact = significand * Fraction(2) ** (own - format.mantissa_bits - (exponent - (bits - 2)))
+    magnitude = round(exact) if run["rounding"] == Rounding.NEAREST_EVEN else int(exact)
+    magnitude = min(magnitude, (1 << (bits - 1)) - 1)
+    return -magnitude if pattern >> (format.bits - 1) else magnitude
+
+
+def vectors_by_definition(chip, run, memory, entries):
+    """The vectors of RUN's loops in commands.py, as payloads."""
+    granule, element = 1 << run["granule_log2"], ElementFormat(run["input_format"])
+    first_of_pixel = -1
+    for offset, group, places in taps(run):
+        field, special = window_field(run, entries, group, places) if element.floating else (0, 0)
+        exponent = max(field, 1) - element.floating.bias if element.floating else 0
+        integers = []
+        for tap in places:
+            for w in range(run["tap_words"]):
+                if element.floating:
+                    if tap is None:
+                        integers += [-(1 << (run["input_bits"] - 1)) if run["pad_value"] else 0] * granule
+                        continue
+                    low = tap + (group + w) * element.bytes
+                    patterns = memory[low][:granule].astype(int)
+                    if element.bytes == 2:
+                        patterns = patterns + 256 * memory[low + 1][:granule].astype(int)
+                    integers += [aligned(int(pattern), run, exponent) for pattern in patterns]
+                else:
+                    codes = [run["pad_value"]] * granule if tap is None else memory[tap + group + w][:granule]
+                    integers += [int(code) - run["input_zero_point"] for code in codes]
+        for start in range(0, len(integers), chip.rows):
+            part = integers[start : start + chip.rows]
+            padded = part + [0] * (chip.rows - len(part))
+            yield {
+                "planes": [
+                    sum((value >> bit & 1) << row for row, value in enumerate(padded))
+                    for bit in range(chip.input_planes)
+                ],
+                "length": len(part),
+                "pixel_start": int(offset != first_of_pixel),
+                "window_start": int(start == 0),
+                "window_end": int(start + chip.rows >= len(integers)),
+                "offset": offset,
+                "exponent": {"unit": exponent - (run["input_bits"] - 2) if element.floating else 0, "special": special},
+            }
+            first_of_pixel = offset
+
+
+def random_run(chip, rng, element: ElementFormat = ElementFormat.INTEGER) -> dict[str, int]:
+    """Fields of a random layer inside 128 words of memory."""
     log2 = int(rng.integers((chip.channels - 1).bit_length() + 1))
     words = int(rng.integers(1, 4))
     grouped = bool(rng.integers(2))
     height, width = (int(n) for n in rng.integers(2, 5, 2))
     kernel_height, kernel_width = (int(n) for n in rng.integers(1, 4, 2))
+    signed = element.floating is not None or (chip.floating_point and bool(rng.integers(2)))
     run = {
         "granule_log2": log2,
-        "pad_value": int(rng.integers(256)),
+        "pad_value": int(rng.integers(256)) * int(rng.integers(2)),
         "input_height": height,
         "input_width": width,
         "kernel_height": kernel_height,
@@ -65,15 +120,25 @@ def random_run(chip, rng) -> dict[str, int]:
         "group_count": words if grouped else 1,
         "output_height": int(rng.integers(1, 4)),
         "output_width": int(rng.integers(1, 4)),
-        "pixel_pitch": words,
-        "row_pitch": words * width,
-        "pad_top": int(rng.integers(3)),
-        "pad_left": int(rng.integers(3)),
+        "pixel_pitch": words * element.bytes,
+        "row_pitch": words * element.bytes * width,
+        "pad_top": int(rng.integers(4)),
+        "pad_left": int(rng.integers(4)),
         "stride_y": int(rng.integers(1, 3)),
         "stride_x": int(rng.integers(1, 3)),
         "output_pitch": int(rng.integers(1, 5)),
-        "base": int(rng.integers(8)),
+        "base": int(rng.integers(8)) * element.bytes,
+        "words": words,
+        "input_format": element.value,
+        "input_signed": int(signed),
+        "input_bits": int(rng.integers(1, chip.input_planes + 1)),
+        "input_zero_point": int(rng.integers(256)) if signed and not element.floating else 0,
+        "rounding": int(rng.integers(2)),
+        "tap_exponents": int(rng.integers(1, words + 1)),
+        "grouped_exponents": int(rng.integers(2)),
     }
+    if element.floating:
+        run["input_bits"] = int(rng.choice([bits for bits in ALIGNED_BITS if bits <= chip.aligned_bits]))
     run["window_step_x"] = run["stride_x"] * run["pixel_pitch"]
     run["window_step_y"] = run["stride_y"] * run["row_pitch"]
     start = run["base"] - run["pad_top"] * run["row_pitch"] - run["pad_left"] * run["pixel_pitch"]
@@ -81,15 +146,101 @@ def random_run(chip, rng) -> dict[str, int]:
     return run
 
 
-async def memory_of(ctx, feeder, memory, conflict: float, seed: int):
-    """Answers the feeder's reads a cycle later; refuses some, as a bank in use does."""
-    coin = random.Random(seed)
-    while True:
-        ready = coin.random() >= conflict
-        ctx.set(feeder.read_ready, ready)
-        *_, enable, address = await ctx.tick().sample(feeder.read_enable, feeder.read_address)
-        if enable and ready:
-            ctx.set(feeder.read_data, int.from_bytes(bytes(memory[address].tolist()), "little"))
+def random_elements(rng, element: ElementFormat, shape) -> np.ndarray:
+    """Patterns: any bits, exponents near each other, zeros and subnormals, infinities and NaN."""
+    format = element.floating
+    patterns = rng.integers(0, 1 << format.bits, shape)
+    mantissa = patterns & ~((((1 << format.exponent_bits) - 1)) << format.mantissa_bits)
+    near = format.bias + rng.integers(-4, 4, shape)
+    kinds = [
+        patterns, *[mantissa | near << format.mantissa_bits] * 5, mantissa, patterns & 1 << (format.bits - 1),
+        mantissa | ((1 << format.exponent_bits) - 1) << format.mantissa_bits,
+    ]  # fmt: skip
+    pick = np.minimum(rng.integers(0, len(kinds), shape), rng.choice([5, 7, len(kinds) - 1], p=[0.5, 0.3, 0.2]))
+    return np.choose(pick, kinds)
+
+
+def random_contents(chip, run, rng) -> tuple[np.ndarray, np.ndarray]:
+    """Activation memory and exponent memory that fit a run: no entry is below the elements that it stands for."""
+    memory, entries = rng.integers(0, 256, (256, chip.channels)), rng.integers(0, 512, 256)
+    element = ElementFormat(run["input_format"])
+    if not element.floating:
+        return memory, entries
+    format = element.floating
+    top = (1 << format.exponent_bits) - 1
+    for y in range(run["input_height"]):
+        for x in range(run["input_width"]):
+            pixel = run["base"] + y * run["row_pitch"] + x * run["pixel_pitch"]
+            largest = np.zeros(run["words"], int)
+            for w in range(run["words"]):
+                patterns = random_elements(rng, element, chip.channels)
+                if not run["tap_exponents"]:  # of what is there then, only zeros and subnormals fit
+                    patterns &= ~(top << format.mantissa_bits)
+                for byte in range(element.bytes):
+                    memory[pixel + w * element.bytes + byte] = patterns >> 8 * byte & 0xFF
+                entry = w if run["grouped_exponents"] else w % max(run["tap_exponents"], 1)
+                largest[entry] = max(largest[entry], (patterns >> format.mantissa_bits & top).max())
+            larger = np.minimum(largest + rng.integers(0, 4, run["words"]) * rng.integers(0, 2, run["words"]), top)
+            entries[pixel : pixel + run["words"]] = larger | (rng.random(run["words"]) < 0.2) * 256
+    return memory, entries
+
+
+def word_pair(memory, address: int, wide: int) -> int:
+    """What the activation memory gives; behind a narrow word lies rubbish."""
+    low, high = (address & ~1, address | 1) if wide else (address, (address * 7) % len(memory))
+    return int.from_bytes(bytes(memory[low].tolist() + memory[high].tolist()), "little")
+
+
+def answers(feeder, contents: list, conflict: float, seed: int):
+    """Benches that answer the feeder's reads a cycle later; the activation memory refuses some. `contents`: the present
+    (activation, exponent) memory in a list, for the test to change."""
+
+    async def activation(ctx):
+        coin = random.Random(seed)
+        while True:
+            ready = coin.random() >= conflict
+            ctx.set(feeder.read_ready, ready)
+            *_, enable, wide, address = await ctx.tick().sample(
+                feeder.read_enable, feeder.read_wide, feeder.read_address
+            )
+            if enable and ready:
+                ctx.set(feeder.read_data, word_pair(contents[0][0], address, wide))
+
+    async def exponent(ctx):
+        while True:
+            *_, enable, address = await ctx.tick().sample(feeder.exponent_enable, feeder.exponent_address)
+            if enable:
+                ctx.set(feeder.exponent_data, int(contents[0][1][address]))
+
+    return [activation, exponent]
+
+
+async def start(ctx, feeder, run) -> None:
+    """Begin a run."""
+    for name, value in run.items():
+        if name not in EXTRA:
+            ctx.set(feeder.run[name], value)
+    ctx.set(feeder.start, 1)
+    await ctx.tick()
+    ctx.set(feeder.start, 0)
+
+
+def check(chip, runs, rng, stalls, seed) -> list[dict]:
+    """Runs one after the other, so that what one leaves behind shows; all vectors, compared."""
+    feeder, contents, seen = Feeder(chip), [], []
+
+    async def drive(ctx):
+        for run in runs:
+            contents[:] = [random_contents(chip, run, rng)]
+            await start(ctx, feeder, run)
+            want = list(vectors_by_definition(chip, run, *contents[0]))
+            assert await receive(ctx, feeder.vector, len(want), stalls[1], seed) == want
+            await ctx.tick()
+            assert not ctx.get(feeder.busy)
+            seen.extend(want)
+
+    simulate(feeder, drive, background=answers(feeder, contents, stalls[0], seed))
+    return seen
 
 
 @pytest.mark.parametrize("chip", CHIPS, ids=lambda chip: chip.name)
@@ -97,53 +248,92 @@ async def memory_of(ctx, feeder, memory, conflict: float, seed: int):
 @pytest.mark.parametrize("seed", range(4))
 def test_feeder_is_im2col(chip, stalls, seed):
     rng = np.random.default_rng(seed)
-    memory = rng.integers(0, 256, (256, chip.channels))
-    runs = [random_run(chip, rng) for _ in range(2)]  # one after the other: nothing is left behind
-    feeder = Feeder(chip)
+    check(chip, [random_run(chip, rng) for _ in range(2)], rng, stalls, seed)
+
+
+@pytest.mark.parametrize("chip", [TINY, OTHER, WIDEST], ids=lambda chip: chip.name)
+@pytest.mark.parametrize("stalls", STALLS)
+@pytest.mark.parametrize("element", FLOATING, ids=lambda element: element.name)
+def test_feeder_aligns_windows(chip, stalls, element):
+    """Floating inputs before and after integers."""
+    rng = np.random.default_rng(element.value)
+    order = (element, ElementFormat.INTEGER, element, FLOATING[element.value % 4], element, element)
+    seen = check(chip, [random_run(chip, rng, item) for item in order], rng, stalls, element.value)
+    assert len({vector["exponent"]["unit"] for vector in seen}) > 3
+    assert {vector["exponent"]["special"] for vector in seen} == {0, 1}
+
+
+@pytest.mark.parametrize("pad_value", [0, 1])
+def test_windows_in_the_padding_and_taps_without_entries(pad_value):
+    """Field 0 and not special; the padding rules of sum and maximum."""
+    rng, seen = np.random.default_rng(5), []
+    for tap_exponents in (0, 1):
+        run = random_run(TINY, rng, ElementFormat.BF16) | {
+            "input_height": 2, "input_width": 2, "pad_top": 3, "pad_left": 3, "stride_y": 3, "stride_x": 3,
+            "kernel_height": 3, "kernel_width": 3, "output_height": 2, "output_width": 2, "pad_value": pad_value,
+            "tap_exponents": tap_exponents, "tap_words": 1, "group_count": 1, "input_bits": 12,
+        }  # fmt: skip
+        run["window_step_y"], run["window_step_x"] = 3 * run["row_pitch"], 3 * run["pixel_pitch"]
+        run["window_start"] = (run["base"] - 3 * run["row_pitch"] - 3 * run["pixel_pitch"]) % (1 << 24)
+        seen += check(TINY, [run], rng, (0.0, 0.0), 1)
+    first = seen[0]
+    assert first["exponent"] == {"unit": 1 - 127 - 10, "special": 0}
+    assert all((plane != 0) == (pad_value and bit == 11) for bit, plane in enumerate(first["planes"]))
+
+
+def cycles_of_vectors(chip, run, limit: int = 200, ready: int = 1) -> list[int]:
+    """Cycles after that of `start` in which a vector is there, when nothing stalls."""
+    feeder, arrivals = Feeder(chip), []
+    contents = [random_contents(chip, run, np.random.default_rng(1))]
 
     async def drive(ctx):
-        for run in runs:
-            for name, value in run.items():
-                if name != "base":
-                    ctx.set(feeder.run[name], value)
-            ctx.set(feeder.start, 1)
-            await ctx.tick()
-            ctx.set(feeder.start, 0)
-            want = list(vectors_by_definition(chip, run, memory))
-            assert await receive(ctx, feeder.vector, len(want), stalls[1], seed) == want
-            await ctx.tick()
-            assert not ctx.get(feeder.busy)
-
-    async def answer(ctx):
-        await memory_of(ctx, feeder, memory, stalls[0], seed)
-
-    simulate(feeder, drive, background=[answer])
-
-
-def test_feeder_takes_a_granule_per_cycle():
-    """Vectors of n granules come every n cycles when nothing stalls."""
-    feeder, arrivals = Feeder(TINY), []
-    run = random_run(TINY, np.random.default_rng(0)) | {
-        "granule_log2": 2, "kernel_height": 2, "kernel_width": 2, "tap_words": 1, "group_count": 1,
-        "output_height": 2, "output_width": 8, "pad_top": 0, "pad_left": 0, "window_start": 0,
-    }  # fmt: skip
-
-    async def drive(ctx):
-        for name, value in run.items():
-            if name != "base":
-                ctx.set(feeder.run[name], value)
-        ctx.set(feeder.read_ready, 1)
-        ctx.set(feeder.vector.ready, 1)
-        ctx.set(feeder.start, 1)
-        await ctx.tick()
-        ctx.set(feeder.start, 0)
-        for cycle in range(100):
+        ctx.set(feeder.vector.ready, ready)
+        await start(ctx, feeder, run)
+        for cycle in range(1, limit):
             *_, valid = await ctx.tick().sample(feeder.vector.valid)
             arrivals.extend([cycle] * valid)
 
-    simulate(feeder, drive)
+    simulate(feeder, drive, background=answers(feeder, contents, 0.0, 1))
+    return arrivals
+
+
+@pytest.mark.parametrize("taps", [1, 2, 4])
+@pytest.mark.parametrize(
+    ("chip", "element"),
+    [(TINY, element) for element in ElementFormat] + [(NO_FLOAT, ElementFormat.INTEGER)],
+    ids=lambda item: item.name,
+)
+def test_feeder_takes_a_granule_per_cycle(chip, element, taps):
+    """Vectors of n granules come every n cycles, the first one as late as documented."""
+    run = random_run(chip, np.random.default_rng(0), element) | {
+        "granule_log2": 2, "kernel_height": 1, "kernel_width": taps, "tap_words": 1, "group_count": 1,
+        "output_height": 2, "output_width": 8, "pad_top": 0, "pad_left": 0, "window_start": 0, "base": 0,
+        "tap_exponents": 1, "grouped_exponents": 0,
+    }  # fmt: skip
+    arrivals = cycles_of_vectors(chip, run)
     assert len(arrivals) == 16
-    assert {later - earlier for earlier, later in zip(arrivals, arrivals[1:], strict=False)} == {4}
+    assert {later - earlier for earlier, later in zip(arrivals, arrivals[1:], strict=False)} == {max(taps, 2)}
+    assert arrivals[0] == taps + 2 + PreAlignment(chip).LATENCY + (taps + 1 if element.floating else 0)
+
+
+def test_feeder_goes_on_while_a_vector_waits():
+    """Up to the next complete one: that is there two cycles after the first one has left."""
+    feeder, arrivals = Feeder(TINY), []
+    run = random_run(TINY, np.random.default_rng(0)) | {
+        "granule_log2": 2, "kernel_height": 2, "kernel_width": 2, "tap_words": 1, "group_count": 1, "pad_top": 0,
+        "pad_left": 0, "window_start": 0, "base": 0, "output_height": 1, "output_width": 3,
+    }  # fmt: skip
+    contents = [random_contents(TINY, run, np.random.default_rng(1))]
+
+    async def drive(ctx):
+        await start(ctx, feeder, run)
+        for cycle in range(60):
+            ctx.set(feeder.vector.ready, cycle == 30)
+            *_, valid = await ctx.tick().sample(feeder.vector.valid)
+            arrivals.extend([cycle] * valid)
+
+    simulate(feeder, drive, background=answers(feeder, contents, 0.0, 1))
+    assert [cycle for cycle in range(28, 36) if cycle not in arrivals] == [31]
 
 
 def test_padding_is_padding_however_far_out():
@@ -155,41 +345,123 @@ def test_padding_is_padding_however_far_out():
     }  # fmt: skip
 
     async def drive(ctx):
-        for name, value in run.items():
-            ctx.set(feeder.run[name], value)
         ctx.set(feeder.read_ready, 1)
-        ctx.set(feeder.start, 1)
-        await ctx.tick()
-        ctx.set(feeder.start, 0)
+        await start(ctx, feeder, run)
         last.extend(await receive(ctx, feeder.vector, 260, 0.0, 1))
 
     simulate(feeder, drive)
-    pad = [0b1111 * (7 >> bit & 1) for bit in range(8)]
+    pad = [0b1111 * (7 >> bit & 1) for bit in range(TINY.input_planes)]
     assert [vector["planes"] == pad for vector in last] == [False] + [True] * 259
 
 
-def test_feeder_stops_at_an_address_past_the_memory():
-    feeder = Feeder(TINY)
-    run = random_run(TINY, np.random.default_rng(3)) | {
-        "window_start": TINY.activation_words - 1,
-        "pad_top": 0,
-        "pad_left": 0,
-    }
-    seen = []
+def faults_of(chip, run, entries_at: int = 0, cycles: int = 60) -> tuple[set, int]:
+    """({(fault address, activation memory read, exponent memory read)} while there is a fault, vectors that came)."""
+    feeder, seen, vectors = Feeder(chip), [], 0
+    contents = [(np.zeros((chip.activation_words, chip.channels), int), np.zeros(chip.activation_words, int))]
 
     async def drive(ctx):
-        for name, value in run.items():
-            if name != "base":
-                ctx.set(feeder.run[name], value)
-        ctx.set(feeder.read_ready, 1)
-        ctx.set(feeder.start, 1)
-        await ctx.tick()
-        ctx.set(feeder.start, 0)
-        for _ in range(50):
-            *_, fault, address, enable = await ctx.tick().sample(feeder.fault, feeder.fault_address, feeder.read_enable)
+        nonlocal vectors
+        ctx.set(feeder.vector.ready, 1)
+        await start(ctx, feeder, run)
+        for _ in range(cycles):
+            *_, fault, valid, address, read, entry_read = await ctx.tick().sample(
+                feeder.fault, feeder.vector.valid, feeder.fault_address, feeder.read_enable, feeder.exponent_enable
+            )
+            vectors += valid
             if fault:
-                seen.append((address, enable))
+                seen.append((address, read, entry_read))
 
-    simulate(feeder, drive)
+    simulate(feeder, drive, background=answers(feeder, contents, 0.0, 1))
     assert len(seen) > 10, "the feeder went on"
-    assert {(address >= TINY.activation_words, enable) for address, enable in seen} == {(True, 0)}
+    return set(seen), vectors
+
+
+def line_of_pixels(chip, element: ElementFormat, **fields: int) -> dict[str, int]:
+    """A run over 8 pixels of two taps, up to the end of the memory and four words beyond."""
+    run = random_run(chip, np.random.default_rng(3), element) | {
+        "granule_log2": 2, "kernel_height": 1, "kernel_width": 2, "tap_words": 1, "group_count": 1,
+        "input_height": 1, "input_width": 100, "output_height": 1, "output_width": 8, "pad_top": 0, "pad_left": 0,
+        "pixel_pitch": 2, "stride_x": 1, "window_step_x": 2, "window_start": chip.activation_words - 12,
+        "tap_exponents": 1, "grouped_exponents": 0,
+    }  # fmt: skip
+    return run | fields
+
+
+@pytest.mark.parametrize("chip", [TINY, NO_FLOAT], ids=lambda chip: chip.name)
+def test_feeder_stops_at_an_address_past_the_memory(chip):
+    """After the windows before it."""
+    faults, vectors = faults_of(chip, line_of_pixels(chip, ElementFormat.INTEGER))
+    assert faults == {(chip.activation_words, 0, 0)}
+    assert vectors == 5
+
+
+def test_faults_come_in_the_order_of_windows_and_entries_first():
+    """Entries of a window lie further out than its words: theirs is the fault, though the words before are still read;
+    where words lie further out, the fault is a word's, though entries are read ahead."""
+    words = TINY.activation_words
+    run = line_of_pixels(TINY, ElementFormat.BF16, tap_exponents=5)
+    assert faults_of(TINY, run) == ({(words, 0, 0)}, 3)
+    further = line_of_pixels(TINY, ElementFormat.BF16, tap_words=4, granule_log2=0)
+    assert faults_of(TINY, further) == ({(words, 0, 0)}, 2)
+
+
+@pytest.mark.parametrize("chip", [TINY, WIDEST], ids=lambda chip: chip.name)
+@pytest.mark.parametrize("element", FLOATING, ids=lambda element: element.name)
+def test_pre_alignment_of_many_elements(chip, element):
+    """Verilated: every width and rounding; elements and exponents of every distance."""
+    unit, rng, count, format = Unit(PreAlignment(chip)), np.random.default_rng(7), 10_000, element.floating
+    assert format is not None
+    for bits in (bits for bits in ALIGNED_BITS if bits <= chip.aligned_bits):
+        for rounding in Rounding:
+            patterns = random_elements(rng, element, (count, chip.channels))
+            own = model.fields(patterns, format)[1].max(1)
+            top = (1 << format.exponent_bits) - 1 - format.bias
+            exponent = np.minimum(own + rng.integers(0, 24, count) * rng.integers(0, 2, count), top)
+            expected = model.align(patterns, format, exponent[:, None], bits, rounding)
+            inside, pad = rng.integers(0, 4, count) > 0, int(rng.integers(2))
+            expected[~inside] = -(1 << (bits - 1)) if pad else 0
+            got = unit(
+                elements=np.concatenate([patterns & 0xFF, patterns >> 8], 1).astype(np.uint8).view(np.uint32),
+                inside=inside,
+                exponent=exponent + format.bias,
+                input_format=element.value,
+                input_bits=bits,
+                rounding=rounding.value,
+                input_zero_point=99,
+                pad_value=pad,
+            )["integers"]
+            assert np.array_equal(integers_of(got, chip), expected)
+
+
+def integers_of(packed: np.ndarray, chip) -> np.ndarray:
+    """Sign-extended integers (count, channels) of PreAlignment's output, at most 64 bits wide."""
+    words = packed.astype(np.uint64) if packed.ndim == 1 else packed.copy().view(np.uint64)[:, 0]
+    planes = chip.input_planes
+    shifted = [words << np.uint64(64 - (channel + 1) * planes) for channel in range(chip.channels)]
+    return np.stack(shifted, 1).view(np.int64) >> (64 - planes)
+
+
+@pytest.mark.parametrize("stalls", STALLS)
+def test_window_exponents_run_ahead(stalls):
+    """The stream alone: every window's largest field and flag, whatever the receiver does."""
+    rng = np.random.default_rng(11)
+    run = random_run(TINY, rng, ElementFormat.FP8_E4M3) | {"tap_exponents": 3, "output_height": 3, "output_width": 3}
+    entries = rng.integers(0, 512, 256)
+    exponents = WindowExponents(TINY)
+
+    async def memory(ctx):
+        while True:
+            *_, enable, address = await ctx.tick().sample(exponents.read_enable, exponents.read_address)
+            if enable:
+                field, special = int(entries[address]) & 0xFF, int(entries[address]) >> 8
+                ctx.set(exponents.read_data, {"field": field, "special": special})
+
+    async def drive(ctx):
+        await start(ctx, exponents, run)
+        want = [
+            dict(zip(("field", "special"), window_field(run, entries, group, places), strict=True))
+            for _, group, places in taps(run)
+        ]
+        assert await receive(ctx, exponents.window, len(want), stalls[1], 1) == want
+
+    simulate(exponents, drive, background=[memory])

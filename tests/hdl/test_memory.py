@@ -6,9 +6,10 @@ import random
 
 import pytest
 
-from hdl.chips import OTHER, TINY
+from hdl.chips import CHIPS, TINY
 from hdl.streams import simulate
 from mixcim_hdl.memory.activation import ActivationMemory
+from mixcim_hdl.memory.exponent import ExponentMemory
 from mixcim_hdl.memory.store import Store
 from mixcim_hdl.primitives.ram import Ram
 
@@ -70,39 +71,72 @@ def test_store_is_little_endian_for_the_host(width, depth):
     simulate(store, drive)
 
 
-@pytest.mark.parametrize("chip", [TINY, OTHER], ids=lambda chip: chip.name)
+@pytest.mark.parametrize("chip", CHIPS, ids=lambda chip: chip.name)
 def test_activation_memory_serves_both_readers(chip):
-    """Random traffic of both readers and the writer; the second reader waits exactly while the first has its bank."""
+    """Random traffic of both readers and the writer, narrow and wide; the second reader waits exactly while the first
+    has one of its banks."""
     memory, rng = ActivationMemory(chip), random.Random(3)
-    contents = [0] * chip.activation_words
-    conflicts = []
+    contents, bits = [0] * chip.activation_words, 8 * chip.channels
+    conflicts, word = [], (1 << bits) - 1
+
+    def touched(address: int, wide: int) -> list[int]:
+        """Words of an access, the lower one first."""
+        return [address & ~1, address | 1] if wide else [address]
 
     async def drive(ctx):
-        expected = {"first": 0, "second": 0}
+        expected: dict[str, list[int]] = {"first": [0], "second": [0]}
         for _ in range(2000):
             use = {name: rng.getrandbits(1) for name in expected}
-            address = {name: rng.randrange(chip.activation_words) for name in expected}
-            lanes, target = rng.getrandbits(chip.channels), rng.randrange(chip.activation_words)
-            data = rng.getrandbits(8 * chip.channels)
+            wide = {name: rng.getrandbits(1) if chip.floating_point else 0 for name in (*expected, "write")}
+            address = {name: rng.randrange(chip.activation_words) for name in (*expected, "write")}
+            lanes, data = rng.getrandbits(chip.channels), rng.getrandbits(2 * bits)
             for name in expected:
                 ctx.set(getattr(memory, f"{name}_enable"), use[name])
-                ctx.set(getattr(memory, f"{name}_address"), address[name])
-            for name, value in {"write_lanes": lanes, "write_address": target, "write_data": data}.items():
-                ctx.set(getattr(memory, name), value)
-            conflict = (
-                use["first"] and address["first"] % chip.activation_banks == address["second"] % chip.activation_banks
-            )
+            for name, value in address.items():
+                ctx.set(getattr(memory, f"{name}_address"), value)
+                ctx.set(getattr(memory, f"{name}_wide"), wide[name])
+            ctx.set(memory.write_lanes, lanes)
+            ctx.set(memory.write_data, data)
+            words = {name: touched(address[name], wide[name]) for name in address}
+            banks = {name: {place % chip.activation_banks for place in words[name]} for name in expected}
+            conflict = use["first"] and banks["first"] & banks["second"]
             *_, ready = await ctx.tick().sample(memory.second_ready)
             assert ready == (not conflict)
             conflicts.append(bool(conflict and use["second"]))
             if use["first"]:
-                expected["first"] = contents[address["first"]]
+                expected["first"] = [contents[place] for place in words["first"]]
             if use["second"] and ready:
-                expected["second"] = contents[address["second"]]
-            for name, value in expected.items():
-                assert ctx.get(getattr(memory, f"{name}_data")) == value
+                expected["second"] = [contents[place] for place in words["second"]]
+            for name, values in expected.items():
+                got = ctx.get(getattr(memory, f"{name}_data"))
+                assert [got >> bits * half & word for half in range(len(values))] == values
             mask = sum(0xFF << 8 * n for n in range(chip.channels) if lanes >> n & 1)
-            contents[target] = (contents[target] & ~mask) | (data & mask)
+            for half, target in enumerate(words["write"]):
+                contents[target] = (contents[target] & ~mask) | (data >> bits * half & mask)
 
     simulate(memory, drive)
     assert sum(conflicts) > 50
+
+
+def test_exponent_memory_keeps_what_was_read():
+    memory, rng = ExponentMemory(TINY), random.Random(4)
+    contents = [0] * TINY.activation_words
+
+    async def drive(ctx):
+        expected = 0
+        for _ in range(500):
+            write, read = rng.getrandbits(1), rng.getrandbits(1)
+            target, source = rng.randrange(8), rng.choice([rng.randrange(8), TINY.activation_words - 1])
+            entry = rng.getrandbits(9)
+            for name, value in {"write_enable": write, "write_address": target, "write_data": entry,
+                                "read_enable": read, "read_address": source}.items():  # fmt: skip
+                ctx.set(getattr(memory, name), value)
+            await ctx.tick()
+            if read:
+                expected = contents[source]
+            assert ctx.get(memory.read_data) == expected
+            if write:
+                contents[target] = entry
+
+    simulate(memory, drive)
+    assert sum(entry > 255 for entry in contents) > 2

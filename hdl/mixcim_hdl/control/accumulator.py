@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Array, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import ChipConfig
-from ..formats import SUM_BITS
+from ..formats import LARGEST_SLICES, SLICE_BITS
 from ..interfaces import dpv_layout, result_layout, sums_layout
 from ..primitives.ram import Ram
 
 
 class Accumulator(wiring.Component):
-    """dpv stream -> result stream, one result per window and kernel tile; int32, wraps.
+    """dpv stream -> result stream, one result per window and kernel tile; `accumulator_bits` of the chip, wraps.
 
     ```
-     dpv ----------------------> + (or max) --+--> result      (last vector of the window)
-          tile -> memory --read--^            '--> memory      (all others)
+     dpv --<< SLICE_BITS * slice--> + (or max) --+--> result      (last partial sum of the window)
+             tile -> memory --read--^            '--> memory      (all others)
     ```
 
     Two cycles per dpv: read, then add; a result waits for its receiver in the second.
@@ -40,7 +40,9 @@ class Accumulator(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         chip, dpv = self._chip, self.dpv.payload
-        m.submodules.sums = memory = Ram(chip.channels * SUM_BITS, chip.accumulator_tiles)
+        width = chip.accumulator_bits
+        slices = range(LARGEST_SLICES if chip.floating_point else 1)
+        m.submodules.sums = memory = Ram(chip.channels * width, chip.accumulator_tiles)
         kept = data.View(sums_layout(chip), memory.read_data)
         fetched = Signal()
         finish = Signal()
@@ -54,16 +56,16 @@ class Accumulator(wiring.Component):
             self.dpv.ready.eq(finish),
             self.result.payload.parameter.eq(dpv.tag.parameter),
             self.result.payload.offset.eq(dpv.tag.offset),
+            self.result.payload.exponent.eq(dpv.tag.exponent),
         ]
         m.d.sync += fetched.eq(self.dpv.valid & ~finish)
         for kernel in range(chip.channels):
-            value, old = dpv.sums[kernel], kept[kernel]
-            total = Signal(SUM_BITS, name=f"total{kernel}")
+            old = kept[kernel]
+            value, total = Signal(signed(width), name=f"value{kernel}"), Signal(signed(width), name=f"total{kernel}")
             m.d.comb += [
-                total.eq(
-                    Mux(dpv.tag.first, value, Mux(self.maximum, Mux(value > old, value, old), (value + old)[:SUM_BITS]))
-                ),
+                value.eq(Array(dpv.sums[kernel] << SLICE_BITS * slice for slice in slices)[dpv.tag.slice]),
+                total.eq(Mux(dpv.tag.first, value, Mux(self.maximum, Mux(value > old, value, old), value + old))),
                 self.result.payload.sums[kernel].eq(total),
-                memory.write_data.word_select(kernel, SUM_BITS).eq(total),
+                memory.write_data.word_select(kernel, width).eq(total),
             ]
         return m

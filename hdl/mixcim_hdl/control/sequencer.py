@@ -7,11 +7,12 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import ChipConfig
+from ..formats import LARGEST_SLICES
 from ..interfaces import step_layout, vector_layout
 
 
 class Sequencer(wiring.Component):
-    """vector stream -> `tiles` steps each.
+    """vector stream -> `tiles` x `slices` steps each, the slices of a tile's weights innermost, least significant first.
 
     Addresses start at `slot` with a pixel's first vector and grow by `stride` with every step; parameter tiles start
     at `parameter` and grow by `tiles` with every window of the pixel. Combinational: latency 0, one step per cycle.
@@ -19,17 +20,19 @@ class Sequencer(wiring.Component):
     Members
     -------
     vector, step : streams (interfaces.vector_layout, step_layout); the step repeats the vector's payload.
-    tiles, slot, parameter, stride : constant while vectors are in flight; tiles >= 1.
+    tiles, slices, slot, parameter, stride : constant while vectors are in flight; tiles and slices >= 1. A chip without
+        floating point has one slice.
     fault : high while a step points past `capacity`; that step is never offered. With stride 0 no memory is read.
     """
 
     def __init__(self, chip: ChipConfig, capacity: int):
-        self._capacity = capacity
+        self._chip, self._capacity = chip, capacity
         super().__init__(
             {
                 "vector": In(stream.Signature(vector_layout(chip))),
                 "step": Out(stream.Signature(step_layout(chip))),
                 "tiles": In(8),
+                "slices": In(range(LARGEST_SLICES + 1)),
                 "slot": In(16),
                 "parameter": In(16),
                 "stride": In(8),
@@ -45,25 +48,37 @@ class Sequencer(wiring.Component):
         parameter = Signal(16)
         address_now = Signal(17)
         parameter_now = Signal(16)
-        last_tile = Signal()
+        last_tile, first_slice, last_slice = Signal(), Signal(init=1), Signal(init=1)
+        if self._chip.floating_point:
+            slice = Signal(range(LARGEST_SLICES))
+            m.d.comb += [
+                first_slice.eq(slice == 0),
+                last_slice.eq(slice + 1 == self.slices),
+                step.tag.slice.eq(slice),
+            ]
+            with m.If(self.step.valid & self.step.ready):
+                m.d.sync += slice.eq(Mux(last_slice, 0, slice + 1))
         m.d.comb += [
-            address_now.eq(Mux(vector.pixel_start & (tile == 0), self.slot, address)),
+            address_now.eq(Mux(vector.pixel_start & (tile == 0) & first_slice, self.slot, address)),
             parameter_now.eq(Mux(vector.pixel_start, self.parameter, parameter)),
             last_tile.eq(tile + 1 == self.tiles),
             self.fault.eq(self.vector.valid & (self.stride != 0) & (address_now + self.stride > self._capacity)),
             self.step.valid.eq(self.vector.valid & ~self.fault),
-            self.vector.ready.eq(self.step.ready & last_tile & ~self.fault),
+            self.vector.ready.eq(self.step.ready & last_tile & last_slice & ~self.fault),
             step.planes.eq(vector.planes),
             step.length.eq(vector.length),
             step.address.eq(address_now),
             step.tag.tile.eq(tile),
             step.tag.parameter.eq(parameter_now + tile),
             step.tag.offset.eq(vector.offset),
-            step.tag.first.eq(vector.window_start),
-            step.tag.last.eq(vector.window_end),
+            step.tag.first.eq(vector.window_start & first_slice),
+            step.tag.last.eq(vector.window_end & last_slice),
+            step.tag.exponent.eq(vector.exponent),
         ]
         with m.If(self.step.valid & self.step.ready):
-            m.d.sync += [address.eq(address_now + self.stride), tile.eq(Mux(last_tile, 0, tile + 1))]
-            with m.If(last_tile):
+            m.d.sync += address.eq(address_now + self.stride)
+            with m.If(last_slice):
+                m.d.sync += tile.eq(Mux(last_tile, 0, tile + 1))
+            with m.If(last_slice & last_tile):
                 m.d.sync += parameter.eq(Mux(vector.window_end, parameter_now + self.tiles, parameter_now))
         return m

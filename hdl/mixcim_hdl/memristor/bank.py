@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..commands import NOISE_STRIDE
 from ..config import ChipConfig
-from ..formats import ACTIVATION_BITS, ADC_PARAMETERS, NOISE_BITS, SUM_BITS, WEIGHT_BITS, Encoding
+from ..formats import ADC_PARAMETERS, NOISE_BITS, SUM_BITS, WEIGHT_BITS, Encoding
 from ..interfaces import TAG_LAYOUT, BankSignature, planes_layout, table_shape
 from ..primitives.popcount import popcount
 from ..primitives.ram import Ram
@@ -110,11 +110,11 @@ class MemristorBank(wiring.Component):
         advance, taken, busy = Signal(), Signal(), Signal()
         planes = Signal(planes_layout(chip))
         filled = Signal(chip.rows)  # rows that the vector fills
-        used = Signal(ACTIVATION_BITS)  # input bits with a group to read
+        used = Signal(chip.input_planes)  # input bits with a group to read
         slot = Signal.like(self.step.payload.address)
         tag = Signal(TAG_LAYOUT)
         digit = Signal(range(max(digits, 2)))
-        bit = Signal(range(ACTIVATION_BITS))
+        bit = Signal(range(chip.input_planes))
         through = Signal(chip.rows)  # rows that are done with, for this bit and digit
         switch = Signal()  # first read of a digit: the column mux connects its bit lines
         first = Signal()
@@ -122,14 +122,14 @@ class MemristorBank(wiring.Component):
         plane, eligible, rest = Signal(chip.rows), Signal(chip.rows), Signal(chip.rows)
         starts, above, group, until = Signal(chip.rows), Signal(chip.rows), Signal(chip.rows), Signal(chip.rows)
         lowest, boundary = Signal(chip.rows), Signal(chip.rows)
-        later = Signal(ACTIVATION_BITS)
-        coming = Signal(ACTIVATION_BITS)  # `used` of the step that comes in
+        later = Signal(chip.input_planes)
+        coming = Signal(chip.input_planes)  # `used` of the step that comes in
         last_group, last_bit, last = Signal(), Signal(), Signal()
         m.submodules.group_starts = group_starts = _group_starts(chip.rows)
         starts_port = group_starts.read_port(domain="comb")
         incoming = self.step.payload
         m.d.comb += [
-            plane.eq(Array([planes[index] for index in range(ACTIVATION_BITS)])[bit]),
+            plane.eq(Array([planes[index] for index in range(chip.input_planes)])[bit]),
             # A group starts at its first row that counts, and ends before the next multiple of rows_per_read.
             eligible.eq(Mux(self.skip_zero_groups, plane, filled)),
             starts_port.addr.eq(entry.rows_per_read),
@@ -147,8 +147,8 @@ class MemristorBank(wiring.Component):
             coming.eq(
                 Mux(
                     self.skip_zero_groups,
-                    Cat(incoming.planes[index].any() for index in range(ACTIVATION_BITS)),
-                    (1 << ACTIVATION_BITS) - 1,
+                    Cat(incoming.planes[index].any() for index in range(chip.input_planes)),
+                    (1 << chip.input_planes) - 1,
                 )
                 & ((1 << self.input_bits) - 1)
             ),
@@ -189,8 +189,9 @@ class MemristorBank(wiring.Component):
                 "reads": 1,  # 0: stands in for a step of which nothing is read
                 "tag": TAG_LAYOUT,
                 "shift": range(LARGEST_SHIFT + 1),
-                "place": range(ACTIVATION_BITS + max(mode.places) + 16),
-                "bit": range(ACTIVATION_BITS),
+                "place": range(chip.input_planes + max(mode.places) + 16),
+                "bit": range(chip.input_planes),
+                "negative": 1,  # the top bit of two's complement
                 "top": 1,  # the most significant digit
                 "bottom": 1,  # the least significant one
                 "lines": range(chip.rows + 1),  # number of word lines on
@@ -214,6 +215,7 @@ class MemristorBank(wiring.Component):
                 driven.shift.eq(entry.step_shift + Array(mode.step_log2)[digit]),
                 driven.place.eq(bit + places[digit] + entry.step_shift),
                 driven.bit.eq(bit),
+                driven.negative.eq(self.input_signed & (bit + 1 == self.input_bits) if chip.floating_point else 0),
                 driven.top.eq(digit == digits - 1),
                 driven.bottom.eq(digit == 0),
                 settled.eq(driven),
@@ -284,18 +286,19 @@ class MemristorBank(wiring.Component):
                         m.d.sync += parameters[name].eq(self.adc_value)
             codes.append(code)
             saturated.append(adc.saturated)
-        offset = Signal(range((chip.rows + 1) << (ACTIVATION_BITS + WEIGHT_BITS)))
+        offset = Signal(range((chip.rows + 1) << (chip.input_planes + WEIGHT_BITS)))
         if chip.weight_encoding is Encoding.OFFSET:
             with m.If(added.bottom):
                 m.d.comb += offset.eq((added.lines << (WEIGHT_BITS - 1)) << added.bit)
         for kernel in range(chip.channels):
             kept = Signal(signed(SUM_BITS), name=f"kept{kernel}")
+            share = Signal(signed(SUM_BITS), name=f"share{kernel}")  # of the read
             total = Signal(signed(SUM_BITS), name=f"total{kernel}")
-            m.d.comb += total.eq(
-                Mux(added.first, 0, kept)
-                + Mux(added.reads, self._digit(codes, kernel, added.top) << added.place, 0)
-                - offset
-            )
+            before = Mux(added.first, 0, kept)
+            m.d.comb += [
+                share.eq(Mux(added.reads, self._digit(codes, kernel, added.top) << added.place, 0) - offset),
+                total.eq(Mux(added.negative, before - share, before + share)),
+            ]
             with m.If(advance):
                 with m.If(added.valid):
                     m.d.sync += kept.eq(total)

@@ -7,16 +7,17 @@ from amaranth.lib import wiring
 
 from ..config import ChipConfig
 from ..emission import once
-from ..formats import ACTIVATION_BITS, SUM_BITS
+from ..formats import SUM_BITS
 from ..interfaces import TAG_LAYOUT, BankSignature, planes_layout
 from .column import SramColumn
 
 
 class SramBank(wiring.Component):
-    """step -> dpv with sum[k] = sum over rows of code[r] * weight[slot][k][r], exact.
+    """step -> dpv with sum[k] = sum over rows of integer[r] * weight[slot][k][r], exact.
 
     ```
      step --> operand (bit planes) --MSB first, one plane a cycle--> columns --> register --> shift-add --> dpv
+                                  (two's complement: the first one counts negative)
      address --> weight memories of all columns (fetched while the step is taken)
     ```
 
@@ -39,7 +40,7 @@ class SramBank(wiring.Component):
         advance = Signal()  # everything stands still while a finished dpv waits for its receiver
         busy = Signal()
         planes = Signal(planes_layout(chip))
-        bit = Signal(range(ACTIVATION_BITS))
+        bit = Signal(range(chip.input_planes))
         tag = Signal(TAG_LAYOUT)
         first = Signal()
         last_bit = Signal()
@@ -63,7 +64,7 @@ class SramBank(wiring.Component):
             ]
 
         plane = Signal(chip.rows)
-        m.d.comb += plane.eq(Array([planes[index] for index in range(ACTIVATION_BITS)])[bit])
+        m.d.comb += plane.eq(Array([planes[index] for index in range(chip.input_planes)])[bit])
         sum_valid, sum_first, sum_last = Signal(), Signal(), Signal()
         sum_tag = Signal(TAG_LAYOUT)
         with m.If(advance):
@@ -91,7 +92,8 @@ class SramBank(wiring.Component):
             column_sum = Signal.like(column.sum, name=f"column_sum{kernel}")
             shifted = Signal(signed(SUM_BITS), name=f"shifted{kernel}")
             total = Signal(signed(SUM_BITS), name=f"total{kernel}")
-            m.d.comb += total.eq(Mux(sum_first, 0, shifted << 1) + column_sum)
+            first_plane = Mux(self.input_signed, -column_sum, column_sum) if chip.floating_point else column_sum
+            m.d.comb += total.eq(Mux(sum_first, first_plane, (shifted << 1) + column_sum))
             with m.If(advance):
                 m.d.sync += [column_sum.eq(column.sum), shifted.eq(total)]
                 with m.If(done):

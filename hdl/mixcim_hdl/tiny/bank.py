@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 
 from ..commands import TinyMode
 from ..config import ChipConfig
-from ..formats import ACTIVATION_BITS, SUM_BITS, WEIGHT_BITS
+from ..formats import SUM_BITS, WEIGHT_BITS
 from ..interfaces import TAG_LAYOUT, BankSignature
 from ..primitives.ram import Ram
 
@@ -21,7 +21,8 @@ class TinyBank(wiring.Component):
     ```
 
     Latency: cycles + EXTRA_LATENCY from a step taken to its dpv. Throughput: a step per `length` cycles (BROADCAST) or
-    length / channels cycles (DEPTHWISE, MAX). Load address: weight word. `input_bits` is not used.
+    length / channels cycles (DEPTHWISE, MAX). Load address: weight word. `input_bits` and `input_signed` are not used:
+    with floating point a row's bit planes are a whole sign-extended integer, without it a code.
     """
 
     EXTRA_LATENCY = 2
@@ -33,6 +34,8 @@ class TinyBank(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         chip = self._chip
+        planes = chip.input_planes
+        element, least = (signed(planes), -1 << (planes - 1)) if chip.floating_point else (unsigned(planes), 0)
         taps, word_bits = chip.taps_per_vector, chip.channels * WEIGHT_BITS
         m.submodules.weights = memory = Ram(chip.rows * WEIGHT_BITS, chip.tiny_words)
         m.d.comb += [
@@ -41,9 +44,9 @@ class TinyBank(wiring.Component):
             memory.write_data.eq(self.load_data),
         ]
 
-        broadcast = Signal()
+        broadcast, maximum = Signal(), Signal()
         advance, taken, busy, first, last = Signal(), Signal(), Signal(), Signal(), Signal()
-        operand = Signal(chip.rows * ACTIVATION_BITS)
+        operand = Signal(chip.rows * planes)
         remaining = Signal(chip.rows.bit_length())  # cycles of the step after the present one
         tap = Signal(range(taps)) if taps > 1 else Signal(1)
         word = Signal.like(self.step.payload.address)
@@ -51,6 +54,7 @@ class TinyBank(wiring.Component):
         step = self.step.payload
         m.d.comb += [
             broadcast.eq(self.mode == TinyMode.BROADCAST),
+            maximum.eq(self.mode == TinyMode.MAX),
             last.eq(remaining == 0),
             self.step.ready.eq(advance & (~busy | last)),
             taken.eq(self.step.ready & self.step.valid),
@@ -60,7 +64,7 @@ class TinyBank(wiring.Component):
             m.d.sync += [
                 remaining.eq(remaining - 1),
                 first.eq(0),
-                operand.eq(Mux(broadcast, operand >> ACTIVATION_BITS, operand >> chip.channels * ACTIVATION_BITS)),
+                operand.eq(Mux(broadcast, operand >> planes, operand >> chip.channels * planes)),
                 tap.eq(tap + 1),
             ]
             with m.If(tap == taps - 1):
@@ -71,7 +75,7 @@ class TinyBank(wiring.Component):
         with m.If(taken):
             m.d.comb += memory.read_enable.eq(1)
             whole_words = (step.length + (chip.channels - 1)) >> (chip.channels - 1).bit_length()
-            rows = [Cat(step.planes[bit][row] for bit in range(ACTIVATION_BITS)) for row in range(chip.rows)]
+            rows = [Cat(step.planes[bit][row] for bit in range(planes)) for row in range(chip.rows)]
             m.d.sync += [
                 busy.eq(1),
                 first.eq(1),
@@ -95,18 +99,18 @@ class TinyBank(wiring.Component):
             with m.If(done):
                 m.d.sync += [self.dpv.valid.eq(1), self.dpv.payload.tag.eq(lane_tag)]
         for lane in range(chip.channels):
-            code = Signal(ACTIVATION_BITS, name=f"code{lane}")
+            value = Signal(element, name=f"value{lane}")
             weight = Signal(signed(WEIGHT_BITS), name=f"weight{lane}")
             kept = Signal(signed(SUM_BITS), name=f"kept{lane}")
             before = Signal(signed(SUM_BITS), name=f"before{lane}")
             total = Signal(signed(SUM_BITS), name=f"total{lane}")
             m.d.comb += [
-                before.eq(Mux(lane_first, 0, kept)),
-                total.eq(Mux(self.mode == TinyMode.MAX, Mux(code > before, code, before), before + code * weight)),
+                before.eq(Mux(lane_first, Mux(maximum, least, 0), kept)),
+                total.eq(Mux(maximum, Mux(value > before, value, before), before + value * weight)),
             ]
             with m.If(advance):
                 m.d.sync += [
-                    code.eq(Mux(broadcast, operand[:ACTIVATION_BITS], operand.word_select(lane, ACTIVATION_BITS))),
+                    value.eq(Mux(broadcast, operand[:planes], operand.word_select(lane, planes))),
                     weight.eq(weights[lane]),
                 ]
                 with m.If(lane_valid):

@@ -1,0 +1,96 @@
+"""Pre-alignment: elements of any format to two's complement integers; its second half, and the rule of the padding."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..commands import RUN_FIELDS
+from ..config import ChipConfig
+from ..floating import ElementFormat
+from ..floating_point.align import EXPONENT_BITS, SIGNIFICAND_BITS, Align
+from ..floating_point.pipeline import delayed
+from ..floating_point.unpack import unpack
+from ..formats import ACTIVATION_BITS
+
+
+class PreAlignment(wiring.Component):
+    """X of RUN (commands.py) for an element of each channel. One granule per cycle, `LATENCY` cycles later.
+
+    ```
+     elements --> sign, exponent, significand of their format --> Align, one per channel --.
+         '------> code, or pad_value; - input_zero_point --> registers -------------------+--> integers
+    ```
+
+    LATENCY is that of Align; 0 on a chip without floating point, which has codes only. It never stalls by itself: put
+    an EnableInserter around it.
+
+    Members
+    -------
+    elements : low bytes of all channels, then high bytes, if they have some.    inside : 0: padding.
+    exponent : E of the window, biased, at least 1; for floating inputs.
+    input_format, input_bits, rounding, input_zero_point, pad_value : fields of RUN, constant while granules are in
+        flight.
+    integers : one of `input_planes` bits per channel, sign-extended if it has a sign.
+    """
+
+    def __init__(self, chip: ChipConfig):
+        self._chip = chip
+        self.LATENCY = Align.LATENCY if chip.floating_point else 0
+        fields = ("input_format", "input_bits", "rounding", "input_zero_point", "pad_value")
+        super().__init__(
+            {
+                "elements": In(2 * chip.channels * ACTIVATION_BITS),
+                "inside": In(1),
+                "exponent": In(EXPONENT_BITS),
+                **{name: In(RUN_FIELDS[name]) for name in fields},
+                "integers": Out(data.ArrayLayout(chip.input_planes, chip.channels)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        chip = self._chip
+        codes = [self.elements.word_select(channel, ACTIVATION_BITS) for channel in range(chip.channels)]
+        if not chip.floating_point:
+            m.d.comb += [
+                self.integers[channel].eq(Mux(self.inside, code, self.pad_value)) for channel, code in enumerate(codes)
+            ]
+            return m
+        floating = self.input_format != ElementFormat.INTEGER
+        inside = delayed(m, self.inside, self.LATENCY, "inside")
+        lowest = Signal(signed(chip.input_planes))  # -2**(input_bits - 1), sign-extended
+        m.d.comb += lowest.eq(-1 << (self.input_bits - 1)[: len(self.input_bits)])
+        float_padding = Mux(self.pad_value == 0, 0, lowest)
+        for channel, code in enumerate(codes):
+            integer = Signal(signed(ACTIVATION_BITS + 1), name=f"integer{channel}")
+            m.d.comb += integer.eq(Mux(self.inside, code, self.pad_value) - self.input_zero_point)
+            m.submodules[f"align{channel}"] = align = Align(chip.aligned_bits)
+            m.d.comb += [
+                align.vector_exponent.eq(self.exponent),
+                align.aligned_bits.eq(self.input_bits),
+                align.rounding.eq(self.rounding),
+            ]
+            self._unpack(m, channel, align)
+            of_float = Mux(inside, align.result, float_padding)
+            of_code = delayed(m, integer, self.LATENCY, f"integer{channel}")
+            m.d.comb += self.integers[channel].eq(Mux(floating, of_float, of_code))
+        return m
+
+    def _unpack(self, m: Module, channel: int, align: Align) -> None:
+        """Gives the element of a channel to its aligner, from whatever format."""
+        low, high = (
+            self.elements.word_select(word * self._chip.channels + channel, ACTIVATION_BITS) for word in (0, 1)
+        )
+        with m.Switch(self.input_format):
+            for item in ElementFormat:
+                if item.floating:
+                    with m.Case(item):
+                        pattern = Cat(low, high)[: item.floating.bits]
+                        value = unpack(m, pattern, item.floating, f"{item.name}_{channel}")
+                        m.d.comb += [
+                            align.sign.eq(value.sign),
+                            align.exponent.eq(value.exponent),
+                            align.significand.eq(value.significand << (SIGNIFICAND_BITS - len(value.significand))),
+                        ]
