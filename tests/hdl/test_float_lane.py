@@ -1,4 +1,4 @@
-"""FloatLane, verilated, against RUN's floating lines in the model's arithmetic: millions of random and corner operands."""
+"""FloatLane, verilated, against RUN's floating lines in the model's arithmetic: random and corner operands."""
 
 from __future__ import annotations
 
