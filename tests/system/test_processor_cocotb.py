@@ -44,7 +44,7 @@ def write_files(path: Path) -> None:
                 program.exponent_offset.astype(np.uint32),
             ],
             -1,
-        ),  # fmt: skip
+        ),
         ACTIVATIONS=activations,
         memristor=np.ascontiguousarray(program.memristor[0]).reshape(-1).view(np.uint32),
         adc=program.adc[0].astype(np.int32).view(np.uint32).reshape(-1),
