@@ -119,7 +119,7 @@ class Core(wiring.Component):
                 | pipeline.written
                 | (engine.reading != 0)
                 | (feeder.read_enable & feeder.read_ready)
-                | (feeder.exponent_enable if self.chip.floating_point else 0)
+                | feeder.exponent_enable
             ),
             feeder.start.eq(controller.run_start),
             feeder.run.eq(run),
@@ -206,9 +206,11 @@ class Core(wiring.Component):
             m.d.sync += part_read.eq(part)
         m.d.comb += [
             activations.first_enable.eq(pipeline.residual_enable),
+            activations.first_wide.eq(pipeline.residual_wide),
             activations.first_address.eq(pipeline.residual_address),
             pipeline.residual_data.eq(activations.first_data),
             activations.second_enable.eq(Mux(controller.busy, feeder.read_enable, host.activations_read)),
+            activations.second_wide.eq(controller.busy & feeder.read_wide),
             activations.second_address.eq(Mux(controller.busy, feeder.read_address, word)),
             feeder.read_ready.eq(activations.second_ready),
             feeder.read_data.eq(activations.second_data),
@@ -216,15 +218,10 @@ class Core(wiring.Component):
             activations.write_lanes.eq(
                 Mux(controller.busy, pipeline.write_lanes, host.activations_write.replicate(4) << (part << 2))
             ),
+            activations.write_wide.eq(controller.busy & pipeline.write_wide),
             activations.write_address.eq(Mux(controller.busy, pipeline.write_address, word)),
             activations.write_data.eq(Mux(controller.busy, pipeline.write_data, host.window_data.replicate(parts))),
         ]
-        if chip.floating_point:
-            m.d.comb += [
-                activations.first_wide.eq(pipeline.residual_wide),
-                activations.second_wide.eq(controller.busy & feeder.read_wide),
-                activations.write_wide.eq(controller.busy & pipeline.write_wide),
-            ]
 
     def _build_exponents(self, m, host, controller, exponents, feeder, pipeline):
         """Exponent memory: feeder and output pipeline while busy, the host while idle."""

@@ -47,7 +47,7 @@ def bench(pipeline, chip, tiles, run, memory):
                 data = [(bias & 0xFFFFFFFF) | pattern_of(scale) << 32 for bias, scale in pairs]
                 ctx.set(pipeline.parameter_data, sum(value << 64 * n for n, value in enumerate(data)))
             if residual:
-                wide = chip.floating_point and ctx.get(pipeline.residual_wide)
+                wide = ctx.get(pipeline.residual_wide)
                 words = [*memory[word & ~1], *memory[word | 1]] if wide else memory[word]
                 ctx.set(pipeline.residual_data, int.from_bytes(bytes(words), "little"))
 

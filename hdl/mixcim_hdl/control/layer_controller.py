@@ -282,7 +282,7 @@ class LayerController(wiring.Component):
         yield ~run.floating & (Cat(*formats) != 0)
         yield (run.input_bits == 0) | (run.input_bits > chip.input_planes)
         yield floating_input & (~aligned | ~run.input_signed | (run.tap_exponents == 0))
-        yield (run.weight_slices == 0) | (run.weight_slices > LARGEST_SLICES)
+        yield ~Cat(run.weight_slices == slices for slices in range(1, LARGEST_SLICES + 1)).any()
 
     def _load(self, name: str):
         """A field of the LOAD command in the register."""

@@ -38,30 +38,20 @@ class OutputPipeline(wiring.Component):
     result : stream in.    run : fields of the command, constant while tiles are inside.
     tile_enable, tile_address, tile_data : reads an entry of the tile map (registers.Region.TILES), latency 1.
     parameter_enable, parameter_address, parameter_data : reads bias and scale of `output_lanes` channels, latency 1.
-    residual_enable, residual_address, residual_data : reader of the activation memory, latency 1.
-    write_lanes, write_address, write_data : writer of the activation memory.
+    residual_enable, residual_wide, residual_address, residual_data : reader of the activation memory, latency 1.
+    write_lanes, write_wide, write_address, write_data : writer of the activation memory.
+        Data has two words; the upper one counts if `wide`: the word after an even address.
+    exponent_write, exponent_address, exponent_data : writer of the exponent memory, with a tile's last beat.
     written : a tile's last beat is written.    busy : a tile is inside.
     parameter_fault, parameter : tile number past the parameter memory.
     output_fault, output_address : word or entry past the activation memory; nothing is written.
-
-    Chips with floating point have two words in residual_data and write_data, the upper one used if `wide`, and:
-    residual_wide, write_wide : two words from an even address on.
-    exponent_write, exponent_address, exponent_data : writer of the exponent memory, with a tile's last beat.
     """
 
     EXTRA_LATENCY = 2
 
     def __init__(self, chip: ChipConfig):
         self._chip = chip
-        word = chip.channels * ACTIVATION_BITS
-        data_bits = 2 * word if chip.floating_point else word
-        floating = {
-            "residual_wide": Out(1),
-            "write_wide": Out(1),
-            "exponent_write": Out(1),
-            "exponent_address": Out(ADDRESS_BITS),
-            "exponent_data": Out(data.StructLayout(EXPONENT_FIELDS)),
-        }
+        words = 2 * chip.channels * ACTIVATION_BITS
         super().__init__(
             {
                 "result": In(stream.Signature(result_layout(chip))),
@@ -73,18 +63,22 @@ class OutputPipeline(wiring.Component):
                 "parameter_address": Out(20),
                 "parameter_data": In(chip.output_lanes * 64),
                 "residual_enable": Out(1),
+                "residual_wide": Out(1),
                 "residual_address": Out(ADDRESS_BITS),
-                "residual_data": In(data_bits),
+                "residual_data": In(words),
                 "write_lanes": Out(chip.channels),
+                "write_wide": Out(1),
                 "write_address": Out(ADDRESS_BITS),
-                "write_data": Out(data_bits),
+                "write_data": Out(words),
+                "exponent_write": Out(1),
+                "exponent_address": Out(ADDRESS_BITS),
+                "exponent_data": Out(data.StructLayout(EXPONENT_FIELDS)),
                 "written": Out(1),
                 "busy": Out(1),
                 "parameter_fault": Out(1),
                 "parameter": Out(16),
                 "output_fault": Out(1),
                 "output_address": Out(ADDRESS_BITS),
-                **(floating if chip.floating_point else {}),
             }
         )
 
