@@ -10,15 +10,16 @@ from .commands import Fault
 from .config import ChipConfig
 from .control.axi_lite import AxiLiteSlave, axi_lite_ports, forward_axi_lite
 from .control.event_counters import EventCounters
-from .control.feeder import Feeder
 from .control.layer_controller import LayerController
 from .control.loader import Loader
 from .control.register_bank import RegisterBank
 from .engine import Engine
+from .feeder.feeder import Feeder
 from .interfaces import run_view
 from .memory.activation import ActivationMemory
+from .memory.exponent import ExponentMemory
 from .memory.store import Store
-from .output.pipeline import OutputPipeline
+from .output.pipeline import TILE_BITS, OutputPipeline
 from .primitives.ram import Ram
 from .registers import program_stride
 
@@ -40,8 +41,8 @@ class Core(wiring.Component):
                                        |
                               layer controller --> loader --> weights of the units
                                        |
-     activation memory --> feeder --> engine --> output pipeline --.
-            ^---------------------------------------------------- -'
+     activation memory --> feeder --> engine --> output pipeline --> activation memory
+     (exponent memory)                                               (exponent memory: chips with floating point)
     ```
 
     Members
@@ -65,7 +66,7 @@ class Core(wiring.Component):
         m.submodules.parameters = parameters = Store(
             chip.output_lanes * 64, chip.parameter_tiles * chip.channels // chip.output_lanes
         )
-        m.submodules.tiles = tiles = Store(32, chip.parameter_tiles)
+        m.submodules.tiles = tiles = Store(TILE_BITS, chip.parameter_tiles)
         m.submodules.cycle_log = cycle_log = Ram(32, chip.program_commands)
         m.submodules.activations = activations = ActivationMemory(chip)
         clear = Signal()
@@ -83,6 +84,9 @@ class Core(wiring.Component):
             m, host, controller, program, weights, parameters, tiles, cycle_log, loader, engine, pipeline
         )
         self._build_activations(m, host, controller, activations, feeder, pipeline)
+        if chip.floating_point:
+            m.submodules.exponents = exponents = ExponentMemory(chip)
+            self._build_exponents(m, host, controller, exponents, feeder, pipeline)
         m.d.comb += self.interrupt.eq(host.interrupt)
         return m
 
@@ -115,6 +119,7 @@ class Core(wiring.Component):
                 | pipeline.written
                 | (engine.reading != 0)
                 | (feeder.read_enable & feeder.read_ready)
+                | feeder.exponent_enable
             ),
             feeder.start.eq(controller.run_start),
             feeder.run.eq(run),
@@ -201,9 +206,11 @@ class Core(wiring.Component):
             m.d.sync += part_read.eq(part)
         m.d.comb += [
             activations.first_enable.eq(pipeline.residual_enable),
+            activations.first_wide.eq(pipeline.residual_wide),
             activations.first_address.eq(pipeline.residual_address),
             pipeline.residual_data.eq(activations.first_data),
             activations.second_enable.eq(Mux(controller.busy, feeder.read_enable, host.activations_read)),
+            activations.second_wide.eq(controller.busy & feeder.read_wide),
             activations.second_address.eq(Mux(controller.busy, feeder.read_address, word)),
             feeder.read_ready.eq(activations.second_ready),
             feeder.read_data.eq(activations.second_data),
@@ -211,6 +218,19 @@ class Core(wiring.Component):
             activations.write_lanes.eq(
                 Mux(controller.busy, pipeline.write_lanes, host.activations_write.replicate(4) << (part << 2))
             ),
+            activations.write_wide.eq(controller.busy & pipeline.write_wide),
             activations.write_address.eq(Mux(controller.busy, pipeline.write_address, word)),
             activations.write_data.eq(Mux(controller.busy, pipeline.write_data, host.window_data.replicate(parts))),
+        ]
+
+    def _build_exponents(self, m, host, controller, exponents, feeder, pipeline):
+        """Exponent memory: feeder and output pipeline while busy, the host while idle."""
+        m.d.comb += [
+            exponents.read_enable.eq(Mux(controller.busy, feeder.exponent_enable, host.exponents_read)),
+            exponents.read_address.eq(Mux(controller.busy, feeder.exponent_address, host.window_address)),
+            feeder.exponent_data.eq(exponents.read_data),
+            host.exponents_data.eq(exponents.read_data),
+            exponents.write_enable.eq(Mux(controller.busy, pipeline.exponent_write, host.exponents_write)),
+            exponents.write_address.eq(Mux(controller.busy, pipeline.exponent_address, host.window_address)),
+            exponents.write_data.eq(Mux(controller.busy, pipeline.exponent_data.as_value(), host.window_data)),
         ]

@@ -35,7 +35,7 @@ async def registers_answer(dut) -> None:
     assert await master.read_dword(register(Register.IDENTIFICATION)) == IDENTIFICATION
     assert (await master.write(register(Register.IDENTIFICATION), bytes(4))).resp == AxiResp.SLVERR
     assert (await master.write(register(Register.WATCHDOG), b"\1")).resp == AxiResp.SLVERR, "a part of a word"
-    assert (await master.read(0x9000_0000, 4)).resp == AxiResp.SLVERR
+    assert (await master.read(0xA000_0000, 4)).resp == AxiResp.SLVERR
 
 
 @cocotb.test()

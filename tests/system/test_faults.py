@@ -8,6 +8,7 @@ import pytest
 from mixcim.rtl.processor import rtl_processor
 from mixcim.rtl.simulator import BusError
 from mixcim_hdl.commands import Fault, Opcode, command_words, encode_command
+from mixcim_hdl.floating import FP32, ElementFormat
 from mixcim_hdl.presets import PRESETS
 from mixcim_hdl.registers import WRITE_REGISTERS, Region, Register, program_stride, window_address, window_bytes
 
@@ -19,7 +20,15 @@ COPY = {
     "input_bits": 8, "granule_log2": 2, "kernel_height": 1, "kernel_width": 1, "input_height": 1, "input_width": 1,
     "output_height": 1, "output_width": 1, "tap_words": 1, "group_count": 1, "pixel_pitch": 1, "row_pitch": 1,
     "output_base": 1, "output_pitch": 1, "clamp_high": 255, "output_tiles": 1, "tiles[2]": 1, "mode[2]": 2,
+    "weight_slices": 1,
 }  # fmt: skip
+#: The same in floating point: 8 aligned bits hold every FP8 element of one exponent.
+FLOATING = {
+    "floating": 1, "input_signed": 1, "input_format": int(ElementFormat.FP8_E5M2), "tap_exponents": 1,
+    "output_format": int(ElementFormat.FP8_E5M2), "float_low": FP32.infinity_pattern | 1 << 31,
+    "float_high": FP32.infinity_pattern,
+}  # fmt: skip
+PLANE_ENTRIES = CHIP.input_planes * len(CHIP.mode.cells)
 
 
 class Bare:
@@ -27,7 +36,7 @@ class Bare:
 
     def __init__(self):
         self.bus = rtl_processor(CHIP).bus
-        self.write(Region.TILES, [15 << 16])
+        self.write(Region.TILES, [15 << 16, 0])
         one = int(np.float32(1).view(np.uint32))
         self.write(Region.PARAMETERS, [0, one] * CHIP.channels)
         self.write(Region.ACTIVATIONS, [0x04030201, 0])
@@ -72,7 +81,7 @@ def run(**fields):
 #: The same word 16,380 times: it runs while the host does something else.
 LONG = run(output_width=4095, output_height=4, output_pitch=0, output_tiles=4 * 4095)
 END = encode_command(Opcode.END, CHIP)
-GOOD_TABLE = {"digits": 4} | {f"rows_per_read[{n}]": 16 for n in range(32)}
+GOOD_TABLE = {"digits": 4} | {f"rows_per_read[{n}]": 16 for n in range(PLANE_ENTRIES)}
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +95,12 @@ ILLEGAL = [
     np.full(command_words(CHIP), 0, np.uint32),
     np.full(command_words(CHIP), 0xFF, np.uint32),
     run(input_bits=0),
-    run(input_bits=9),
+    run(input_bits=CHIP.input_planes + 1),
+    run(weight_slices=2),  # with maximum
+    run(**FLOATING | {"input_bits": 13}),
+    run(**FLOATING | {"input_signed": 0}),
+    run(**FLOATING | {"tap_exponents": 0}),
+    run(**FLOATING | {"floating": 0}),
     run(granule_log2=3),
     run(kernel_height=0),
     run(tap_words=0),
@@ -98,7 +112,7 @@ ILLEGAL = [
     run(**{"tiles[1]": 1, "mode[1]": 1}),
     encode_command(Opcode.LOAD, CHIP, unit=0, count=1),
     encode_command(Opcode.LOAD, CHIP, unit=3, count=1),
-    encode_command(Opcode.TABLE, CHIP, **(GOOD_TABLE | {"rows_per_read[31]": 0})),
+    encode_command(Opcode.TABLE, CHIP, **(GOOD_TABLE | {f"rows_per_read[{PLANE_ENTRIES - 1}]": 0})),
     encode_command(Opcode.TABLE, CHIP, **(GOOD_TABLE | {"rows_per_read[5]": 17})),
     encode_command(Opcode.TABLE, CHIP, **(GOOD_TABLE | {"digits": 0})),
     encode_command(Opcode.TABLE, CHIP, **(GOOD_TABLE | {"digits": 5})),
@@ -119,6 +133,7 @@ def test_illegal_commands(chip, command):
         (run(window_start=-1), Fault.INPUT_ADDRESS, (1 << 24) - 1),
         (run(output_base=CHIP.activation_words), Fault.OUTPUT_ADDRESS, CHIP.activation_words),
         (run(residual=1, residual_base=CHIP.activation_words + 2), Fault.OUTPUT_ADDRESS, CHIP.activation_words + 2),
+        (run(**FLOATING | {"output_base": CHIP.activation_words}), Fault.OUTPUT_ADDRESS, CHIP.activation_words),
         (run(**{"mode[2]": 0, "slot[2]": CHIP.tiny_words - 3}), Fault.UNIT_ADDRESS, TINY),
         (run(**{"tiles[1]": 1, "slot[1]": CHIP.sram_slots, "output_tiles": 2}), Fault.UNIT_ADDRESS, SRAM),
         (run(**{"parameter[2]": CHIP.parameter_tiles}), Fault.PARAMETER_ADDRESS, CHIP.parameter_tiles),
@@ -153,7 +168,7 @@ def test_watchdog_stops_a_run_without_progress(chip):
 @pytest.mark.parametrize("stated", [0, 1, 2, 4, 1000])
 def test_another_number_of_tiles_than_stated_is_a_fault(chip, unit, stated):
     """On a fast unit and on a slow one, whose steps are still inside when the feeder has finished."""
-    table = encode_command(Opcode.TABLE, CHIP, digits=4, **{f"rows_per_read[{n}]": 1 for n in range(32)})
+    table = encode_command(Opcode.TABLE, CHIP, digits=4, **{f"rows_per_read[{n}]": 1 for n in range(PLANE_ENTRIES)})
     mine = {"tiles[2]": 0} | {f"tiles[{unit}]": 1} if unit == 0 else {}
     mode = {"mode[2]": 0} if unit == 0 else {}
     command = run(output_width=3, input_width=3, window_step_x=0, output_tiles=stated, **(mine | mode))
@@ -161,6 +176,35 @@ def test_another_number_of_tiles_than_stated_is_a_fault(chip, unit, stated):
     command = run(output_width=3, input_width=3, window_step_x=0, output_tiles=3, **(mine | mode))
     assert chip.run(table, command, run(), END)[0] is Fault.NONE
     chip.check_healthy()
+
+
+@pytest.mark.parametrize("format", [ElementFormat.FP8_E5M2, ElementFormat.BF16])
+def test_a_floating_run_copies_elements_and_their_exponent(chip, format):
+    """Elements of one exponent lose nothing by alignment; a NaN says so in its entry, and the output is all NaN."""
+    own, size = format.floating, format.bytes
+    elements = [(own.bias + 3) << own.mantissa_bits | lane for lane in range(3)] + [1 << own.bits - 1 | 8]
+    field = (own.bias + 3) & 0xFF
+    formats = {"input_format": int(format), "output_format": int(format), "output_base": 2}
+    for special in (0, 1):
+        planes = [sum((element >> 8 * byte & 0xFF) << 8 * lane for lane, element in enumerate(elements))
+                  for byte in range(size)]  # fmt: skip
+        chip.write(Region.ACTIVATIONS, [*planes, *[0] * (4 - size)])
+        chip.write(Region.EXPONENTS, [field | special << 8, 0, 0, 0])
+        assert chip.run(run(**FLOATING | formats | {"input_bits": 12}), END)[0] is Fault.NONE
+        got = chip.bus.read(window_address(Region.ACTIVATIONS, 2 * CHIP.channels), 2)
+        want = [own.nan_pattern] * 4 if special else [*elements[:3], 0]
+        assert [
+            sum((int(got[byte]) >> 8 * lane & 0xFF) << 8 * byte for byte in range(size)) for lane in range(4)
+        ] == want
+        entry = int(chip.bus.read(window_address(Region.EXPONENTS, 8), 1)[0])
+        assert entry == ((1 << own.exponent_bits) - 1 | 1 << 8 if special else field)
+    chip.check_healthy()
+
+
+def test_exponent_entries_read_back_what_was_written(chip):
+    entries = np.random.default_rng(0).integers(0, 1 << 9, CHIP.activation_words, dtype=np.uint32)
+    chip.bus.write(window_address(Region.EXPONENTS), entries | 1 << 9)  # bits that an entry has not are left out
+    np.testing.assert_array_equal(chip.bus.read(window_address(Region.EXPONENTS), len(entries)), entries)
 
 
 def test_program_without_end(chip):
@@ -187,7 +231,7 @@ def test_bus_answers_illegal_accesses_with_an_error(chip):
             bus.read(window_address(region, window_bytes(region, CHIP)), 1)
         with pytest.raises(BusError):
             bus.write(window_address(region, window_bytes(region, CHIP)), word)
-    for address in (0x9000_0000, 0xF000_0000):
+    for address in (0xA000_0000, 0xF000_0000):
         with pytest.raises(BusError):
             bus.read(address, 1)
     for register in (Register.IDENTIFICATION, Register.STATUS, Register.RUN_CYCLES):
@@ -235,6 +279,6 @@ def test_memory_windows_read_back_what_was_written(chip, region):
     words = np.random.default_rng(region.value).integers(0, 1 << 32, window_bytes(region, CHIP) // 4, dtype=np.uint32)
     chip.bus.write(window_address(region), words)
     np.testing.assert_array_equal(chip.bus.read(window_address(region), len(words)), words)
-    chip.write(Region.TILES, [15 << 16])
+    chip.write(Region.TILES, [15 << 16, 0])
     chip.write(Region.PARAMETERS, [0, int(np.float32(1).view(np.uint32))] * CHIP.channels)
     chip.check_healthy()

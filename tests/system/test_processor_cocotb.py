@@ -9,6 +9,7 @@ import pytest
 from cocotb_tools.check_results import get_results
 from cocotb_tools.runner import get_runner
 
+from mixcim.host.layout import tensor_words
 from mixcim.model.processor import ProcessorModel
 from mixcim.rtl.processor import TOP, processor_verilog
 from mixcim.rtl.toolchain import environment
@@ -28,11 +29,8 @@ def write_files(path: Path) -> None:
     assert model.memristor_reads[0] > 0, "choose a seed whose program uses the memristor"
     place = program.tensors[program.input]
     activations = np.zeros((CHIP.activation_words, CHIP.channels), np.uint8)
-    height, width, channels = place.shape
-    pitch = -(-channels // CHIP.channels)
-    pixels = np.zeros((height * width, pitch * CHIP.channels), np.uint8)
-    pixels[:, :channels] = codes[0].reshape(height * width, channels)
-    activations[place.address : place.address + height * width * pitch] = pixels.reshape(-1, CHIP.channels)
+    words = tensor_words(codes[0], place, CHIP.channels)
+    activations[place.address : place.address + len(words)] = words
     commands = np.zeros((len(program.commands), program_stride(CHIP)), np.uint32)
     commands[:, : program.commands.shape[1]] = program.commands
     np.savez(
@@ -40,7 +38,13 @@ def write_files(path: Path) -> None:
         PROGRAM=commands,
         WEIGHTS=program.weights,
         PARAMETERS=np.stack([program.bias.view(np.uint32), program.scale.view(np.uint32)], -1),
-        TILES=program.word_offset.astype(np.uint32) | program.lane_mask.astype(np.uint32) << 16,
+        TILES=np.stack(
+            [
+                program.word_offset.astype(np.uint32) | program.lane_mask.astype(np.uint32) << 16,
+                program.exponent_offset.astype(np.uint32),
+            ],
+            -1,
+        ),
         ACTIVATIONS=activations,
         memristor=np.ascontiguousarray(program.memristor[0]).reshape(-1).view(np.uint32),
         adc=program.adc[0].astype(np.int32).view(np.uint32).reshape(-1),

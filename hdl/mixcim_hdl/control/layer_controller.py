@@ -8,9 +8,10 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..commands import ADDRESS_BITS, Fault, Opcode, command_words, load_layout, table_layout
+from ..commands import ADDRESS_BITS, Fault, Opcode, TinyMode, command_words, load_layout, table_layout
 from ..config import ChipConfig, UnitKind
-from ..formats import ACTIVATION_BITS
+from ..floating import ALIGNED_BITS, ElementFormat
+from ..formats import LARGEST_SLICES
 from ..interfaces import run_view, table_shape
 from ..registers import program_stride
 
@@ -215,7 +216,7 @@ class LayerController(wiring.Component):
 
     def _entries(self):
         """(rows_per_read, step_shift) of every entry of a TABLE command in the command register."""
-        for entry in range(ACTIVATION_BITS * len(self._chip.mode.cells)):
+        for entry in range(self._chip.input_planes * len(self._chip.mode.cells)):
             yield tuple(self._table_field(f"{name}[{entry}]") for name in ("rows_per_read", "step_shift"))
 
     def _table_field(self, name: str):
@@ -242,7 +243,7 @@ class LayerController(wiring.Component):
         limits = ("tap_words", "kernel_height", "kernel_width", "group_count", "output_height", "output_width")
         bad_run = [run[name] == 0 for name in limits]
         bad_run += [
-            (run.input_bits == 0) | (run.input_bits > ACTIVATION_BITS),
+            *self._bad_formats(run),
             run.granule_log2 > (chip.channels - 1).bit_length(),
             Cat(run[f"tiles[{unit}]"] != 0 for unit in range(len(chip.units))) == 0,
         ]
@@ -250,7 +251,10 @@ class LayerController(wiring.Component):
             bad_run.append(run[f"tiles[{unit}]"] > chip.accumulator_tiles)
             if kind is UnitKind.MEMRISTOR:
                 bad_run.append((run[f"tiles[{unit}]"] != 0) & ~table_set)
-            bad_run.append(run[f"mode[{unit}]"] > (2 if kind is UnitKind.TINY else 0))
+            bad_run.append(run[f"mode[{unit}]"] > (max(TinyMode) if kind is UnitKind.TINY else 0))
+            if kind is UnitKind.TINY:
+                maximum = (run[f"tiles[{unit}]"] != 0) & (run[f"mode[{unit}]"] == TinyMode.MAX)
+                bad_run.append(maximum & (run.weight_slices != 1))
         number = self._load("unit")
         loadable = [number == unit for unit, kind in enumerate(chip.units) if kind is not UnitKind.MEMRISTOR]
         with m.Switch(self.command[:8]):
@@ -265,6 +269,20 @@ class LayerController(wiring.Component):
             with m.Default():
                 m.d.comb += illegal.eq(1)
         return illegal
+
+    def _bad_formats(self, run: data.View):
+        """High each where what a RUN says of number formats and slices is wrong: the last paragraph on RUN."""
+        chip = self._chip
+        if not chip.floating_point:
+            yield (run.weight_slices != 1) | run.floating | run.input_signed | (run.input_zero_point != 0)
+        formats = (run.input_format, run.output_format, run.residual_format)
+        floating_input = run.input_format != ElementFormat.INTEGER
+        aligned = Cat(run.input_bits == bits for bits in ALIGNED_BITS if bits <= chip.aligned_bits).any()
+        yield from (format > max(ElementFormat) for format in formats)
+        yield ~run.floating & (Cat(*formats) != 0)
+        yield (run.input_bits == 0) | (run.input_bits > chip.input_planes)
+        yield floating_input & (~aligned | ~run.input_signed | (run.tap_exponents == 0))
+        yield ~Cat(run.weight_slices == slices for slices in range(1, LARGEST_SLICES + 1)).any()
 
     def _load(self, name: str):
         """A field of the LOAD command in the register."""

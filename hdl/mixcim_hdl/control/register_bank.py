@@ -38,7 +38,7 @@ class RegisterBank(wiring.Component):
     -------
     request, response : streams of axi_lite.
     window_address (32-bit word in the region), window_data; per region <name>_write, <name>_read, <name>_data
-        (latency 1).
+        (latency 1); of a memory that the chip has not they are idle.
     start, abort : one cycle.    watchdog : its register.    interrupt : level.
     busy, done, fault, fault_command, fault_detail, run_cycles, index, finished, failed : from the layer controller.
     event_counts : of EventCounters.
@@ -266,6 +266,8 @@ class RegisterBank(wiring.Component):
         for number, window in enumerate(WINDOWS):
             name = window.name.lower()
             write, read = getattr(self, f"{name}_write"), getattr(self, f"{name}_read")
+            if not window_bytes(window, chip):
+                continue  # a memory that this chip has not
             read_only = window in (Region.CYCLES, Region.WRITTEN, Region.WEAR)
             with m.If(accept & (region == window) & whole & (offset < window_bytes(window, chip)) & ~self.busy):
                 m.d.comb += [

@@ -47,10 +47,10 @@ class MaxExponent(wiring.Component):
         middle: list[Value] = []
         for start in range(0, self.count, group):
             register = Signal(format.exponent_bits, name=f"largest_{start}")
-            m.d.sync += register.eq(_largest(m, fields[start : start + group], f"group{start}"))
+            m.d.sync += register.eq(largest(m, fields[start : start + group], f"group{start}"))
             middle.append(register)
         special1, field = Signal(), Signal(format.exponent_bits)
-        m.d.comb += field.eq(_largest(m, middle, "root"))
+        m.d.comb += field.eq(largest(m, middle, "root"))
         m.d.sync += [
             special1.eq(Cat(*special).any()),
             self.special.eq(special1),
@@ -60,7 +60,7 @@ class MaxExponent(wiring.Component):
         return m
 
 
-def _largest(m: Module, values: list[Value], name: str) -> Value:
+def largest(m: Module, values: list[Value], name: str) -> Value:
     """The largest of unsigned values, by pairs."""
     level = 0
     while len(values) > 1:

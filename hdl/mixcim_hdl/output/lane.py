@@ -1,21 +1,12 @@
 """One lane of the output pipeline: sum -> code, and code + residual code -> code."""
 
-from amaranth.hdl import Module, Mux, Shape, Signal, signed
+from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from ..floating_point.pipeline import delayed
 from ..formats import ACTIVATION_BITS, SUM_BITS
 from .fp32 import FloatMultiply, FloatToInteger, FusedMultiplyAdd, IntegerToFloat, unpack_float32
-
-
-def delay(m: Module, value, cycles: int, name: str) -> Signal:
-    """`value`, `cycles` cycles later."""
-    shape = Shape.cast(value.shape())
-    for stage in range(cycles):
-        register = Signal(shape, name=f"{name}_{stage + 1}")
-        m.d.sync += register.eq(value)
-        value = register
-    return value
 
 
 def clamp(value, low, high):
@@ -70,13 +61,15 @@ class Lane(wiring.Component):
         m.d.comb += [
             convert.integer.eq(total),
             multiply.a.eq(convert.result),
-            multiply.b.eq(unpack_float32(m, delay(m, self.scale, 1 + IntegerToFloat.LATENCY, "scale"), "scale_float")),
+            multiply.b.eq(
+                unpack_float32(m, delayed(m, self.scale, 1 + IntegerToFloat.LATENCY, "scale"), "scale_float")
+            ),
             rounder.value.eq(multiply.result),
         ]
         m.d.sync += own.eq(clamp(rounder.result + self.zero_point, self.clamp_low, self.clamp_high))
 
         # Add the residual
-        old = delay(m, self.old, self.REQUANTISE_LATENCY, "old")
+        old = delayed(m, self.old, self.REQUANTISE_LATENCY, "old")
         first, second = Signal(signed(9)), Signal(signed(9))
         own_operand, old_operand = Signal(signed(9)), Signal(signed(9))
         offset = Mux(self.residual_signed, 128, 0)
@@ -92,11 +85,11 @@ class Lane(wiring.Component):
             fma_first.integer.eq(first),
             fma_first.scale.eq(unpack_float32(m, self.scale_first, "scale_first_float")),
             fma_first.addend.eq(unpack_float32(m, self.fixed, "fixed_float")),
-            fma_second.integer.eq(delay(m, second, FusedMultiplyAdd.LATENCY, "second")),
+            fma_second.integer.eq(delayed(m, second, FusedMultiplyAdd.LATENCY, "second")),
             fma_second.scale.eq(unpack_float32(m, self.scale_second, "scale_second_float")),
             fma_second.addend.eq(fma_first.result),
             sum_rounder.value.eq(fma_second.result),
         ]
         m.d.sync += sum_code.eq(clamp(sum_rounder.result + offset, self.sum_low, self.sum_high))
-        m.d.comb += self.code.eq(Mux(self.residual, sum_code, delay(m, own, self.RESIDUAL_LATENCY, "own")))
+        m.d.comb += self.code.eq(Mux(self.residual, sum_code, delayed(m, own, self.RESIDUAL_LATENCY, "own")))
         return m

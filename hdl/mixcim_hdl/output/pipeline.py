@@ -1,63 +1,78 @@
-"""Output pipeline: complete sums in, codes into the activation memory."""
+"""Output pipeline: complete sums in, elements into the activation memory, their exponents into the exponent memory."""
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import stream, wiring
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..commands import ADDRESS_BITS
 from ..config import ChipConfig
-from ..formats import ACTIVATION_BITS, SUM_BITS
-from ..interfaces import result_layout, run_view
-from .lane import Lane, delay
+from ..floating import ElementFormat
+from ..floating_point.max_exponent import largest
+from ..floating_point.pipeline import delayed
+from ..formats import ACTIVATION_BITS
+from ..interfaces import EXPONENT_LAYOUT, result_layout, run_view
+from ..registers import EXPONENT_FIELDS
+from .float_lane import ELEMENT_BITS, FloatLane
+from .lane import Lane
+
+TILE_BITS = 64  #: width of an entry of the tile map (registers.Region.TILES)
 
 
 class OutputPipeline(wiring.Component):
-    """One kernel tile's sums -> bias, scale, round, residual, clamp -> its lanes of one activation word.
+    """One kernel tile's sums -> its lanes of one activation word, or of two if its elements have two bytes.
 
     ```
      result --> tile map ----> word address, lane mask ------------- delayed --------------------> write
             '-> sums, output_lanes at a time --> lanes (with bias and scale of each channel) --------^
-                 residual word ------------------^
+                 residual word ------------------^             '--> largest exponent of the tile --> exponent write
     ```
 
-    A tile takes channels / output_lanes cycles (beats); latency Lane.LATENCY + EXTRA_LATENCY from the cycle that takes
-    a tile to the cycle that writes its last beat. It never stalls once a tile is in.
+    Lanes are those of integers or, if run.floating, those of floating point. A tile takes channels / output_lanes
+    cycles (beats); latency Lane.LATENCY or FloatLane.LATENCY, + EXTRA_LATENCY, from the cycle that takes a tile to the
+    cycle that writes its last beat. It never stalls once a tile is in.
 
     Members
     -------
     result : stream in.    run : fields of the command, constant while tiles are inside.
-    tile_enable, tile_address, tile_data : reads a parameter tile's word_offset (15:0) and lane_mask (31:16), latency 1.
+    tile_enable, tile_address, tile_data : reads an entry of the tile map (registers.Region.TILES), latency 1.
     parameter_enable, parameter_address, parameter_data : reads bias and scale of `output_lanes` channels, latency 1.
-    residual_enable, residual_address, residual_data : reader of the activation memory, latency 1.
-    write_lanes, write_address, write_data : writer of the activation memory.
+    residual_enable, residual_wide, residual_address, residual_data : reader of the activation memory, latency 1.
+    write_lanes, write_wide, write_address, write_data : writer of the activation memory.
+        Data has two words; the upper one counts if `wide`: the word after an even address.
+    exponent_write, exponent_address, exponent_data : writer of the exponent memory, with a tile's last beat.
     written : a tile's last beat is written.    busy : a tile is inside.
     parameter_fault, parameter : tile number past the parameter memory.
-    output_fault, output_address : word past the activation memory; it is not written.
+    output_fault, output_address : word or entry past the activation memory; nothing is written.
     """
 
     EXTRA_LATENCY = 2
 
     def __init__(self, chip: ChipConfig):
         self._chip = chip
-        word = chip.channels * ACTIVATION_BITS
+        words = 2 * chip.channels * ACTIVATION_BITS
         super().__init__(
             {
                 "result": In(stream.Signature(result_layout(chip))),
                 "run": In(run_view(chip)),
                 "tile_enable": Out(1),
                 "tile_address": Out(16),
-                "tile_data": In(32),
+                "tile_data": In(TILE_BITS),
                 "parameter_enable": Out(1),
                 "parameter_address": Out(20),
                 "parameter_data": In(chip.output_lanes * 64),
                 "residual_enable": Out(1),
+                "residual_wide": Out(1),
                 "residual_address": Out(ADDRESS_BITS),
-                "residual_data": In(word),
+                "residual_data": In(words),
                 "write_lanes": Out(chip.channels),
+                "write_wide": Out(1),
                 "write_address": Out(ADDRESS_BITS),
-                "write_data": Out(word),
+                "write_data": Out(words),
+                "exponent_write": Out(1),
+                "exponent_address": Out(ADDRESS_BITS),
+                "exponent_data": Out(data.StructLayout(EXPONENT_FIELDS)),
                 "written": Out(1),
                 "busy": Out(1),
                 "parameter_fault": Out(1),
@@ -92,63 +107,161 @@ class OutputPipeline(wiring.Component):
             m.d.sync += beat.eq(Mux(last, 0, beat + 1))
 
         # Cycle 1: tile map and parameters are there; ask for the residual word with the first beat.
-        valid1, beat1, offset1 = Signal(), Signal.like(beat), Signal(ADDRESS_BITS)
-        sums1 = Signal(lanes * SUM_BITS)
+        valid1, beat1, offset1, exponent1 = Signal(), Signal.like(beat), Signal(ADDRESS_BITS), Signal(EXPONENT_LAYOUT)
+        sums1 = Signal(lanes * chip.accumulator_bits)
         m.d.sync += [
             valid1.eq(taken),
             beat1.eq(beat),
             offset1.eq(result.payload.offset),
-            sums1.eq(result.payload.sums.as_value().word_select(beat, lanes * SUM_BITS)),
+            exponent1.eq(result.payload.exponent),
+            sums1.eq(result.payload.sums.as_value().word_select(beat, lanes * chip.accumulator_bits)),
         ]
-        address1, residual_fault, write_fault = Signal(ADDRESS_BITS), Signal(), Signal()
-        word1 = Signal(ADDRESS_BITS)
+        word_offset, mask1, exponent_offset = (self.tile_data.word_select(index, 16) for index in range(3))
+        write1, residual1, entry1 = (
+            Signal(ADDRESS_BITS, name=name) for name in ("write_address1", "residual_address1", "entry_address1")
+        )
+        residual_fault, write_fault, entry_fault = Signal(), Signal(), Signal()
         m.d.comb += [
-            word1.eq(offset1 + self.tile_data[:16]),
-            address1.eq(run.output_base + word1),
-            self.residual_address.eq(run.residual_base + word1),
-            residual_fault.eq(run.residual & (self.residual_address >= chip.activation_words)),
-            write_fault.eq(address1 >= chip.activation_words),
-            self.output_fault.eq(valid1 & (residual_fault | write_fault)),
-            self.output_address.eq(Mux(write_fault, address1, self.residual_address)),
+            write1.eq(self._address(run.output_base + offset1, word_offset, run.output_format)),
+            residual1.eq(self._address(run.residual_base + offset1, word_offset, run.residual_format)),
+            write_fault.eq(write1 >= chip.activation_words),
+            residual_fault.eq(run.residual & (residual1 >= chip.activation_words)),
+            self.output_fault.eq(valid1 & (write_fault | residual_fault | entry_fault)),
+            self.output_address.eq(Mux(write_fault, write1, Mux(residual_fault, residual1, entry1))),
+            self.residual_address.eq(residual1),
             self.residual_enable.eq(valid1 & (beat1 == 0) & run.residual & ~residual_fault),
         ]
+        if chip.floating_point:
+            m.d.comb += [
+                self.residual_wide.eq(_two_bytes(run.residual_format)),
+                entry1.eq(run.output_base + offset1 + exponent_offset),
+                entry_fault.eq((run.output_format != ElementFormat.INTEGER) & (entry1 >= chip.activation_words)),
+            ]
 
         # Cycle 2: everything is there; all lanes work on one beat.
-        valid2, beat2, address2 = Signal(), Signal.like(beat), Signal(ADDRESS_BITS)
-        sums2, parameters2, mask2 = Signal.like(sums1), Signal.like(self.parameter_data), Signal(chip.channels)
+        tag2 = Signal(
+            data.StructLayout(
+                {
+                    "valid": 1,
+                    "beat": len(beat),
+                    "mask": lanes,
+                    "address": range(chip.activation_words),
+                    **({"entry": range(chip.activation_words)} if chip.floating_point else {}),
+                }
+            )
+        )
+        sums2, parameters2, exponent2 = Signal.like(sums1), Signal.like(self.parameter_data), Signal(EXPONENT_LAYOUT)
         m.d.sync += [
-            valid2.eq(valid1 & ~self.output_fault),
-            beat2.eq(beat1),
-            address2.eq(address1),
+            tag2.valid.eq(valid1 & ~self.output_fault),
+            tag2.beat.eq(beat1),
+            tag2.mask.eq(mask1.word_select(beat1, lanes)),
+            tag2.address.eq(write1),
             sums2.eq(sums1),
             parameters2.eq(self.parameter_data),
-            mask2.eq(self.tile_data[16:]),
+            exponent2.eq(exponent1),
         ]
-        old2 = self.residual_data.word_select(beat2, lanes * ACTIVATION_BITS)
-        codes = []
+        old_words = [
+            self.residual_data.word_select(index, chip.channels * ACTIVATION_BITS).word_select(
+                tag2.beat, lanes * ACTIVATION_BITS
+            )
+            for index in range(2 if chip.floating_point else 1)
+        ]
+        operands = []
         for index in range(lanes):
-            m.submodules[f"lane{index}"] = lane = Lane()
             parameter = parameters2.word_select(index, 64)
-            m.d.comb += [
-                lane.sum.eq(sums2.word_select(index, SUM_BITS)),
-                lane.bias.eq(parameter[:32]),
-                lane.scale.eq(parameter[32:]),
-                lane.old.eq(old2.word_select(index, ACTIVATION_BITS)),
-            ]
-            for name in ("zero_point", "clamp_low", "clamp_high", "residual", "residual_first", "residual_signed",
-                         "scale_first", "scale_second", "fixed", "sum_low", "sum_high"):  # fmt: skip
-                m.d.comb += getattr(lane, name).eq(run[name])
-            codes.append(lane.code)
-        valid = delay(m, valid2, Lane.LATENCY, "valid")
-        beat_out = delay(m, beat2, Lane.LATENCY, "beat")
-        mask = delay(m, mask2.word_select(beat2, lanes), Lane.LATENCY, "mask")
+            operands.append(
+                {
+                    "sum": sums2.word_select(index, chip.accumulator_bits),
+                    "bias": parameter[:32],
+                    "scale": parameter[32:],
+                    "old": Cat(old.word_select(index, ACTIVATION_BITS) for old in old_words),
+                }
+            )
+
+        latency = Lane.LATENCY
+        done, words = delayed(m, tag2, Lane.LATENCY, "tag"), [self._codes(m, operands)]
+        if chip.floating_point:
+            latency = FloatLane.LATENCY
+            m.d.sync += tag2.entry.eq(entry1)
+            done, words = self._build_floating(m, operands, exponent2, done, words[0])
         m.d.comb += [
-            self.write_address.eq(delay(m, address2, Lane.LATENCY, "address")),
-            self.write_data.eq(Cat(codes).replicate(beats)),
-            self.write_lanes.eq(Mux(valid, mask << (beat_out * lanes), 0)),
-            self.written.eq(valid & (beat_out == beats - 1)),
+            self.write_address.eq(done.address),
+            self.write_data.eq(Cat(word.replicate(beats) for word in words)),
+            self.write_lanes.eq(Mux(done.valid, done.mask << (done.beat * lanes), 0)),
+            self.written.eq(done.valid & (done.beat == beats - 1)),
         ]
-        inside = Signal(range(Lane.LATENCY + 4))
-        m.d.sync += inside.eq(inside + taken - (valid & (inside != 0)))
+        inside = Signal(range(latency + 4))
+        m.d.sync += inside.eq(inside + taken - (done.valid & (inside != 0)))
         m.d.comb += self.busy.eq(taken | (inside != 0))
         return m
+
+    def _address(self, first: Value, word_offset: Value, format: Value) -> Value:
+        """Address of a tile's elements, modulo 2**ADDRESS_BITS: of two bytes, those of the low ones."""
+        if not self._chip.floating_point:
+            return first + word_offset
+        two = _two_bytes(format)
+        address = (first + (word_offset << two))[:ADDRESS_BITS]
+        return Cat(address[0] & ~two, address[1:])
+
+    def _codes(self, m: Module, operands: list[dict[str, Value]]) -> Value:
+        """Codes of a beat by the integer lanes, Lane.LATENCY later."""
+        codes = []
+        for index, operand in enumerate(operands):
+            m.submodules[f"lane{index}"] = lane = Lane()
+            m.d.comb += [getattr(lane, name).eq(value) for name, value in operand.items()]
+            for name in ("zero_point", "clamp_low", "clamp_high", "residual", "residual_first", "residual_signed",
+                         "scale_first", "scale_second", "fixed", "sum_low", "sum_high"):  # fmt: skip
+                m.d.comb += getattr(lane, name).eq(self.run[name])
+            codes.append(lane.code)
+        return Cat(codes)
+
+    def _build_floating(self, m: Module, operands, exponent, integer_done, codes: Value):
+        """(tag, words) of the beat that is written now: of the integer lanes, or of those of floating point.
+
+        `integer_done`, `codes`: tag and codes of the beat that the integer lanes have done.
+        """
+        run, floating = self.run, self.run.floating
+        lanes: list[FloatLane] = []
+        for index, operand in enumerate(operands):
+            m.submodules[f"float_lane{index}"] = lane = FloatLane(self._chip)
+            m.d.comb += [getattr(lane, name).eq(value) for name, value in operand.items()]
+            m.d.comb += [lane.unit.eq(exponent.unit), lane.special.eq(exponent.special)]
+            for name in ("residual", "residual_format", "residual_zero_point", "residual_scale", "float_low",
+                         "float_high", "output_format", "output_scale", "zero_point", "clamp_low",
+                         "clamp_high"):  # fmt: skip
+                m.d.comb += getattr(lane, name).eq(run[name])
+            lanes.append(lane)
+        started, done = Signal.like(integer_done, name="float_tag"), Signal.like(integer_done, name="done_tag")
+        m.d.comb += [started.eq(integer_done), started.valid.eq(integer_done.valid & floating)]
+        with_exponents = delayed(m, started, FloatLane.EXPONENT_LATENCY - Lane.LATENCY, "float_tag")
+        float_done = delayed(m, with_exponents, FloatLane.LATENCY - FloatLane.EXPONENT_LATENCY, "float_done")
+        m.d.comb += done.eq(Mux(floating, float_done.as_value(), integer_done.as_value()))
+
+        # The largest exponent of a beat, then of the tile so far.
+        of_beat, of_tile = (Signal(data.StructLayout(EXPONENT_FIELDS), name=name) for name in ("of_beat", "of_tile"))
+        fields = [Mux(mask, lane.exponent.field, 0) for mask, lane in zip(with_exponents.mask, lanes, strict=True)]
+        special = Cat(lane.exponent.special for lane in lanes) & with_exponents.mask
+        first = delayed(m, with_exponents.beat == 0, 1, "first_beat")
+        m.d.sync += [
+            of_beat.field.eq(largest(m, fields, "lanes")),
+            of_beat.special.eq(special.any()),
+            of_tile.field.eq(Mux(first | (of_beat.field > of_tile.field), of_beat.field, of_tile.field)),
+            of_tile.special.eq(of_beat.special | (of_tile.special & ~first)),
+        ]
+        spare = FloatLane.LATENCY - FloatLane.EXPONENT_LATENCY - 2
+        m.d.comb += [
+            self.write_wide.eq(_two_bytes(run.output_format)),
+            self.exponent_write.eq(self.written & (run.output_format != ElementFormat.INTEGER)),
+            self.exponent_address.eq(done.entry),
+            self.exponent_data.eq(delayed(m, of_tile, spare, "tile_exponent")),
+        ]
+        low, high = (
+            Cat(lane.element.word_select(index, ACTIVATION_BITS) for lane in lanes)
+            for index in range(ELEMENT_BITS // ACTIVATION_BITS)
+        )
+        return done, [Mux(floating, low, codes), high]
+
+
+def _two_bytes(format: Value) -> Value:
+    """Whether elements of an ElementFormat have two bytes."""
+    return Cat(format == item for item in ElementFormat if item.bytes == 2).any()

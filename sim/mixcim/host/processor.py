@@ -27,6 +27,7 @@ from mixcim_hdl.registers import (
 
 from ..device.write_verify import ProgrammingReport, WriteVerify, check_programming, worn_out
 from ..errors import MixcimError
+from .layout import exponent_entries, tensor_elements, tensor_words
 
 _BUSY, _DONE, _FAULT = 1, 2, 4
 _ABORT = 2
@@ -86,8 +87,8 @@ class Processor:
         self._write_window(Region.WEIGHTS, _as_words(program.weights))
         parameters = np.stack([program.bias.view(np.uint32), program.scale.view(np.uint32)], axis=-1)
         self._write_window(Region.PARAMETERS, parameters)
-        tiles = program.word_offset.astype(np.uint32) | program.lane_mask.astype(np.uint32) << 16
-        self._write_window(Region.TILES, tiles)
+        outputs = program.word_offset.astype(np.uint32) | program.lane_mask.astype(np.uint32) << 16
+        self._write_window(Region.TILES, np.stack([outputs, program.exponent_offset.astype(np.uint32)], axis=-1))
         for bank, (lines, repair) in enumerate(zip(program.memristor, program.repair, strict=True)):
             if len(lines):
                 self.set_cells(bank, 0, lines)
@@ -96,26 +97,30 @@ class Processor:
             self._write_readout(program)
         self.program = program
 
-    def write_input(self, codes: np.ndarray) -> None:
-        """Write one input: codes uint8 (height, width, channels). Raises MixcimError for another shape or type."""
+    def write_input(self, elements: np.ndarray) -> None:
+        """Write one input: codes or patterns (height, width, channels) of the input's type, and their exponent entries.
+
+        Raises MixcimError for another shape or type.
+        """
         place = self._loaded().tensors[self._loaded().input]
-        if codes.shape != place.shape or codes.dtype != np.uint8:
+        if elements.shape != place.shape or elements.dtype != place.type:
             raise MixcimError(
-                f"an input must be uint8 of shape {place.shape}, not {codes.dtype} of shape {codes.shape}"
+                f"an input must be {place.type.__name__} of shape {place.shape}, "
+                f"not {elements.dtype} of shape {elements.shape}"
             )
-        height, width, channels = place.shape
-        words = np.zeros((height, width, _pitch(place, self.chip) * self.chip.channels), np.uint8)
-        words[:, :, :channels] = codes
+        words = tensor_words(elements, place, self.chip.channels)
         self._write_window(Region.ACTIVATIONS, _as_words(words), place.address * self.chip.channels)
+        if place.exponents:
+            entries = exponent_entries(elements, place, self.chip.channels)
+            self._write_window(Region.EXPONENTS, entries, place.address * 4)
 
     def read_tensor(self, place: TensorPlace) -> np.ndarray:
-        """Codes of a tensor where it lies now: uint8 (height, width, channels)."""
-        height, width, channels = place.shape
-        pitch = _pitch(place, self.chip)
-        count = height * width * pitch * self.chip.channels // 4
+        """Codes or patterns of a tensor where it lies now: (height, width, channels) of the tensor's type."""
+        height, width, _ = place.shape
+        count = height * width * place.pitch * self.chip.channels // 4
         address = window_address(Region.ACTIVATIONS, place.address * self.chip.channels)
         words = np.ascontiguousarray(self.bus.read(address, count)).view(np.uint8)
-        return words.reshape(height, width, pitch * self.chip.channels)[:, :, :channels].copy()
+        return tensor_elements(words.reshape(-1, self.chip.channels), place)
 
     def start(self) -> None:
         """Start the program at command 0; `wait` for its end."""
@@ -227,41 +232,42 @@ class Processor:
         count = len(self._loaded().commands)
         return self.bus.read(window_address(Region.CYCLES), count).astype(np.int64)
 
-    def infer(self, codes: np.ndarray, noise_seed: int | None = None) -> tuple[np.ndarray, Counters]:
-        """One input (height, width, channels) to output codes of the same form, and what the chip counted.
+    def infer(self, elements: np.ndarray, noise_seed: int | None = None) -> tuple[np.ndarray, Counters]:
+        """One input (height, width, channels) to an output of the same form, and what the chip counted.
 
-        `noise_seed`: where the read noise starts, 32 bits (default: the program's).
+        Both are codes or patterns of their TensorPlace.type. `noise_seed`: where the read noise starts, 32 bits
+        (default: the program's).
         """
         program = self._loaded()
-        self.write_input(codes)
+        self.write_input(elements)
         self._write_seed(noise_seed)
         self.start()
         counters = self.wait()
         return self.read_tensor(program.tensors[program.output]), counters
 
-    def run(self, codes: np.ndarray, noise_seeds: Sequence[int] | None = None) -> np.ndarray:
-        """Inputs to outputs, one after the other: both uint8 (N, height, width, channels).
+    def run(self, elements: np.ndarray, noise_seeds: Sequence[int] | None = None) -> np.ndarray:
+        """Inputs to outputs, one after the other: both (N, height, width, channels) of their TensorPlace.type.
 
         `noise_seeds`: one seed per input (default: the program's for all).
         """
         place = self._loaded().tensors[self._loaded().output]
-        seeds = [None] * len(codes) if noise_seeds is None else noise_seeds
-        if len(seeds) != len(codes):
-            raise MixcimError(f"there must be a noise seed for each of the {len(codes)} inputs, not {len(seeds)}")
-        outputs = [self.infer(code, seed)[0] for code, seed in zip(codes, seeds, strict=True)]
-        return np.array(outputs, np.uint8).reshape(-1, *place.shape)
+        seeds = [None] * len(elements) if noise_seeds is None else noise_seeds
+        if len(seeds) != len(elements):
+            raise MixcimError(f"there must be a noise seed for each of the {len(elements)} inputs, not {len(seeds)}")
+        outputs = [self.infer(element, seed)[0] for element, seed in zip(elements, seeds, strict=True)]
+        return np.array(outputs, place.type).reshape(-1, *place.shape)
 
     def run_stepwise(
-        self, codes: np.ndarray, on_tensor: Callable[[str, np.ndarray], None], noise_seed: int | None = None
+        self, elements: np.ndarray, on_tensor: Callable[[str, np.ndarray], None], noise_seed: int | None = None
     ) -> None:
-        """Run one input (height, width, channels) a command at a time; `on_tensor(name, codes)` for every tensor.
+        """Run one input (height, width, channels) a command at a time; `on_tensor(name, elements)` for every tensor.
 
         Each command is put at the head of the program store with an END behind it, so that every tensor can be read
         before its memory is used again. The program store is as it was afterwards. `noise_seed` as for `infer`: it is
         written once, the noise goes on from command to command.
         """
         program = self._loaded()
-        self.write_input(codes)
+        self.write_input(elements)
         self._write_seed(noise_seed)
         self._report(-1, on_tensor)
         end = encode_command(Opcode.END, self.chip)
@@ -365,7 +371,3 @@ class Processor:
 def _as_words(values: np.ndarray) -> np.ndarray:
     """Bytes as 32-bit words, little endian, in C order."""
     return np.ascontiguousarray(values).reshape(-1).view(np.uint32)
-
-
-def _pitch(place: TensorPlace, chip: ChipConfig) -> int:
-    return -(-place.shape[2] // chip.channels)

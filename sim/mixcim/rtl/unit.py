@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from amaranth.hdl import Shape
     from amaranth.lib.wiring import Component
 
+_TOP = "mixcim_unit"  #: name of the top module, which no port may have
 _DRIVER = Path(__file__).with_name("unit.cpp")
 
 
@@ -42,7 +43,7 @@ class Unit:
         lists = (("INPUTS", self._inputs), ("OUTPUTS", self._outputs))
         macros = [f"#define {macro}(PORT) {' '.join(f'PORT({name})' for name in names)}" for macro, names in lists]
         driver = "\n".join([*macros, _DRIVER.read_text()])
-        library = build_library(to_verilog(component, "unit", "One block, for tests."), "unit", driver=driver)
+        library = build_library(to_verilog(component, _TOP, "One block, for tests."), _TOP, driver=driver)
         self._library = ctypes.CDLL(str(library))
 
     def __call__(self, **operands: np.ndarray | int) -> dict[str, np.ndarray]:
