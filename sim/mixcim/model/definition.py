@@ -26,8 +26,9 @@ class DefinedReading:
     def __call__(self, windows: np.ndarray, states: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Sums plan.sum_type (inputs * pixels, kernels); clipped conversions and left out reads, int64 (inputs,) each.
 
-        `windows` plan.code_type (inputs, pixels, length). `states` uint32 (inputs, columns), overwritten: the noise generators
-        before the first of these windows and, afterwards, before the one that follows. Not looked at without noise.
+        `windows` plan.code_type (inputs, pixels, length). `states` uint32 (inputs, columns), overwritten: the noise
+        generators before the first of these windows and, afterwards, before the one that follows. Not looked at without
+        noise.
         """
         plan, chip = self.plan, self.plan.chip
         inputs, pixels, length = windows.shape

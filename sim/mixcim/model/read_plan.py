@@ -33,9 +33,10 @@ class ReadPlan:
     """How the windows of one group of a RUN are read through consecutive slots of one bank.
 
     `cells` uint8 (vectors, tiles, digits, columns, rows): conductance codes of the digits that are read. `length`: rows
-    of a window. `input_bits`: input bits that are read; `signed`: the top one counts negative. `adc` int16 (adcs, parameters) and `noise_table` uint16
-    (rows + 1,): as in Program. `groups`: groups of the RUN, which the bank reads in turn. `wide`: a window's sums are
-    int64, sums of its vectors' dot-product values, which are int32 and wrap; else int32, and all wraps.
+    of a window. `input_bits`: input bits that are read; `signed`: the top one counts negative. `adc` int16 (adcs,
+    parameters) and `noise_table` uint16 (rows + 1,): as in Program. `groups`: groups of the RUN, which the bank reads
+    in turn. `wide`: a window's sums are int64, sums of its vectors' dot-product values, which are int32 and wrap; else
+    int32, and all wraps.
 
     A tile is what has a slot of its own in every vector: a kernel tile, or each slice of one.
     """
