@@ -42,8 +42,8 @@ def random_plan(random: np.random.Generator) -> ReadPlan:
         levels = levels.clip(0, (1 << chip.conductance_bits) - 1)
     shift = int(random.choice([0, 0, 2, 15]))
     table = ReadTable(
-        tuple(tuple(random.integers(1, chip.rows + 1, digits).tolist()) for _ in range(8)),
-        tuple(tuple(random.integers(0, shift + 1, digits).tolist()) for _ in range(8)),
+        tuple(tuple(random.integers(1, chip.rows + 1, digits).tolist()) for _ in range(16)),
+        tuple(tuple(random.integers(0, shift + 1, digits).tolist()) for _ in range(16)),
         bool(random.random() < 0.5),
     )
     adc, noise = ideal_adc(chip)[0], no_noise(chip)
@@ -54,8 +54,9 @@ def random_plan(random: np.random.Generator) -> ReadPlan:
     if random.random() < 0.6:
         noise = random.integers(0, int(random.choice([2, 300, 4096])), chip.rows + 1).astype(np.uint16)
     length = (vectors - 1) * chip.rows + int(random.integers(1, chip.rows + 1))
-    bits = int(random.integers(1, 9))
-    return ReadPlan(chip, levels.astype(np.uint8), table, length, bits, adc, noise, int(random.choice([1, 2, 123])))
+    bits = int(random.integers(1, 9) if random.random() < 0.5 else random.integers(9, 17))
+    groups, signed, wide = int(random.choice([1, 2, 123])), *(random.random(2) < 0.5).tolist()
+    return ReadPlan(chip, levels.astype(np.uint8), table, length, bits, adc, noise, groups, signed, wide)
 
 
 @pytest.mark.parametrize("options", [OPTIONS, (*OPTIONS, "-DMIXCIM_PORTABLE")], ids=["fastest", "portable"])
@@ -71,7 +72,7 @@ def test_kernel_equals_definition(options, seed):
     native, slow = states.copy(), states.copy()
     readings = KernelReading(plan, library=library), DefinedReading(plan)
     for part in (slice(0, 3), slice(3, 5)):  # states go on from call to call
-        codes = windows[:, part].astype(np.uint8)
+        codes = windows[:, part].astype(plan.code_type)
         got, want = readings[0](codes, native), readings[1](codes, slow)
         for mine, right in zip(got, want, strict=True):
             np.testing.assert_array_equal(mine, right)
@@ -84,6 +85,8 @@ def test_random_plans_reach_both_widths_and_all_kinds():
     kinds = {(KernelReading(plan)._plan.narrow, plan.noisy, plan.ideal_adc) for plan in plans}
     assert kinds == set(itertools.product((0, 1), (False, True), (False, True)))
     assert {(True, True), (True, False), (False, True)} <= {(plan.skips, plan.noisy) for plan in plans}
+    kinds = {(plan.code_type, plan.signed, plan.wide) for plan in plans}
+    assert kinds == set(itertools.product((np.uint8, np.uint16), (False, True), (False, True)))
 
 
 @pytest.mark.parametrize("shift", range(16))

@@ -66,6 +66,54 @@ def test_all_ways_of_reading_are_equal(monkeypatch, mode, encoding, rows, densit
     assert slow[2].any() if sparse and rows == 5 else sparse or not slow[2].any()
 
 
+@pytest.mark.parametrize("encoding", ["differential", "offset", "twos_complement"])
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("bits", [8, 9, 12, 16])
+def test_signed_integers_are_read_alike_and_mean_their_products(encoding, wide, bits):
+    """Groups of 64 rows clip now and then; groups of 5 never do, and give the exact product."""
+    chip = dataclasses.replace(PRESETS["demo"], weight_mode="MM-S", encoding=encoding, memristor_slots=8, adc_bits=3)
+    random = np.random.default_rng(bits)
+    weights = random.integers(-128 if encoding != "differential" else -127, 128, (8, 64, 16))
+    bank = bank_of(chip, ideal_lines(weights, chip))
+    integers = random.integers(-(1 << bits - 1), 1 << bits - 1, (2, 20, 100))
+    for rows in (5, 64):
+        table = ReadTable(((rows,) * 8,) * bits, ((0,) * 8,) * bits)
+        results = []
+        for method in Method:
+            reading = bank.reading(table, 1, 2, 2, 100, bits, method=method, signed=True, wide=wide)
+            codes = (integers & (1 << bits) - 1).astype(reading.plan.code_type)
+            sums, clipped, _ = reading(codes, None)
+            assert sums.dtype == (np.int64 if wide else np.int32)
+            linear = 0 if reading.matrix is None else integers.reshape(-1, 100) @ reading.matrix
+            results.append((sums + linear, clipped))
+        for sums, clipped in results:
+            np.testing.assert_array_equal(sums, results[0][0])
+            np.testing.assert_array_equal(clipped, results[0][1])
+        assert results[0][1].any() == (rows == 64)
+        if rows == 5:
+            matrix = weights[1:5].reshape(2, 2, 64, 16).transpose(0, 2, 1, 3).reshape(128, 32)[:100]
+            np.testing.assert_array_equal(results[0][0], integers.reshape(-1, 100) @ matrix)
+
+
+def test_dot_product_values_of_wide_sums_wrap_vector_by_vector():
+    """Steps 2**15 times as large: vectors of 64, 64 and 22 rows, of which the long ones wrap."""
+    chip = dataclasses.replace(PRESETS["demo"], memristor_slots=4)
+    bank = bank_of(chip, np.full((4 * 4 * chip.physical_columns, 64), 224, np.uint8))
+    cells = bank.cells
+    cells[:, :, -1] = 0
+    cells[:, :, 1:-1:2] = 0
+    table = ReadTable(((1,) * 4,) * 16, ((0,) * 4,) * 16)
+    codes = np.full((1, 1, 150), (1 << 16) - 1, np.uint16)
+    each = sum(7 * 2 ** (bit + place) for bit in range(16) for place in (0, 2, 4, 6))
+    assert bank.reading(table, 0, 3, 1, 150, 16).matrix is not None
+    for method in Method:
+        reading = bank.reading(table, 0, 3, 1, 150, 16, method=method, wide=True)
+        sums, *_ = reading(codes, None)
+        assert reading.matrix is None
+        want = sum((rows * each + 2**31) % 2**32 - 2**31 for rows in (64, 64, 22))
+        assert want != (150 * each + 2**31) % 2**32 - 2**31 and (sums == want).all()
+
+
 def test_reads_without_saturation_are_the_exact_product():
     chip = dataclasses.replace(PRESETS["demo"], memristor_slots=4)
     random = np.random.default_rng(0)

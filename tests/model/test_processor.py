@@ -7,7 +7,7 @@ import pytest
 
 from mixcim.errors import MixcimError
 from mixcim.model import FaultError, ProcessorModel
-from mixcim.model.accumulator import ExactProduct
+from mixcim.model.accumulator import ExactProduct, wrapped
 from mixcim_hdl.commands import Fault, Opcode, TinyMode, encode_command
 from mixcim_hdl.presets import PRESETS
 from mixcim_hdl.program import Program, TensorPlace, ideal_adc, no_noise
@@ -19,6 +19,7 @@ CHIP = PRESETS["tiny"]
 #: A 1 x 1 layer of one tile on the SRAM-CIM unit: 2 x 2 pixels at word 0 to word 100.
 RUN = {
     "input_bits": 8,
+    "weight_slices": 1,
     "granule_log2": 2,
     "kernel_height": 1,
     "kernel_width": 1,
@@ -58,10 +59,11 @@ def program_of(*commands, **changes):
         "bias": np.zeros((1, CHIP.channels), np.int32),
         "scale": np.ones((1, CHIP.channels), np.float32),
         "word_offset": np.zeros(1, np.uint16),
+        "exponent_offset": np.zeros(1, np.uint16),
         "lane_mask": np.full(1, 15, np.uint16),
         "tensors": {
-            "input": TensorPlace("input", 0, (2, 2, 3), 1.0, 0, False, -1, 99),
-            "output": TensorPlace("output", 100, (2, 2, 4), 1.0, 0, False, len(commands) - 1, 99),
+            "input": TensorPlace("input", 0, (2, 2, 3), 1.0, 0, False, -1, 99, 1),
+            "output": TensorPlace("output", 100, (2, 2, 4), 1.0, 0, False, len(commands) - 1, 99, 1),
         },
         "layers": (),
         "input": "input",
@@ -79,7 +81,7 @@ BANK, REPAIR = (np.zeros((20, 16), np.uint8),), (np.zeros((2, 1), np.uint8),)
 STORE = CHIP.program_commands
 END = (Opcode.END, {})
 LOAD = (Opcode.LOAD, {"unit": 1, "source": 0, "destination": 0, "count": 4})
-TABLE = {"digits": 4, **{f"rows_per_read[{entry}]": 8 for entry in range(32)}}
+TABLE = {"digits": 4, **{f"rows_per_read[{entry}]": 8 for entry in range(4 * CHIP.input_planes)}}
 
 
 def run_with(**fields):
@@ -89,7 +91,7 @@ def run_with(**fields):
 @pytest.mark.parametrize(
     ("commands", "index", "fault", "words"),
     [
-        ([LOAD, run_with(input_bits=0), END], 1, Fault.ILLEGAL_COMMAND, "input_bits must be from 1 to 8, not 0"),
+        ([LOAD, run_with(input_bits=0), END], 1, Fault.ILLEGAL_COMMAND, "input_bits must be from 1 to 12, not 0"),
         ([run_with(granule_log2=3), END], 0, Fault.ILLEGAL_COMMAND, "takes 8 channels of a word that has 4"),
         ([run_with(tap_words=0), END], 0, Fault.ILLEGAL_COMMAND, "'tap_words' must not be 0"),
         ([run_with(**{"tiles[1]": 9}), END], 0, Fault.ILLEGAL_COMMAND, "9 tiles in unit 1, which has 8"),
@@ -169,7 +171,7 @@ def test_unknown_opcode_is_a_fault():
         ({"noise_table": np.full(17, 4096, np.uint16)}, "noise table entry 4096 has more than 12 bits"),
         ({"noise_seed": 1 << 32}, "a noise seed must be from 0 to 4294967295"),
         (
-            {"tensors": {"input": TensorPlace("input", 1023, (2, 2, 3), 1.0, 0, False, -1, 9)}},
+            {"tensors": {"input": TensorPlace("input", 1023, (2, 2, 3), 1.0, 0, False, -1, 9, 1)}},
             "tensor 'input' ends at activation word 1027",
         ),
     ],
@@ -235,7 +237,7 @@ def test_chunks_of_one_input_equal_whole_inputs(monkeypatch):
     program, codes = random_program(CHIP, 5, inputs=3)
     want = ProcessorModel(CHIP, program).run(codes)
     for size in (1, 100, 700):
-        monkeypatch.setattr("mixcim.model.processor.CHUNK_CODES", size)
+        monkeypatch.setattr("mixcim.model.run.CHUNK_CODES", size)
         np.testing.assert_array_equal(ProcessorModel(CHIP, program).run(codes), want)
 
 
@@ -251,12 +253,21 @@ def test_exact_product_takes_float64_before_float32_would_round(rows):
     product = ExactProduct(matrix, 255)
     assert product.dtype == (np.float32 if rows == 100 else np.float64)
     codes = random.integers(200, 256, (40, rows)).astype(np.uint8)
-    np.testing.assert_array_equal(product(codes), codes.astype(np.int64) @ matrix)
+    np.testing.assert_array_equal(wrapped(product(codes), 32), codes.astype(np.int64) @ matrix)
 
 
-def test_exact_product_wraps_to_32_bits():
-    product = ExactProduct(np.full((3, 1), 2**30), 255)
-    assert product(np.array([[1, 1, 0], [1, 1, 1]], np.uint8)).ravel().tolist() == [-(2**31), -(2**30)]
+@pytest.mark.parametrize(("bits", "type"), [(32, np.float64), (48, np.int64)])
+def test_exact_product_wraps_to_the_bits_of_the_accumulator(bits, type):
+    product = ExactProduct(np.full((3, 1), 1 << bits - 2), 255, signed=True)
+    assert product.dtype == type
+    sums = product(np.array([[1, 1, 0], [1, 1, 1], [-1, -1, -1]], np.int16))
+    assert wrapped(sums, bits).ravel().tolist() == [-(2 ** (bits - 1)), -(2 ** (bits - 2)), 2 ** (bits - 2)]
+
+
+def test_exact_product_of_signed_integers_counts_both_signs():
+    """Each sign alone stays below 2**24, both together do not."""
+    matrix = np.repeat([60, -60], 600)[:, None]
+    assert [ExactProduct(matrix, 255, signed).dtype for signed in (False, True)] == [np.float32, np.float64]
 
 
 def test_maximum_of_a_window_with_several_vectors():
@@ -279,8 +290,8 @@ def test_maximum_of_a_window_with_several_vectors():
         "mode[2]": int(TinyMode.MAX),
     }
     tensors = {
-        "input": TensorPlace("input", 0, (3, 3, 4), 1.0, 0, False, -1, 9),
-        "output": TensorPlace("output", 100, (2, 2, 4), 1.0, 0, False, 0, 9),
+        "input": TensorPlace("input", 0, (3, 3, 4), 1.0, 0, False, -1, 9, 1),
+        "output": TensorPlace("output", 100, (2, 2, 4), 1.0, 0, False, 0, 9, 1),
     }
     got = ProcessorModel(chip, program_of((Opcode.RUN, fields), END, tensors=tensors)).run(codes)[0]
     for y in range(2):

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mixcim_hdl.formats import WEIGHT_BITS, Encoding
+from mixcim_hdl.formats import SUM_BITS, WEIGHT_BITS, Encoding
 
-from .accumulator import wrapped
 from .read_plan import ReadPlan
 
 #: Share of clipped conversions below which they are corrected one by one and not column by column.
@@ -39,16 +38,26 @@ class _Group:
 
 
 def is_correctable(plan: ReadPlan) -> bool:
-    """Whether reads have no noise, ADCs no errors, and all cells are whole ADC steps above the reference."""
+    """Whether reads have no noise, ADCs no errors, and all cells are whole ADC steps above the reference.
+
+    And, for sums of 64 bits, whether no dot-product value is large enough to wrap.
+    """
     if plan.noisy or not plan.ideal_adc:
         return False
     net = plan.cells[:, :, :, :-1].astype(np.int16) - plan.cells[:, :, :, -1:]
     coarsest = plan.steps << np.max(plan.table.step_shift[: plan.input_bits], axis=0)
-    return bool((net >= 0).all() and not any((net[:, :, digit] % step).any() for digit, step in enumerate(coarsest)))
+    if (net < 0).any() or any((net[:, :, digit] % step).any() for digit, step in enumerate(coarsest)):
+        return False
+    if not plan.wide:
+        return True
+    digits = net // plan.steps[:, None, None] << np.array(plan.chip.mode.places[: plan.table.digits])[:, None, None]
+    columns = digits.sum(axis=(2, 4)).reshape(plan.vectors, -1, plan.chip.weight_encoding.columns)
+    largest = int(columns.sum(axis=2).max()) + (plan.chip.rows << WEIGHT_BITS - 1)
+    return largest << plan.input_bits < 1 << SUM_BITS - 1
 
 
 def linear_part(plan: ReadPlan) -> np.ndarray:
-    """What a correctable plan's sums are without clipping, per unit of each row's code: int64 (length, kernels)."""
+    """What a correctable plan's sums are without clipping, per unit of each row's integer: int64 (length, kernels)."""
     net = plan.cells[:, :, :, :-1].astype(np.int64) - plan.cells[:, :, :, -1:]
     net = net.reshape(plan.vectors, plan.tiles, plan.table.digits, plan.chip.channels, -1, plan.chip.rows)
     net //= plan.steps[:, None, None, None]
@@ -109,14 +118,14 @@ class CorrectedReading:
         return _Group(first, first + len(steps), steps, self.folds[digit][columns], least)
 
     def __call__(self, windows: np.ndarray, states: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """What the ADC makes of windows uint8 (inputs, pixels, length), beyond windows @ `matrix`.
+        """What the ADC makes of windows plan.code_type (inputs, pixels, length), beyond integers @ `matrix`.
 
-        Returns sums int32 (inputs * pixels, kernels), wrapped, and the clipped conversions and left out reads of each
+        Returns sums plan.sum_type (inputs * pixels, kernels), and the clipped conversions and left out reads of each
         input, int64. `states` is not looked at: there is no noise.
         """
         inputs, pixels, length = windows.shape
         codes = windows.reshape(-1, length)
-        sums = np.zeros((len(codes), self.kernels), np.int32)
+        sums = np.zeros((len(codes), self.kernels), self.plan.sum_type)
         clipped = np.zeros(inputs, np.int64)
         # Without offset and noise, a read without any word line on counts 0: leaving it out changes nothing else.
         left_out = self.plan.zero_groups(windows).sum(axis=1) if self.plan.skips else np.zeros(inputs, np.int64)
@@ -127,18 +136,18 @@ class CorrectedReading:
             total = np.zeros(sums.shape, self.dtype)
             for bit in range(self.bits):
                 self._read_bit(bit, part, groups, total, clipped, pixels)
-            sums += wrapped(total)
+            sums += total.astype(np.int64).astype(self.plan.sum_type)
         return sums, clipped, left_out
 
     def _read_bit(
         self, bit: int, codes: np.ndarray, groups: dict, total: np.ndarray, clipped: np.ndarray, pixels: int
     ) -> None:
         """Take the excess in all reads of one input bit of one vector from `total`, count it in `clipped`."""
-        plane = (codes >> np.uint8(bit) & np.uint8(1)).astype(np.float32)
+        plane = (codes >> codes.dtype.type(bit) & codes.dtype.type(1)).astype(np.float32)
         lines_on: dict[tuple[int, int], np.ndarray] = {}
         for digit, place in enumerate(self.chip.mode.places[: self.table.digits]):
             rows, shift = self.table.rows_per_read[bit][digit], self.table.step_shift[bit][digit]
-            weight = self.dtype(1 << (bit + place + shift))
+            weight = self.dtype(self.plan.place_value(bit) << place + shift)
             for group in groups[digit, rows, shift]:
                 lines = plane[:, group.first : group.last]
                 key = group.first, group.last

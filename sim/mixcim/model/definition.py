@@ -24,10 +24,11 @@ class DefinedReading:
         self.inl = adc[:, _NAMES.index("inl0") :][:, :ADC_SEGMENTS]
 
     def __call__(self, windows: np.ndarray, states: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Sums int32 (inputs * pixels, kernels), wrapped; clipped conversions and left out reads, int64 (inputs,) each.
+        """Sums plan.sum_type (inputs * pixels, kernels); clipped conversions and left out reads, int64 (inputs,) each.
 
-        `windows` uint8 (inputs, pixels, length). `states` uint32 (inputs, columns), overwritten: the noise generators
-        before the first of these windows and, afterwards, before the one that follows. Not looked at without noise.
+        `windows` plan.code_type (inputs, pixels, length). `states` uint32 (inputs, columns), overwritten: the noise
+        generators before the first of these windows and, afterwards, before the one that follows. Not looked at without
+        noise.
         """
         plan, chip = self.plan, self.plan.chip
         inputs, pixels, length = windows.shape
@@ -43,11 +44,13 @@ class DefinedReading:
         for vector in range(plan.vectors):
             part = codes[:, vector * chip.rows : (vector + 1) * chip.rows]
             for tile in range(plan.tiles):
-                now = self._slot(plan.cells[vector, tile], part, sums[:, tile], clipped, now)
+                value = np.zeros((len(codes), chip.channels), np.int64)
+                now = self._slot(plan.cells[vector, tile], part, value, clipped, now)
+                sums[:, tile] += value.astype(np.int32)
         if now is not None:
             assert states is not None
             states[...] = advanced(now[:, -1], plan.other_reads)
-        return sums.reshape(len(codes), -1).astype(np.int32), clipped, left_out.sum(axis=1)
+        return sums.reshape(len(codes), -1).astype(plan.sum_type), clipped, left_out.sum(axis=1)
 
     def _slot(
         self, cells: np.ndarray, codes: np.ndarray, sums: np.ndarray, clipped: np.ndarray, now: np.ndarray | None
@@ -58,7 +61,8 @@ class DefinedReading:
         for digit, place in enumerate(chip.mode.places[: table.digits]):
             conductance = cells[digit].T.astype(np.float32)  # (rows, columns)
             for bit in range(plan.input_bits):
-                plane = (codes >> np.uint8(bit) & np.uint8(1)).astype(np.float32)
+                plane = (codes >> codes.dtype.type(bit) & codes.dtype.type(1)).astype(np.float32)
+                value = plan.place_value(bit)
                 rows, shift = table.rows_per_read[bit][digit], table.step_shift[bit][digit]
                 for first in range(0, codes.shape[1], rows):
                     on = plane[:, first : first + rows]
@@ -75,9 +79,9 @@ class DefinedReading:
                     clipped += np.count_nonzero(over.reshape(len(clipped), -1), axis=1)
                     code = read * code.clip(0, plan.largest_code)
                     digits = (code.reshape(len(code), chip.channels, -1) * signs[digit]).sum(axis=2)
-                    sums += digits << bit + place + shift
+                    sums += (digits << place + shift) * value
                     if chip.weight_encoding is Encoding.OFFSET and digit == 0:
-                        sums -= lines_on[:, None] << bit + WEIGHT_BITS - 1
+                        sums -= (lines_on[:, None] << WEIGHT_BITS - 1) * value
         return now
 
     def _convert(self, net: np.ndarray, digit: int, shift: int) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 from mixcim.errors import MixcimError
 from mixcim.native import build_source
 from mixcim_hdl.config import ChipConfig
-from mixcim_hdl.formats import ACTIVATION_BITS, ADC_PARAMETERS, ADC_SEGMENTS, WEIGHT_BITS, Encoding, conductance_unit
+from mixcim_hdl.formats import ADC_PARAMETERS, ADC_SEGMENTS, WEIGHT_BITS, Encoding, conductance_unit
 
 from .corrected import linear_part
 from .noise import jump_tables
@@ -21,7 +21,7 @@ from .read_plan import ReadPlan
 _SOURCE = Path(__file__).with_name("memristor.cpp")
 OPTIONS = ("-std=c++20", "-O3", "-fvisibility=hidden", "-Wno-psabi")
 _HALF = 16  #: lanes of one column of every kernel
-_MOST_DIGITS, _MOST_ROWS = 8, 128
+_MOST_DIGITS, _MOST_BITS, _MOST_ROWS = 8, 16, 128
 _NAMES = list(ADC_PARAMETERS)
 
 
@@ -42,10 +42,11 @@ class _Plan(ctypes.Structure):
             "skips",
             "most_groups",
         ),
+        *("is_signed", "code_bytes", "wide"),
     )
-    _TABLE = ctypes.c_int32 * _MOST_DIGITS * ACTIVATION_BITS
+    _TABLE = ctypes.c_int32 * _MOST_DIGITS * _MOST_BITS
     # The compiler aligns what follows the tables to 64 bytes.
-    _BEFORE = 4 * (len(_INTEGERS) + 3 * _MOST_DIGITS + 2 * _MOST_DIGITS * ACTIVATION_BITS)
+    _BEFORE = 4 * (len(_INTEGERS) + 3 * _MOST_DIGITS + 2 * _MOST_DIGITS * _MOST_BITS)
     _fields_ = (
         *((name, ctypes.c_int32) for name in _INTEGERS),
         ("place", ctypes.c_int32 * _MOST_DIGITS),
@@ -121,7 +122,8 @@ class KernelReading:
         self.matrix: np.ndarray | None = linear_part(plan) if correct and narrow else None
         self._least = np.zeros((1,) * 5, np.uint8) if self.matrix is None else self._least_lines()
         # A group that cannot clip has 255 there, more than there are lines.
-        self._may_clip = np.packbits((self._least < 255).any(axis=4), axis=3, bitorder="little")
+        bits = 1 << np.arange(self._least.shape[3])
+        self._may_clip = ((self._least < 255).any(axis=4) @ bits).astype(np.uint16)
         self._plan = self._filled_plan(narrow)
 
     def _lane_cells(self) -> np.ndarray:
@@ -156,6 +158,9 @@ class KernelReading:
             excess=self.matrix is not None,
             skips=plan.skips,
             most_groups=self._least.shape[4],
+            is_signed=plan.signed,
+            code_bytes=plan.code_type().itemsize,
+            wide=plan.wide,
             has_inl=bool(adc[:, _NAMES.index("inl0") :].any()),
             cells=self._cells.ctypes.data,
             least=self._least.ctypes.data,
@@ -166,7 +171,7 @@ class KernelReading:
         result.unit_log2 = conductance_unit(chip.conductance_bits).bit_length() - 1
         result.step_log2[:digits] = chip.mode.step_log2[:digits]
         result.negative[:digits] = [int(sign < 0) for sign in plan.signs[:, 0]]
-        for bit in range(ACTIVATION_BITS):
+        for bit in range(plan.input_bits):
             result.rows_per_read[bit][:digits] = plan.table.rows_per_read[bit]
             result.step_shift[bit][:digits] = plan.table.step_shift[bit]
         for adc_number, lane in enumerate(self._where.tolist()):
@@ -224,8 +229,8 @@ class KernelReading:
         """Sums, clipped conversions, left out reads and new states: see DefinedReading."""
         plan = self.plan
         inputs, pixels, _ = windows.shape
-        windows = np.ascontiguousarray(windows)
-        sums = np.empty((inputs * pixels, plan.kernels), np.int32)
+        windows = np.ascontiguousarray(windows, plan.code_type)
+        sums = np.zeros((inputs * pixels, plan.kernels), plan.sum_type)
         clipped, left_out = np.zeros(inputs, np.int64), np.zeros(inputs, np.int64)
         # The reference's state comes last, behind all lanes.
         ordered = np.zeros((inputs, self._lanes + 1), np.uint32)

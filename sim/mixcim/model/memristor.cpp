@@ -20,7 +20,7 @@ namespace {
 
 constexpr int HALF = 16;          // lanes of one column of every kernel
 constexpr int MOST_DIGITS = 8;
-constexpr int MOST_BITS = 8;
+constexpr int MOST_BITS = 16;
 constexpr int MOST_ROWS = 128;
 constexpr int SEGMENTS = 8;       // formats.ADC_SEGMENTS
 constexpr int UNROLLED = 8;       // lines added up in one round of a loop
@@ -42,13 +42,14 @@ extern "C" {
 struct Plan {
     int32_t lanes, rows, channels, digits, input_bits, vectors, tiles, length;
     int32_t adc_bits, unit_log2, code_offset, noisy, ideal_adc, narrow, has_inl, excess, skips, most_groups;
+    int32_t is_signed, code_bytes, wide;  // top input bit counts negative; bytes of a window's integer; sums of 64 bits
     int32_t place[MOST_DIGITS], step_log2[MOST_DIGITS], negative[MOST_DIGITS];
     int32_t rows_per_read[MOST_BITS][MOST_DIGITS], step_shift[MOST_BITS][MOST_DIGITS];
     alignas(64) int16_t gain[32], offset[32], inl[SEGMENTS][32];  // of every lane
     int16_t noise[MOST_ROWS + 1];  // noise table times 8: what a rounding 16-bit product shifts off again
     const int16_t* cells;          // [vector][tile][digit][row][lane], 64-byte aligned: cell less reference
     const uint8_t* least;          // [vector][tile][digit][bit][group] fewest lines on at which a code is clipped
-    const uint8_t* may_clip;       // [vector][tile][digit] input bits with a group that can clip at all
+    const uint16_t* may_clip;      // [vector][tile][digit] input bits with a group that can clip at all
     const uint32_t* jump;          // [4][256] generator steps of other groups' reads between windows, or null
 };
 }
@@ -158,22 +159,25 @@ struct LinesOn {
     uint8_t line[MOST_BITS * MOST_ROWS + 64] = {};  // a row always, behind the last line too
     int first[MOST_BITS + 1];
 
-    void find(const uint8_t* codes, int filled, int bits) {
-        alignas(64) uint8_t padded[MOST_ROWS] = {};
-        std::memcpy(padded, codes, filled);
+    // `codes`: of `bytes` bytes each, little endian.
+    void find(const uint8_t* codes, int bytes, int filled, int bits) {
+        alignas(64) uint8_t bytes_of[2][MOST_ROWS] = {};  // low bytes, high bytes
+        if (bytes == 1) std::memcpy(bytes_of[0], codes, filled);
+        else for (int place = 0; place < 2 * filled; ++place) bytes_of[place & 1][place >> 1] = codes[place];
         int count = 0;
         for (int bit = 0; bit < bits; ++bit) {
             first[bit] = count;
+            const uint8_t* const padded = bytes_of[bit >> 3];
             mask[bit][1] = 0;
             for (int word = 0; word * 64 < filled; ++word) {
                 uint64_t mask = 0;
 #if MIXCIM_AVX512
-                mask = _mm512_test_epi8_mask(_mm512_load_si512(padded + word * 64), _mm512_set1_epi8(char(1 << bit)));
+                mask = _mm512_test_epi8_mask(_mm512_load_si512(padded + word * 64), _mm512_set1_epi8(char(1 << (bit & 7))));
 #else
                 for (int byte = 0; byte < 8; ++byte) {
                     uint64_t eight;
                     std::memcpy(&eight, padded + word * 64 + byte * 8, 8);
-                    mask |= ((eight >> bit & 0x0101010101010101) * 0x0102040810204080 >> 56) << byte * 8;
+                    mask |= ((eight >> (bit & 7) & 0x0101010101010101) * 0x0102040810204080 >> 56) << byte * 8;
                 }
 #endif
                 this->mask[bit][word] = mask;
@@ -423,7 +427,11 @@ template <int LANES> class Kernel {
                 }
             }
             const Word16 weight = Word16{} + uint32_t(bit + plan.place[digit] + shift);  // of lanes: a faster shift
-            for (int word = 0; word < WORDS; ++word) result[word] += (Word16)sum[word] << weight;
+            const bool top = plan.is_signed && bit == plan.input_bits - 1;
+            for (int word = 0; word < WORDS; ++word) {
+                const Word16 part = (Word16)sum[word] << weight;
+                result[word] += top ? -part : part;
+            }
         }
         if (NOISY) generators = local;
         for (int word = 0; word < WORDS; ++word) {
@@ -455,35 +463,49 @@ template <int LANES> class Kernel {
         else convert<NOISY, Way::NARROW>(groups, digit, bits, total, generators);
     }
 
-    void read_window(const uint8_t* codes, int32_t* sums, Generators<LANES>& generators) {
+    // Offset binary: 128 times the sum of the integers of rows [first, last), which is taken off again.
+    uint32_t offset_of(const uint8_t* codes, int first, int last) const {
+        if (!plan.code_offset || plan.excess) return 0;
+        uint32_t sum = 0;
+        for (int row = first; row < last; ++row) {
+            uint32_t code = codes[row * plan.code_bytes];
+            if (plan.code_bytes == 2) code |= uint32_t(codes[row * 2 + 1]) << 8;
+            code &= (1u << plan.input_bits) - 1;
+            sum += plan.is_signed && code >> (plan.input_bits - 1) ? code - (1u << plan.input_bits) : code;
+        }
+        return sum * uint32_t(plan.code_offset);
+    }
+
+    // Adds the totals, of 32 bits, to the sums of a window, and starts them again.
+    template <typename Sum> void add_totals(Sum* sums, uint32_t offset) {
+        for (int tile = 0; tile < plan.tiles; ++tile)
+            for (int kernel = 0; kernel < plan.channels; ++kernel) {
+                uint32_t total = totals[tile * WORDS][kernel] - offset;
+                if (WORDS == 2) total -= totals[tile * WORDS + 1][kernel];
+                sums[tile * plan.channels + kernel] += Sum(int32_t(total));
+            }
         std::fill(totals.begin(), totals.end(), Word16{});
+    }
+
+    // `sums`: of a window, 0 before; uint32 wraps as int32 does.
+    template <typename Sum> void read_window(const uint8_t* codes, Sum* sums, Generators<LANES>& generators) {
         const size_t slots = size_t(plan.tiles) * plan.digits;
         for (int vector = 0; vector < plan.vectors; ++vector) {
             if (plan.excess && !plan.skips) {
-                const uint8_t* may = plan.may_clip + vector * slots;
-                if (std::all_of(may, may + slots, [](uint8_t bits) { return !bits; })) continue;
+                const uint16_t* may = plan.may_clip + vector * slots;
+                if (std::all_of(may, may + slots, [](uint16_t bits) { return !bits; })) continue;
             }
             const int start = vector * plan.rows, filled = std::min(plan.rows, plan.length - start);
             const Groups& groups = groups_of[vector];
-            on.find(codes + start, filled, plan.input_bits);
+            on.find(codes + start * plan.code_bytes, plan.code_bytes, filled, plan.input_bits);
             find_groups(groups);
             size_t slot = vector * slots;
             for (int tile = 0; tile < plan.tiles; ++tile)
                 for (int digit = 0; digit < plan.digits; ++digit)
                     read_digit(groups, digit, slot++, &totals[tile * WORDS], generators);
+            if (plan.wide) add_totals(sums, offset_of(codes, start, start + filled));
         }
-        uint32_t offset = 0;  // offset binary: 128 times the sum of the inputs is taken off again
-        if (plan.code_offset && !plan.excess) {
-            const uint8_t read = uint8_t((1 << plan.input_bits) - 1);
-            for (int row = 0; row < plan.length; ++row) offset += codes[row] & read;
-            offset *= uint32_t(plan.code_offset);
-        }
-        for (int tile = 0; tile < plan.tiles; ++tile)
-            for (int kernel = 0; kernel < plan.channels; ++kernel) {
-                uint32_t sum = totals[tile * WORDS][kernel] - offset;
-                if (WORDS == 2) sum -= totals[tile * WORDS + 1][kernel];
-                std::memcpy(sums + tile * plan.channels + kernel, &sum, sizeof sum);
-            }
+        if (!plan.wide) add_totals(sums, offset_of(codes, 0, plan.length));
         for (int word = 0; word < WORDS; ++word) {
             for (int lane = 0; lane < plan.channels; ++lane) clipped += over_all[word][lane];
             over_all[word] = Int16{};
@@ -505,15 +527,16 @@ public:
         totals.resize(plan.tiles * WORDS);
     }
 
-    void read(const uint8_t* windows, int64_t inputs, int64_t pixels, int32_t* sums, int64_t* saturations,
-              int64_t* skips, uint32_t* states) {
+    template <typename Sum> void read(const uint8_t* windows, int64_t inputs, int64_t pixels, Sum* sums,
+                                      int64_t* saturations, int64_t* skips, uint32_t* states) {
         for (int64_t input = 0; input < inputs; ++input) {
             Generators<LANES> generators{};
             if (plan.noisy) generators.load(states + input * (LANES + 1));
             clipped = left_out = 0;
             for (int64_t pixel = 0; pixel < pixels; ++pixel) {
                 const int64_t window = input * pixels + pixel;
-                read_window(windows + window * plan.length, sums + window * plan.tiles * plan.channels, generators);
+                read_window(windows + window * plan.length * plan.code_bytes,
+                            sums + window * plan.tiles * plan.channels, generators);
             }
             saturations[input] = clipped;
             skips[input] = left_out;
@@ -524,11 +547,23 @@ public:
 
 }  // namespace
 
-// windows uint8 (inputs, pixels, length); sums int32 (inputs, pixels, tiles * channels), saturations and skips int64
-// (inputs,) are overwritten; states uint32 (inputs, lanes + 1), the reference last, go on.
+namespace {
+
+template <int LANES> void read_all(const Plan& plan, const uint8_t* windows, int64_t inputs, int64_t pixels, void* sums,
+                                   int64_t* saturations, int64_t* skips, uint32_t* states) {
+    Kernel<LANES> kernel(plan);
+    if (plan.wide) kernel.read(windows, inputs, pixels, static_cast<int64_t*>(sums), saturations, skips, states);
+    else kernel.read(windows, inputs, pixels, static_cast<uint32_t*>(sums), saturations, skips, states);
+}
+
+}  // namespace
+
+// windows uint8 or uint16 (inputs, pixels, length), by code_bytes; sums int32, if wide int64 (inputs, pixels, tiles *
+// channels), are added to; saturations and skips int64 (inputs,) are overwritten; states uint32 (inputs, lanes + 1), the
+// reference last, go on.
 extern "C" __attribute__((visibility("default"))) void mixcim_memristor_read(
-    const Plan* plan, const uint8_t* windows, int64_t inputs, int64_t pixels, int32_t* sums, int64_t* saturations,
+    const Plan* plan, const uint8_t* windows, int64_t inputs, int64_t pixels, void* sums, int64_t* saturations,
     int64_t* skips, uint32_t* states) {
-    if (plan->lanes == 32) Kernel<32>(*plan).read(windows, inputs, pixels, sums, saturations, skips, states);
-    else Kernel<16>(*plan).read(windows, inputs, pixels, sums, saturations, skips, states);
+    if (plan->lanes == 32) read_all<32>(*plan, windows, inputs, pixels, sums, saturations, skips, states);
+    else read_all<16>(*plan, windows, inputs, pixels, sums, saturations, skips, states);
 }

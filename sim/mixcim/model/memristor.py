@@ -73,15 +73,18 @@ class MemristorBank:
         input_bits: int,
         groups: int = 1,
         method: Method = Method.FASTEST,
+        *,
+        signed: bool = False,
+        wide: bool = False,
     ) -> Reading:
         """How windows of `length` rows are read through the slots from `slot` on, `tiles` slots per vector.
 
-        `groups`: groups of the RUN, which the bank reads in turn. CORRECTED falls back to DEFINITION where it does not
-        apply; KERNEL raises MixcimError without compiler.
+        `groups`: groups of the RUN, which the bank reads in turn. `signed`, `wide`: as in ReadPlan. CORRECTED falls
+        back to DEFINITION where it does not apply; KERNEL raises MixcimError without compiler.
         """
         cells = self.cells[slot : slot + vectors * tiles].reshape(vectors, tiles, *self.cells.shape[1:])
         cells = cells[:, :, : table.digits]
-        plan = ReadPlan(self.chip, cells, table, length, input_bits, self.adc, self.noise_table, groups)
+        plan = ReadPlan(self.chip, cells, table, length, input_bits, self.adc, self.noise_table, groups, signed, wide)
         native = method in (Method.FASTEST, Method.KERNEL) and kernel_library() is not None
         if method in (Method.FASTEST, Method.CORRECTED) and is_correctable(plan):
             return KernelReading(plan, correct=True) if native else CorrectedReading(plan)

@@ -48,6 +48,18 @@ def residual_table(fields: Mapping[str, int]) -> np.ndarray:
     )
 
 
+def put_lanes(words: np.ndarray, addresses: np.ndarray | slice, tile: np.ndarray, mask: int) -> None:
+    """Write the lanes of `mask` of a tile uint8 (inputs, pixels, channels) to `addresses`, one for each pixel.
+
+    `words`: uint8 (inputs, words, channels) of an activation memory. Lanes that are not in the mask keep their content.
+    """
+    channels = tile.shape[2]
+    if ~mask & (1 << channels) - 1:
+        kept = np.array([not mask >> lane & 1 for lane in range(channels)])
+        tile = np.where(kept, words[:, addresses], tile)
+    words[:, addresses] = tile
+
+
 def write_tiles(
     memory: ActivationMemory,
     inputs: slice,
@@ -62,21 +74,17 @@ def write_tiles(
     `codes` uint8 (inputs, pixels, tiles, channels) of the output pixels `pixels`; `word_offset`, `lane_mask`: of each
     tile. Addresses have been checked. Lanes that are not in the mask keep their content.
     """
-    channels = memory.chip.channels
-    pitch = fields["output_pitch"]
-    full = (1 << channels) - 1
+    pitch, words = fields["output_pitch"], memory.words[inputs]
+
+    def span(base: str, offset: int) -> slice:
+        """Words of the pixels; with a pitch of 0 (every pixel in the same word) the one word, as of one pixel."""
+        first = (fields[base] + offset) % (1 << ADDRESS_BITS)
+        return slice(first + pixels[0] * pitch, first + pixels[-1] * pitch + 1, max(pitch, 1))
+
     for number, (offset, mask) in enumerate(zip(word_offset, lane_mask, strict=True)):
         tile = codes[:, :, number]
         if fields["residual"]:
-            base = (fields["residual_base"] + offset) % (1 << ADDRESS_BITS)
-            old = memory.tile(base, pitch, inputs, pixels)
+            old = words[:, span("residual_base", offset)]
             first, second = (old, tile) if fields["residual_first"] else (tile, old)
             tile = residual_table(fields).ravel().take(first.astype(np.uint16) << 8 | second)
-        base = (fields["output_base"] + offset) % (1 << ADDRESS_BITS)
-        target = memory.tile(base, pitch, inputs, pixels)
-        tile = tile[:, -target.shape[1] :]  # pitch 0: the last pixel stays
-        if mask & full == full:
-            target[...] = tile
-        else:
-            lanes = [lane for lane in range(channels) if mask >> lane & 1]
-            target[:, :, lanes] = tile[:, :, lanes]
+        put_lanes(words, span("output_base", offset), tile if pitch else tile[:, -1:], mask)

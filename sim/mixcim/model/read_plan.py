@@ -33,8 +33,12 @@ class ReadPlan:
     """How the windows of one group of a RUN are read through consecutive slots of one bank.
 
     `cells` uint8 (vectors, tiles, digits, columns, rows): conductance codes of the digits that are read. `length`: rows
-    of a window. `input_bits`: input bits that are read. `adc` int16 (adcs, parameters) and `noise_table` uint16
-    (rows + 1,): as in Program. `groups`: groups of the RUN, which the bank reads in turn.
+    of a window. `input_bits`: input bits that are read; `signed`: the top one counts negative. `adc` int16 (adcs,
+    parameters) and `noise_table` uint16 (rows + 1,): as in Program. `groups`: groups of the RUN, which the bank reads
+    in turn. `wide`: a window's sums are int64, sums of its vectors' dot-product values, which are int32 and wrap; else
+    int32, and all wraps.
+
+    A tile is what has a slot of its own in every vector: a kernel tile, or each slice of one.
     """
 
     chip: ChipConfig
@@ -45,6 +49,8 @@ class ReadPlan:
     adc: np.ndarray
     noise_table: np.ndarray
     groups: int = 1
+    signed: bool = False
+    wide: bool = False
 
     @property
     def vectors(self) -> int:
@@ -53,13 +59,23 @@ class ReadPlan:
 
     @property
     def tiles(self) -> int:
-        """Kernel tiles."""
+        """Tiles."""
         return self.cells.shape[1]
 
     @property
     def kernels(self) -> int:
         """Kernels of all tiles."""
         return self.tiles * self.chip.channels
+
+    @property
+    def sum_type(self) -> type[np.signedinteger]:
+        """numpy's type of a window's sums."""
+        return np.int64 if self.wide else np.int32
+
+    @property
+    def code_type(self) -> type[np.unsignedinteger]:
+        """numpy's type of a window's integers, modulo 2**input_bits."""
+        return np.uint8 if self.input_bits <= 8 else np.uint16
 
     @property
     def noisy(self) -> bool:
@@ -113,17 +129,21 @@ class ReadPlan:
             for rows in table_row
         )
 
+    def place_value(self, bit: int) -> int:
+        """What an input bit counts: 2**bit, the top bit of signed integers negative."""
+        return -(1 << bit) if self.signed and bit == self.input_bits - 1 else 1 << bit
+
     def zero_groups(self, windows: np.ndarray) -> np.ndarray:
         """Reads without any word line on, over all tiles: int64 (inputs, pixels), of windows as a Reading has them."""
         result = np.zeros(windows.shape[:2], np.int64)
         for first in range(0, self.length, self.chip.rows):
             codes = windows[:, :, first : first + self.chip.rows]
-            lit = {}  # input bits that are on anywhere in a group, by rows read at a time: uint8
+            lit = {}  # input bits that are on anywhere in a group, by rows read at a time
             for rows in np.unique(self.table.rows_per_read[: self.input_bits]).tolist():
                 lit[rows] = np.bitwise_or.reduceat(codes, np.arange(0, codes.shape[2], rows), axis=2)
             for bit, table_row in enumerate(self.table.rows_per_read[: self.input_bits]):
                 for rows in table_row:
-                    result += np.count_nonzero(~lit[rows] >> np.uint8(bit) & np.uint8(1), axis=2)
+                    result += np.count_nonzero(~lit[rows] & windows.dtype.type(1 << bit), axis=2)
         return result * self.tiles
 
     def filled(self, vector: int) -> int:

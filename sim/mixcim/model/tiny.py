@@ -31,9 +31,9 @@ class TinyBank:
         return matrix.reshape(vectors * rows, -1)
 
     def maximum(self, windows: np.ndarray, tiles: int) -> np.ndarray:
-        """Maxima int32 (windows, tiles * channels) over the taps of windows uint8 (windows, taps * channels).
+        """Maxima int32 (windows, tiles * channels) over the taps of integers (windows, taps * channels) of any type.
 
-        Every tile is the same. Rows that fill up the last vector are 0 and cannot win, as codes are unsigned.
+        Every tile is the same. Words that the window does not reach have no part in it.
         """
         channels = self.chip.channels
         missing = -windows.shape[1] % channels

@@ -1,0 +1,147 @@
+"""The compute units: what each of them makes of the windows of a group, slices of weights put together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from mixcim_hdl.commands import Fault, TinyMode
+from mixcim_hdl.config import UnitKind
+from mixcim_hdl.formats import ACTIVATION_BITS, SLICE_BITS, SUM_BITS
+from mixcim_hdl.registers import Event
+
+from .accumulator import ExactProduct, wrapped
+from .memristor import MemristorBank, Method, Reading
+from .noise import advanced
+from .sram import SramBank
+from .state import State
+from .tiny import TinyBank
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What one unit does with the windows of a group: a share of the exact product, memristor reads, the sum of both,
+    or (neither) a maximum. `matrix` int64 (length, kernels). `states` uint32 (inputs, columns): the bank's noise
+    generators at the next window."""
+
+    unit: int
+    tiles: int
+    matrix: np.ndarray | None
+    reading: Reading | None = None
+    states: np.ndarray | None = None
+
+
+class GroupSums:
+    """All units' sums over the windows of a group; counts events on the way."""
+
+    def __init__(self, state: State, fields: Mapping[str, int], group: int, length: int, method: Method) -> None:
+        """`length`: rows of a window. Raises FaultError for slots past a unit's memory."""
+        self.state, self.fields, self.length, self.method = state, fields, length, method
+        self.bits, self.slices = fields["input_bits"], fields["weight_slices"]
+        self.signed, self.wide = bool(fields["input_signed"]), bool(fields["floating"])
+        self.sum_bits = state.chip.accumulator_bits if self.wide else SUM_BITS
+        vectors = -(-length // state.chip.rows)
+        self.works = [self._work(unit, group, vectors) for unit in range(len(state.units)) if fields[f"tiles[{unit}]"]]
+        matrices = [work.matrix for work in self.works if work.matrix is not None]
+        largest = 1 << self.bits - 1 if self.signed else (1 << min(self.bits, ACTIVATION_BITS)) - 1
+        self.product = ExactProduct(np.concatenate(matrices, axis=1), largest, self.signed) if matrices else None
+
+    def _work(self, unit: int, group: int, vectors: int) -> _Work:
+        """A unit's share of the group."""
+        fields, state, bank = self.fields, self.state, self.state.units[unit]
+        tiles, mode = fields[f"tiles[{unit}]"], TinyMode(fields[f"mode[{unit}]"])
+        if mode == TinyMode.MAX:
+            return _Work(unit, tiles, None)
+        kind = state.chip.units[unit]
+        stride = state.chip.channels if kind is UnitKind.TINY and mode == TinyMode.BROADCAST else 1
+        places = tiles * self.slices  # slots of a vector
+        slot = fields[f"slot[{unit}]"] + group * vectors * places * stride
+        end, capacity = slot + vectors * places * stride, state.chip.unit_capacity(kind)
+        if end > capacity:
+            reason = f"RUN reads unit {unit} ({kind.value}) up to {end}, past its capacity of {capacity}"
+            raise state.fail(Fault.UNIT_ADDRESS, reason)
+        if isinstance(bank, MemristorBank):
+            assert state.table is not None
+            reading = bank.reading(
+                *(state.table, slot, vectors, places, self.length, self.bits, fields["group_count"], self.method),
+                signed=self.signed,
+                wide=self.wide,
+            )
+            states = advanced(state.states[unit], group * reading.plan.reads) if reading.plan.noisy else None
+            matrix = None if reading.matrix is None else self._joined(reading.matrix, tiles)
+            return _Work(unit, tiles, matrix, reading, states)
+        if isinstance(bank, SramBank):
+            matrix = bank.matrix(slot, vectors, places)
+        else:
+            matrix = bank.matrix(mode, slot, vectors, places)
+        return _Work(unit, tiles, self._joined(matrix[: self.length].astype(np.int64), tiles))
+
+    def _joined(self, parts: np.ndarray, tiles: int) -> np.ndarray:
+        """Sums of the slices' integers (rows, tiles * slices * channels), times 2**(SLICE_BITS * slice), same type."""
+        if self.slices == 1:
+            return parts
+        parts = parts.reshape(len(parts), tiles, self.slices, -1)
+        return (
+            (parts << SLICE_BITS * np.arange(self.slices, dtype=parts.dtype)[:, None])
+            .sum(axis=2, dtype=parts.dtype)
+            .reshape(len(parts), -1)
+        )
+
+    def __call__(self, integers: np.ndarray, inputs: slice) -> np.ndarray:
+        """Sums (windows, kernels of all units) of windows X (inputs, pixels, length) in uint8, int16 or float32.
+
+        Wrapped: int32, or in a floating RUN exact integers in int64, float32 or float64.
+        """
+        flat = integers.reshape(-1, self.length)
+        exact = self.product(flat) if self.product is not None else np.zeros((len(flat), 0), np.int32)
+        if not self.wide or exact.dtype == np.int64:
+            exact = wrapped(exact, self.sum_bits)
+        codes = self._codes(integers) if any(work.reading is not None for work in self.works) else None
+        parts, first = [], 0
+        for work in self.works:
+            part = None
+            if work.matrix is not None:
+                part = exact[:, first : first + work.matrix.shape[1]]
+                first += work.matrix.shape[1]
+            if work.reading is not None:
+                assert codes is not None
+                rest = self._joined(self._read(work, work.reading, codes, inputs), work.tiles)
+                part = wrapped(rest if part is None else part.astype(rest.dtype) + rest, self.sum_bits)
+            if part is None:
+                bank = self.state.units[work.unit]
+                assert isinstance(bank, TinyBank)
+                part = bank.maximum(flat, work.tiles)
+            parts.append(part)
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+
+    def _codes(self, integers: np.ndarray) -> np.ndarray:
+        """Integers modulo 2**input_bits, as a Reading takes them."""
+        if integers.dtype == np.uint8:
+            return integers if self.bits <= 8 else integers.astype(np.uint16)
+        codes = integers.astype(np.int16).view(np.uint16) & np.uint16((1 << self.bits) - 1)
+        return codes.astype(np.uint8) if self.bits <= 8 else codes
+
+    def _read(self, work: _Work, reading: Reading, codes: np.ndarray, inputs: slice) -> np.ndarray:
+        """Sums of a memristor bank's reads that are not in its matrix; counts events."""
+        state, plan = self.state, reading.plan
+        sums, clipped, left_out = reading(codes, None if work.states is None else work.states[inputs])
+        reads = plan.reads * codes.shape[1] - left_out
+        state.skips[inputs] += left_out
+        # Every tile and digit reads each line that is on once.
+        lines = np.bitwise_count(codes).sum(axis=(1, 2), dtype=np.int64)
+        for event, count in (
+            (Event.MEMRISTOR_READS, reads),
+            (Event.ADC_CONVERSIONS, reads * state.chip.adcs),
+            (Event.ADC_SATURATIONS, clipped),
+            (Event.WORD_LINES_ON, lines * plan.tiles * plan.table.digits),
+        ):
+            state.events[event][inputs] += count
+        return sums
+
+    def keep_noise(self) -> None:
+        """Leave the noise generators of all banks as they are behind the last window."""
+        for work in self.works:
+            if work.states is not None:
+                self.state.states[work.unit] = work.states

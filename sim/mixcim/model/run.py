@@ -1,0 +1,135 @@
+"""One RUN: group after group, and for each a chunk of windows after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from mixcim.errors import MixcimError
+from mixcim_hdl.commands import ADDRESS_BITS, Fault
+from mixcim_hdl.config import UnitKind
+from mixcim_hdl.floating import ElementFormat
+
+from .compute import GroupSums
+from .feeder import Feeder, Windows
+from .float_output import FloatOutput, scaled_sums
+from .legality import illegal
+from .memristor import Method
+from .output import float32_from_bits, requantised, write_tiles
+from .state import State
+
+#: Integers of windows that are worked on at a time: what follows from them should stay in the processor's caches.
+CHUNK_CODES = 1 << 19
+#: The same for floating-point inputs, which take more bytes.
+CHUNK_ELEMENTS = 1 << 17
+
+
+def run_layer(state: State, fields: Mapping[str, int], method: Method) -> None:
+    """Check a RUN and do it. Raises FaultError, and MixcimError for a RUN that no compiler means."""
+    _check(state, fields)
+    feeder = Feeder(state.memory, fields)
+    pixels = len(feeder.pixels)
+    chunk = CHUNK_CODES if fields["input_format"] == ElementFormat.INTEGER else CHUNK_ELEMENTS
+    first = None
+    for group in range(fields["group_count"]):
+        highest, limit = feeder.group(group), state.chip.activation_words
+        if highest >= limit:
+            reason = f"RUN reads activation word {highest}, past the memory's {limit} words"
+            raise state.fail(Fault.INPUT_ADDRESS, reason)
+        sums = GroupSums(state, fields, group, feeder.length, method)
+        output = _Output(state, fields, _parameter_tiles(state, fields, group, pixels))
+        for inputs, rows in _chunks(state.inputs, pixels, max(1, chunk // feeder.length)):
+            try:
+                windows = feeder.windows(inputs, rows)
+            except ValueError as error:
+                raise MixcimError(f"command {state.index}: {error}") from None
+            output.write(inputs, rows, windows, sums(windows.integers, inputs))
+        first = first or sums
+    # Behind its last window the first group is past the other groups' reads, too.
+    assert first is not None
+    first.keep_noise()
+
+
+class _Output:
+    """The output pipeline for the parameter tiles of a group."""
+
+    def __init__(self, state: State, fields: Mapping[str, int], tiles: np.ndarray) -> None:
+        self.memory, self.fields, self.tiles = state.memory, fields, len(tiles)
+        parameters = {name: values[tiles] for name, values in state.parameters.items()}
+        self.bias, self.scale = parameters["bias"].ravel(), parameters["scale"].ravel()
+        self.places = [parameters[name].tolist() for name in ("word_offset", "lane_mask", "exponent_offset")]
+        self.floating = FloatOutput(state.memory, fields) if fields["floating"] else None
+
+    def write(self, inputs: slice, rows: range, windows: Windows, sums: np.ndarray) -> None:
+        """Write what becomes of the sums of windows."""
+        shape = (*windows.integers.shape[:2], self.tiles, -1)
+        if self.floating is None:
+            codes = requantised(sums, self.bias, self.scale, self.fields)
+            offsets, masks, _ = self.places
+            write_tiles(self.memory, inputs, rows, codes.reshape(shape), offsets, masks, self.fields)
+            return
+        unit, special = windows.unit, windows.special
+        if unit is None or special is None:
+            unit = special = np.zeros(len(sums), np.int64)
+        numbers = scaled_sums(sums, unit.ravel(), special.ravel().astype(bool), self.bias, self.scale)
+        self.floating.write(inputs, rows, numbers.reshape(shape), *self.places)
+
+
+def _check(state: State, fields: Mapping[str, int]) -> None:
+    """Refuse fields that the chip cannot do."""
+    reason = illegal(fields, state.chip)
+    if reason is not None:
+        raise state.fail(Fault.ILLEGAL_COMMAND, reason)
+    total = 0
+    for unit, kind in enumerate(state.chip.units):
+        tiles = fields[f"tiles[{unit}]"]
+        total += tiles
+        if tiles and kind is UnitKind.MEMRISTOR and state.table is None:
+            raise MixcimError(f"command {state.index}: RUN on memristor unit {unit} before any TABLE")
+    written = fields["output_height"] * fields["output_width"] * fields["group_count"] * total
+    if not total or fields["output_tiles"] != written:
+        stated = fields["output_tiles"]
+        raise MixcimError(f"command {state.index}: RUN output_tiles is {stated}, but {written} are written")
+    for name in ("scale_first", "scale_second", "fixed") if fields["residual"] and not fields["floating"] else ():
+        if not np.isfinite(float32_from_bits(fields[name])):
+            raise MixcimError(f"command {state.index}: RUN {name} is not finite")
+
+
+def _parameter_tiles(state: State, fields: Mapping[str, int], group: int, pixels: int) -> np.ndarray:
+    """Parameter tiles of a group, unit by unit, after a check of every address that they lead to."""
+    tiles: list[int] = []
+    for unit in range(len(state.units)):
+        count = fields[f"tiles[{unit}]"]
+        first = fields[f"parameter[{unit}]"] + group * count
+        tiles.extend(range(first, first + count))
+    if max(tiles) >= state.chip.parameter_tiles:
+        reason = f"RUN uses parameter tile {max(tiles)}, past the memory's {state.chip.parameter_tiles} tiles"
+        raise state.fail(Fault.PARAMETER_ADDRESS, reason)
+    output = ElementFormat(fields["output_format"])
+    offsets = state.parameters["word_offset"][tiles]
+    reached = [("output_base", output.bytes * offsets)]
+    if output.floating is not None:
+        reached.append(("output_base", state.parameters["exponent_offset"][tiles]))
+    if fields["residual"]:
+        reached.append(("residual_base", ElementFormat(fields["residual_format"]).bytes * offsets))
+    for base, offset in reached:
+        first = (fields[base] + offset) % (1 << ADDRESS_BITS)
+        last = int(first.max()) + (pixels - 1) * fields["output_pitch"]
+        limit = state.chip.activation_words
+        if last >= limit:
+            reason = f"RUN reaches activation word {last} ({base}), past the memory's {limit} words"
+            raise state.fail(Fault.OUTPUT_ADDRESS, reason)
+    return np.array(tiles)
+
+
+def _chunks(inputs: int, pixels: int, windows_at_a_time: int) -> Iterator[tuple[slice, range]]:
+    """Cut inputs x pixels windows into parts of about that many: whole inputs, or else parts of one input."""
+    if pixels <= windows_at_a_time:
+        step = windows_at_a_time // pixels
+        for first in range(0, inputs, step):
+            yield slice(first, min(first + step, inputs)), range(pixels)
+        return
+    for number in range(inputs):
+        for first in range(0, pixels, windows_at_a_time):
+            yield slice(number, number + 1), range(first, min(first + windows_at_a_time, pixels))
