@@ -26,7 +26,7 @@ import numpy as np
 from mixcim_hdl.config import ChipConfig, UnitKind
 from mixcim_hdl.formats import ACTIVATION_BITS, Encoding
 
-from ..compile.compiler import code_of
+from ..compile.fields import code_of
 from ..compile.evaluate import evaluate
 from ..compile.network import Layer, LayerKind, Network
 from ..compile.placement import Placement
