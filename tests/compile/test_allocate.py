@@ -3,15 +3,24 @@
 import dataclasses
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from compile.random_networks import random_network
-from mixcim.compile.allocate import allocate, lifetimes, tensor_words, used_words
+from compile.random_networks import FORMATS, random_network, random_rules
+from mixcim.compile.allocate import Layout, allocate, lifetimes, used_words
 from mixcim.compile.network import Network
+from mixcim.compile.placement import place
 from mixcim.errors import MixcimError
+from mixcim_hdl.config import ChipConfig
+from mixcim_hdl.floating import ElementFormat
 from mixcim_hdl.presets import PRESETS
 
 TINY, DEMO = PRESETS["tiny"], PRESETS["demo"]
 SEEDS = range(60)
+
+
+def layout_of(network: Network, chip: ChipConfig, keep_all: bool = False) -> Layout:
+    return allocate(network, chip, place(network, chip), keep_all)
 
 
 def may_share(network: Network, first: str, second: str) -> bool:
@@ -24,38 +33,76 @@ def may_share(network: Network, first: str, second: str) -> bool:
         and layer.residual.tensor == first
         and layer.input != first
         and spans[first][1] == spans[second][0]
+        and network.tensors[first].format.bytes == network.tensors[second].format.bytes
     )
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("keep_all", [False, True])
-def test_living_tensors_do_not_overlap(seed: int, keep_all: bool) -> None:
-    network = random_network(seed, layers=9)
-    addresses = allocate(network, DEMO, keep_all)
+def check_no_overlap(network: Network, layout: Layout, keep_all: bool) -> None:
+    """Tensors that are alive together share no word, but for sums that replace their residual."""
     spans = lifetimes(network)
     for first in network.tensors:
         for second in network.tensors:
             if first == second:
                 continue
             alive = spans[first][0] <= spans[second][1] and spans[second][0] <= spans[first][1]
-            overlap = addresses[first] < addresses[second] + tensor_words(network.tensors[second], DEMO) and addresses[
-                second
-            ] < addresses[first] + tensor_words(network.tensors[first], DEMO)
-            if overlap and (alive or keep_all):
-                same = addresses[first] == addresses[second]
+            one, other = layout[first], layout[second]
+            if one.address < other.end and other.address < one.end and (alive or keep_all):
+                same = one.address == other.address and one.words == other.words
                 assert (
                     not keep_all and same and (may_share(network, first, second) or may_share(network, second, first))
                 )
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("keep_all", [False, True])
+def test_living_tensors_do_not_overlap(seed: int, keep_all: bool) -> None:
+    network = random_network(seed, layers=9)
+    check_no_overlap(network, layout_of(network, DEMO, keep_all), keep_all)
+
+
+@settings(max_examples=150, deadline=None)
+@given(seed=st.integers(0, 1 << 30), chip=st.sampled_from(["tiny", "demo"]), keep_all=st.booleans())
+def test_layout_of_any_formats(seed: int, chip: str, keep_all: bool) -> None:
+    sizes = dataclasses.replace(PRESETS[chip], activation_words=1 << 14)
+    network = random_network(seed, layers=8, widest=40, formats=FORMATS)
+    placement = place(network, sizes, random_rules(network, seed, sizes.channels))
+    layout = allocate(network, sizes, placement, keep_all)
+    check_no_overlap(network, layout, keep_all)
+    for name, tensor in network.tensors.items():
+        found = layout[name]
+        height, width, channels = tensor.shape
+        words = -(-channels // sizes.channels)
+        assert found.words == height * width * found.pitch
+        assert found.pitch >= max(words * tensor.format.bytes, found.exponents)
+        if tensor.format.bytes == 2:
+            assert found.address % 2 == found.pitch % 2 == 0
+        assert found.exponents == 0 if tensor.format is ElementFormat.INTEGER else found.exponents >= words
+    for layer in network.layers:
+        tiles = {(kernel // sizes.channels, unit) for kernel, unit in enumerate(placement[layer.name])}
+        assert layout[layer.output].exponents in (0, len(tiles))
+        if layer.residual:
+            assert layout[layer.output].pitch == layout[layer.residual.tensor].pitch
+
+
+def test_pitches_are_no_larger_than_they_must_be() -> None:
+    for seed in SEEDS:
+        network = random_network(seed, layers=6, widest=40, formats=FORMATS)
+        layout = layout_of(network, DEMO)
+        tied = {layer.output for layer in network.layers if layer.residual}
+        tied |= {layer.residual.tensor for layer in network.layers if layer.residual}
+        for name in network.tensors.keys() - tied:
+            words = -(-network.tensors[name].shape[2] // DEMO.channels)
+            assert layout[name].pitch == words * network.tensors[name].format.bytes
 
 
 def test_sums_replace_their_residual_somewhere() -> None:
     replaced = 0
     for seed in SEEDS:
         network = random_network(seed, layers=9)
-        addresses = allocate(network, DEMO)
+        layout = layout_of(network, DEMO)
         for layer in network.layers:
             if layer.residual and may_share(network, layer.residual.tensor, layer.output):
-                replaced += addresses[layer.residual.tensor] == addresses[layer.output]
+                replaced += layout[layer.residual.tensor].address == layout[layer.output].address
     assert replaced > 5
 
 
@@ -63,35 +110,32 @@ def test_memory_is_used_again() -> None:
     used = kept = 0
     for seed in SEEDS:
         network = random_network(seed, layers=9)
-        used += used_words(network, TINY, allocate(network, TINY))
-        kept += used_words(network, TINY, allocate(network, PRESETS["large"], keep_all=True))
+        used += used_words(layout_of(network, TINY))
+        kept += used_words(layout_of(network, PRESETS["large"], keep_all=True))
     assert used < 0.85 * kept
 
 
-def test_peak_is_what_one_layer_needs_at_most_twice() -> None:
+@pytest.mark.parametrize("formats", [FORMATS[:1], FORMATS])
+def test_peak_is_what_one_layer_needs_at_most_twice(formats: tuple[ElementFormat, ...]) -> None:
     for seed in SEEDS:
-        network = random_network(seed, layers=9)
-        spans = lifetimes(network)
+        network = random_network(seed, layers=9, formats=formats)
+        spans, layout = lifetimes(network), layout_of(network, DEMO)
         peak = max(
-            sum(
-                tensor_words(tensor, DEMO)
-                for name, tensor in network.tensors.items()
-                if spans[name][0] <= index <= spans[name][1]
-            )
+            sum(layout[name].words for name, (first, last) in spans.items() if first <= index <= last)
             for index in range(len(network.layers))
         )
-        assert used_words(network, DEMO, allocate(network, DEMO)) <= peak * 1.5
+        assert used_words(layout) <= peak * 1.5
 
 
 def test_too_little_memory_is_refused_with_numbers() -> None:
     used, network = max(
-        ((used_words(network, DEMO, allocate(network, DEMO)), network) for network in map(random_network, SEEDS)),
+        ((used_words(layout_of(network, DEMO)), network) for network in map(random_network, SEEDS)),
         key=lambda item: item[0],
     )
     chip = dataclasses.replace(DEMO, activation_words=used - used % 4 - 4)
     with pytest.raises(MixcimError) as error:
-        allocate(network, chip)
+        layout_of(network, chip)
     assert f"activation memory of chip 'demo' holds {chip.activation_words} words, layer '" in str(error.value)
     assert f"needs {used}: use a chip with more activation_words" in str(error.value)
     with pytest.raises(MixcimError, match="leave out keep_all"):
-        allocate(network, dataclasses.replace(DEMO, activation_words=-(-used // 4) * 4), keep_all=True)
+        layout_of(network, dataclasses.replace(DEMO, activation_words=-(-used // 4) * 4), keep_all=True)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compile.random_networks import depthwise_network, random_codes, random_network
+from compile.random_networks import FORMATS, depthwise_network, random_codes, random_network, random_rules
 from mixcim.compile.compiler import compile_network
 from mixcim.compile.evaluate import evaluate
 from mixcim.compile.load import load_network, quantise_input
@@ -19,7 +19,7 @@ from mixcim.compile.table import exact_table, read_table
 from mixcim.errors import MixcimError
 from mixcim.model import ProcessorModel
 from mixcim_hdl.commands import Opcode, decode_command
-from mixcim_hdl.config import ChipConfig, UnitKind
+from mixcim_hdl.config import ChipConfig
 from mixcim_hdl.presets import PRESETS
 from mixcim_hdl.program import Program
 from workloads import WORKLOADS, cifar100, needs_workloads
@@ -42,24 +42,12 @@ CROWDED = dataclasses.replace(
 CHIPS = {chip.name: chip for chip in (TINY, DEMO, CROWDED)}
 
 
-def scattered(network: Network, seed: int) -> list[str]:
-    """Rules that put every kernel of every layer on a unit by chance (max-pooling: tiny-digital)."""
-    random = np.random.default_rng(seed)
-    units = [kind.value for kind in UnitKind]
-    rules = []
-    for layer in network.layers:
-        if layer.kind is not LayerKind.MAX_POOL:
-            count = network.tensors[layer.output].shape[2]
-            rules.append(f"{layer.name}:" + ",".join(f"{k}={random.choice(units)}" for k in range(count)))
-    return rules
-
-
 PLACEMENTS = {
-    "default": lambda network, seed: [],
-    "sram": lambda network, seed: ["*=sram"],
-    "tiny": lambda network, seed: ["*=tiny"],
-    "memristor": lambda network, seed: ["*=memristor"],
-    "scattered": scattered,
+    "default": lambda network, seed, channels: [],
+    "sram": lambda network, seed, channels: ["*=sram"],
+    "tiny": lambda network, seed, channels: ["*=tiny"],
+    "memristor": lambda network, seed, channels: ["*=memristor"],
+    "scattered": random_rules,
 }
 
 
@@ -70,15 +58,16 @@ def differences(network: Network, program: Program, chip: ChipConfig, inputs: in
 
 def compare(network: Network, program: Program, chip: ChipConfig, codes: np.ndarray) -> tuple[list[str], int]:
     """As `differences`, for input integers (N, height, width, channels)."""
-    expected = evaluate(network, codes)
-    offset = 128 if program.tensors[program.input].signed else 0
+    expected = evaluate(network, codes, chip.channels)
+
+    def stored(name: str, values: np.ndarray) -> np.ndarray:
+        """Integers, or patterns, as the chip holds them."""
+        place = program.tensors[name]
+        return (values + (128 if place.signed else 0)).astype(place.type)
+
     model = ProcessorModel(chip, program)
-    model.run((codes + offset).astype(np.uint8), capture=list(program.tensors))
-    wrong = [
-        name
-        for name, place in program.tensors.items()
-        if not np.array_equal(model.captured[name].astype(int) - (128 if place.signed else 0), expected[name])
-    ]
+    model.run(stored(program.input, codes), capture=list(program.tensors))
+    wrong = [name for name in program.tensors if not np.array_equal(model.captured[name], stored(name, expected[name]))]
     return wrong, int(model.adc_saturations.sum())
 
 
@@ -87,12 +76,24 @@ def compare(network: Network, program: Program, chip: ChipConfig, codes: np.ndar
 @pytest.mark.parametrize("chip", CHIPS)
 def test_every_tensor_equals_the_definition(chip: str, placement: str, seed: int) -> None:
     network = random_network(seed, widest=9 if chip != "demo" else 40)
-    rules = PLACEMENTS[placement](network, seed)
     sizes = dataclasses.replace(CHIPS[chip], memristor_slots=4096, activation_words=4096)
+    rules = PLACEMENTS[placement](network, seed, sizes.channels)
     program = compile_network(network, sizes, rules, table="exact")
     wrong, saturations = differences(network, program, sizes)
     assert wrong == []
     assert saturations == 0
+
+
+@pytest.mark.parametrize("seed", range(25))
+@pytest.mark.parametrize("placement", PLACEMENTS)
+@pytest.mark.parametrize("chip", CHIPS)
+def test_every_tensor_of_floating_networks_equals_the_definition(chip: str, placement: str, seed: int) -> None:
+    room = {"memristor_slots": 8192, "sram_slots": 128, "tiny_words": 1024, "weight_words": 16384}
+    sizes = dataclasses.replace(CHIPS[chip], activation_words=8192, program_commands=512, parameter_tiles=1024, **room)
+    network = random_network(seed, widest=9 if chip != "demo" else 40, formats=FORMATS, aligned_bits=sizes.aligned_bits)
+    rules = PLACEMENTS[placement](network, seed, sizes.channels)
+    program = compile_network(network, sizes, rules, table="exact")
+    assert differences(network, program, sizes) == ([], 0)
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -161,13 +162,13 @@ def overlap(program: Program, first: str, second: str) -> bool:
     """True if two tensors share a word."""
     words = []
     for place in (program.tensors[first], program.tensors[second]):
-        height, width, channels = place.shape
-        words.append(set(range(place.address, place.address + height * width * -(-channels // 16))))
+        height, width, _ = place.shape
+        words.append(set(range(place.address, place.address + height * width * place.pitch)))
     return bool(words[0] & words[1])
 
 
 def test_records_and_commands() -> None:
-    network = random_network(6, layers=8)
+    network = random_network(7, layers=8)
     program = compile_network(network, DEMO, ["*=memristor"], "16")
     opcodes = [decode_command(words, DEMO)[0] for words in program.commands]
     assert opcodes[-1] is Opcode.END and opcodes.count(Opcode.END) == 1
@@ -239,7 +240,7 @@ def test_second_operand_of_the_sum_is_multiplied_first(swapped: bool) -> None:
 
 def test_same_arguments_same_bytes() -> None:
     one, other = (
-        compile_network(random_network(7), CROWDED, scattered(random_network(7), 1), "exact").to_bytes()
+        compile_network(random_network(7), CROWDED, random_rules(random_network(7), 1, 4), "exact").to_bytes()
         for _ in range(2)
     )
     assert one == other

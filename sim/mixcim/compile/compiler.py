@@ -5,8 +5,9 @@
         \\--allocate--> address per tensor ----------------------------^
 ```
 
-Zero points: the hardware sums weight * code, where the definition sums weight * (code - zero point). The difference,
-zero point * sum of weights, goes into the bias; a position in the padding carries the zero point as its code.
+Zero points of integer layers: the hardware sums weight * code, where the definition sums weight * (code - zero point).
+The difference, zero point * sum of weights, goes into the bias; a position in the padding carries the zero point as its
+code. Floating layers: see fields.py.
 """
 
 from __future__ import annotations
@@ -19,11 +20,14 @@ import numpy as np
 
 from mixcim_hdl.commands import Opcode, TinyMode
 from mixcim_hdl.config import ChipConfig, UnitKind
+from mixcim_hdl.floating import ALIGNED_BITS, ElementFormat
 from mixcim_hdl.program import LayerRecord, Program, TensorPlace, ideal_adc, no_noise, no_repair
 
 from ..errors import MixcimError
-from .allocate import HOST, allocate, lifetimes, tensor_pitch, tensor_words
-from .network import Layer, LayerKind, Network, Quantisation, Tensor
+from .allocate import HOST, allocate, lifetimes
+from .exponents import tile_entries
+from .fields import code_of, run_fields
+from .network import Layer, LayerKind, Network, Tensor
 from .passes import Pass, Share, UnitSpace, plan
 from .placement import Placement, is_fully_connected, kernel_count, place
 from .stores import CommandList, MemristorBanks, ParameterMemory, WeightStore
@@ -57,8 +61,9 @@ def compile_network(
     `placement_rules` and `hidden`: see placement.py. `table`: see table.py. `keep_all`: every tensor has memory of its
     own and can be read after the run. `skip_zero_groups`: memristor reads whose input bits are all 0 are left out.
     Raises MixcimError in one line when the network, as placed, does not fit the chip (which memory, what is needed,
-    what there is) or an argument makes no sense.
+    what there is), has a layer that the chip cannot do, or an argument makes no sense.
     """
+    _check_floating(network, chip)
     placement = place(network, chip, placement_rules, hidden)
     tables = read_table(table, chip) if isinstance(table, str) else table
     names = [layer.name for layer in network.layers]
@@ -72,7 +77,10 @@ def compile_network(
 
 @dataclass(frozen=True, eq=False)
 class _LayerWeights:
-    """Weights and parameters of a layer by output word: `rows` (dense) or `taps`; bias, scale (words, channels)."""
+    """Weights and parameters of a layer by output word: `rows` (dense) or `taps`; bias, scale (words, channels).
+
+    `bias`: int32, a float32's pattern in a floating layer.
+    """
 
     rows: np.ndarray | None
     taps: np.ndarray | None
@@ -94,7 +102,7 @@ class _Compilation:
     ) -> None:
         self.network, self.chip, self.placement, self.tables = network, chip, placement, tables
         self.check_memristor()
-        self.addresses = allocate(network, chip, keep_all)
+        self.layout = allocate(network, chip, placement, keep_all)
         self.commands = CommandList(chip)
         self.weights = WeightStore(chip)
         self.memristor = MemristorBanks(chip)
@@ -138,10 +146,11 @@ class _Compilation:
         weights = self.layer_weights(layer, window)
         passes = plan(layer.name, window, units, self.space)
         self.emit_table(layer, window, weights, passes)
+        fields = run_fields(self.network, layer, window, self.layout, self.chip)
+        self.check_groups(layer, fields, passes)
         for step in passes:
-            self.emit_pass(layer, window, weights, step)
+            self.emit_pass(layer, window, weights, step, fields)
         output = self.network.tensors[layer.output]
-        signed = self.network.tensors[layer.input].quantisation.signed
         kind = "fully_connected" if is_fully_connected(self.network, layer) else layer.kind.value
         return LayerRecord(
             name=layer.name,
@@ -151,7 +160,7 @@ class _Compilation:
             last_command=len(self.commands) - 1,
             kernels={unit.value: units.count(unit) for unit in UnitKind if unit in units},
             multiply_accumulates=layer.multiply_accumulates(output),
-            format=("int8" if signed else "uint8") + ("/int8" if layer.weight is not None else ""),
+            format=_formats(layer, self.network.tensors[layer.input]),
         )
 
     def check_memristor(self) -> None:
@@ -160,7 +169,7 @@ class _Compilation:
         for layer in self.network.layers:
             units = self.placement[layer.name]
             words = {index // self.chip.channels for index, unit in enumerate(units) if unit is UnitKind.MEMRISTOR}
-            needed += len(words) * window_of(self.network, layer, self.chip).vectors
+            needed += len(words) * window_of(self.network, layer, self.chip).slots
         available = self.chip.memristor_banks * self.chip.memristor_slots
         if needed > available:
             raise MixcimError(
@@ -168,24 +177,28 @@ class _Compilation:
                 f"placed needs {needed}: place fewer kernels on memristor, or use a chip with more memristor_slots"
             )
 
+    def check_groups(self, layer: Layer, fields: dict[str, int], passes: list[Pass]) -> None:
+        """A pass whose first group is not 0 begins there with its exponent entries, too: one for each word it skips."""
+        source = self.network.tensors[layer.input]
+        skipping = any(step.first_group for step in passes)
+        if skipping and fields["tap_exponents"] and not (fields["grouped_exponents"] and source.format.bytes == 1):
+            raise MixcimError(
+                f"layer '{layer.name}' keeps its channels apart and needs {len(passes)} RUNs for them, its "
+                f"{source.format.name} inputs want a single one: place all its kernels on one kind of unit, or use a "
+                f"chip whose units hold more"
+            )
+
     def layer_weights(self, layer: Layer, window: Window) -> _LayerWeights:
         chip, kernels = self.chip, kernel_count(self.network, layer)
-        zero_point = code_of(self.network.tensors[layer.input].quantisation)
-        if layer.kind is LayerKind.MAX_POOL:
-            sums = np.ones(kernels, np.int64)  # the maximum enters the sum once, whatever the window
-        elif layer.weight is None:
-            sums = np.full(kernels, layer.kernel[0] * layer.kernel[1], np.int64)
-        else:
-            sums = layer.weight.reshape(kernels, -1).sum(axis=1, dtype=np.int64)
         words = -(-kernels // chip.channels)
         bias = np.zeros(words * chip.channels, np.int32)
         scale = np.zeros(words * chip.channels, np.float32)
-        bias[:kernels] = (layer.bias.astype(np.int64) - zero_point * sums).astype(np.int32)  # wraps, as accumulators do
+        bias[:kernels] = self.bias(layer, kernels)
         scale[:kernels] = layer.scale
-        if not np.isfinite(scale).all():
+        if not np.isfinite(scale).all() or not np.isfinite(layer.bias).all():
+            what = "bias or scale" if layer.floating else "input scale x weight scale / output scale"
             raise MixcimError(
-                f"layer '{layer.name}': input scale x weight scale / output scale overflows float32; quantise the "
-                f"network again with sound scales"
+                f"layer '{layer.name}': {what} overflows float32; quantise the network again with sound scales"
             )
         rows = taps = None
         if window.separate:
@@ -193,6 +206,19 @@ class _Compilation:
         else:
             rows = kernel_rows(layer, window, chip)
         return _LayerWeights(rows, taps, bias.reshape(words, -1), scale.reshape(words, -1))
+
+    def bias(self, layer: Layer, kernels: int) -> np.ndarray:
+        """Bias of each kernel as the parameter memory holds it: int32 (kernels,)."""
+        if layer.floating is not None:
+            return np.ascontiguousarray(layer.bias, np.float32).view(np.int32)
+        zero_point = code_of(self.network.tensors[layer.input].quantisation)
+        if layer.kind is LayerKind.MAX_POOL:
+            sums = np.ones(kernels, np.int64)  # the maximum enters the sum once, whatever the window
+        elif layer.weight is None:
+            sums = np.full(kernels, layer.kernel[0] * layer.kernel[1], np.int64)
+        else:
+            sums = layer.weight.reshape(kernels, -1).sum(axis=1, dtype=np.int64)
+        return (layer.bias.astype(np.int64) - zero_point * sums).astype(np.int32)  # wraps, as accumulators do
 
     def emit_table(self, layer: Layer, window: Window, weights: _LayerWeights, passes: list[Pass]) -> None:
         """TABLE command, if the layer uses memristor and its table is not the present one."""
@@ -202,16 +228,18 @@ class _Compilation:
         slots = np.concatenate([weights.slots(window, share, self.chip) for share in shares])
         table = self.tables.of(layer.name) or exact_table(slots, self.chip)
         digits, skip = digits_used(slots, self.chip), int(self.tables.skip_zero_groups)
-        fields = {**table.fields(), "digits": digits, "skip_zero_groups": skip}
+        fields = {**table.fields(self.chip), "digits": digits, "skip_zero_groups": skip}
         if fields != self.present_table:
             self.commands.add(f"layer '{layer.name}'", Opcode.TABLE, **fields)
             self.present_table = fields
 
-    def emit_pass(self, layer: Layer, window: Window, weights: _LayerWeights, step: Pass) -> None:
+    def emit_pass(
+        self, layer: Layer, window: Window, weights: _LayerWeights, step: Pass, layer_fields: dict[str, int]
+    ) -> None:
         """The LOADs of a pass and its RUN."""
-        fields = self.layer_fields(layer, window)
-        fields["window_start"] += step.first_group
-        fields["group_count"] = step.group_count
+        source = self.network.tensors[layer.input]
+        fields = dict(layer_fields, group_count=step.group_count)
+        fields["window_start"] += step.first_group * source.format.bytes
         tiles = 0
         for share in step.shares:
             count = len(share.words) // step.group_count
@@ -223,11 +251,19 @@ class _Compilation:
                 np.where(lanes, weights.scale[share.words], 0),
                 share.words,
                 lanes,
+                self.exponent_entries(layer, share),
             )
             unit = {"tiles": count, "mode": mode, "slot": slot, "parameter": parameter}
             fields.update({f"{name}[{share.unit}]": value for name, value in unit.items()})
         fields["output_tiles"] = fields["output_height"] * fields["output_width"] * step.group_count * tiles
         self.commands.add(f"layer '{layer.name}'", Opcode.RUN, **fields)
+
+    def exponent_entries(self, layer: Layer, share: Share) -> np.ndarray:
+        """Exponent entry that each tile of a share writes: int (tiles,), 0 where the output has none."""
+        if self.network.tensors[layer.output].format is ElementFormat.INTEGER:
+            return np.zeros_like(share.words)
+        entries = tile_entries(self.placement[layer.name], self.chip)
+        return np.array([entries[word, self.kind(share)] for word in share.words.tolist()])
 
     def store_weights(self, layer: Layer, window: Window, weights: _LayerWeights, share: Share) -> tuple[int, int]:
         """Put a share's weights where its unit finds them; mode and slot of the unit's RUN fields."""
@@ -251,104 +287,31 @@ class _Compilation:
         )
         return mode, 0
 
-    def layer_fields(self, layer: Layer, window: Window) -> dict[str, int]:
-        """RUN fields that are the same for every pass of a layer."""
-        source, output = self.network.tensors[layer.input], self.network.tensors[layer.output]
-        pitch = tensor_pitch(source, self.chip)
-        row_pitch = source.shape[1] * pitch
-        top, left = layer.padding[:2]
-        own = layer.residual.quantisation if layer.residual else output.quantisation
-        low, high = (code_of(own, value) for value in (layer.residual.clamp if layer.residual else layer.clamp))
-        zero_point = code_of(source.quantisation)
-        fields = {
-            "input_bits": max(1, max(self.largest_code(source), zero_point).bit_length()),
-            "granule_log2": window.granule.bit_length() - 1,
-            "pad_value": 0 if layer.kind is LayerKind.MAX_POOL else zero_point,
-            "window_start": self.addresses[source.name] - top * row_pitch - left * pitch,
-            "kernel_height": layer.kernel[0],
-            "kernel_width": layer.kernel[1],
-            "input_height": source.shape[0],
-            "input_width": source.shape[1],
-            "output_height": output.shape[0],
-            "output_width": output.shape[1],
-            "tap_words": window.tap_words,
-            "pixel_pitch": pitch,
-            "row_pitch": row_pitch,
-            "pad_top": top,
-            "pad_left": left,
-            "stride_y": layer.stride[0],
-            "stride_x": layer.stride[1],
-            "window_step_y": layer.stride[0] * row_pitch,
-            "window_step_x": layer.stride[1] * pitch,
-            "output_base": self.addresses[output.name],
-            "output_pitch": tensor_pitch(output, self.chip),
-            "zero_point": code_of(own),
-            "clamp_low": low,
-            "clamp_high": high,
-        }
-        if layer.residual is not None:
-            fields.update(self.residual_fields(layer, output))
-        return fields
-
-    def residual_fields(self, layer: Layer, output: Tensor) -> dict[str, int]:
-        assert layer.residual is not None
-        other = self.network.tensors[layer.residual.tensor]
-        kinds = (layer.residual.quantisation, other.quantisation, output.quantisation)
-        if len({item.signed for item in kinds}) > 1:
-            raise MixcimError(
-                f"layer '{layer.name}' adds int8 and uint8 tensors: quantise the operands and the sum alike"
-            )
-        own_scale, other_scale, fixed = layer.residual.coefficients(other.quantisation, output.quantisation)
-        if not np.isfinite([own_scale, other_scale, fixed]).all():
-            raise MixcimError(
-                f"layer '{layer.name}': the scales of its Add overflow float32; quantise the network again"
-            )
-        # The second operand of the file's Add is multiplied first: the residual, unless the file has it as the first.
-        residual_first = not layer.residual.order_swapped
-        first, second = (other_scale, own_scale) if residual_first else (own_scale, other_scale)
-        return {
-            "residual": 1,
-            "residual_first": int(residual_first),
-            "residual_signed": int(output.quantisation.signed),
-            "residual_base": self.addresses[other.name],
-            "scale_first": float_bits(first),
-            "scale_second": float_bits(second),
-            "fixed": float_bits(fixed),
-            "sum_low": code_of(output.quantisation, layer.clamp[0]),
-            "sum_high": code_of(output.quantisation, layer.clamp[1]),
-        }
-
-    def largest_code(self, tensor: Tensor) -> int:
-        """Largest code that a tensor can hold: the clamp of the layer that writes it, or the type's largest."""
-        writers = [layer for layer in self.network.layers if layer.output == tensor.name]
-        return code_of(tensor.quantisation, writers[0].clamp[1] if writers else tensor.quantisation.limits[1])
-
     def kind(self, share: Share) -> UnitKind:
         return self.chip.units[share.unit]
 
     def tensor_places(self, layers: list[LayerRecord]) -> dict[str, TensorPlace]:
         places: dict[str, TensorPlace] = {}
-        spans = {
-            name: range(self.addresses[name], self.addresses[name] + tensor_words(tensor, self.chip))
-            for name, tensor in self.network.tensors.items()
-        }
         for name, (writer, _) in lifetimes(self.network).items():
-            tensor = self.network.tensors[name]
+            tensor, place = self.network.tensors[name], self.layout[name]
             until = len(self.commands) - 1
             for record in layers[writer + 1 :]:
-                later = spans[record.output]
-                if later.start < spans[name].stop and spans[name].start < later.stop:
+                later = self.layout[record.output]
+                if later.address < place.end and place.address < later.end:
                     until = record.first_command - 1
                     break
             places[name] = TensorPlace(
                 name=name,
-                address=self.addresses[name],
+                address=place.address,
                 shape=tensor.shape,
                 scale=tensor.quantisation.scale,
                 zero_point=code_of(tensor.quantisation),
                 signed=tensor.quantisation.signed,
                 command=HOST if writer == HOST else layers[writer].last_command,
                 until=until,
+                pitch=place.pitch,
+                format=tensor.format.name,
+                exponents=place.exponents,
             )
         return places
 
@@ -367,11 +330,29 @@ class _Compilation:
                 )
 
 
-def code_of(quantisation: Quantisation, value: int | None = None) -> int:
-    """Unsigned code of an integer of a tensor (default: its zero point): int8 tensors are stored as q + 128."""
-    return (quantisation.zero_point if value is None else value) + (128 if quantisation.signed else 0)
+def _check_floating(network: Network, chip: ChipConfig) -> None:
+    """Raise MixcimError for a layer whose arithmetic the chip does not have."""
+    for layer in network.layers:
+        if layer.floating is None:
+            continue
+        source, bits = network.tensors[layer.input], layer.floating.input_bits
+        if not chip.floating_point:
+            raise MixcimError(
+                f"layer '{layer.name}' is {_formats(layer, source)}, chip '{chip.name}' has no floating point "
+                f"(aligned_bits 0): use a chip with aligned_bits, or formats int8/int8"
+            )
+        if source.format is not ElementFormat.INTEGER and (bits > chip.aligned_bits or bits not in ALIGNED_BITS):
+            known = ", ".join(str(known) for known in ALIGNED_BITS if known <= chip.aligned_bits)
+            raise MixcimError(
+                f"layer '{layer.name}' has inputs aligned to {bits} bits, chip '{chip.name}' aligns to {known}: "
+                f"align to one of these, or use a chip with more aligned_bits"
+            )
 
 
-def float_bits(value: np.float32) -> int:
-    """Bit pattern of a float32."""
-    return int(np.float32(value).view(np.uint32))
+def _formats(layer: Layer, source: Tensor) -> str:
+    """Formats of inputs and weights, such as int8/int8 or BF16/FP16; of the inputs alone where there are no weights."""
+    inputs = source.format.name if source.format.floating else ("int8" if source.quantisation.signed else "uint8")
+    if layer.weight is None:
+        return inputs
+    weights = layer.floating.weight_format if layer.floating else ElementFormat.INTEGER
+    return f"{inputs}/{weights.name if weights.floating else 'int8'}"

@@ -61,7 +61,7 @@ class UnitSpace:
             return limit
         # Tiny-digital holds a slot in `channels` words; a vector of separate channels in one.
         words = self.chip.channels if kind is UnitKind.TINY and not window.separate else 1
-        return min(limit, self.chip.unit_capacity(kind) // (window.vectors * words))
+        return min(limit, self.chip.unit_capacity(kind) // (window.slots * words))
 
 
 def plan(name: str, window: Window, units: tuple[UnitKind, ...], space: UnitSpace) -> list[Pass]:
@@ -101,7 +101,7 @@ def _spread(
     units = space.units(kind)
     limit = space.tiles(kind, window)
     if kind is UnitKind.MEMRISTOR:
-        room = [min(limit, free // window.vectors) for free in space.memristor_free]
+        room = [min(limit, free // window.slots) for free in space.memristor_free]
         free = space.memristor_free
     else:
         room = free = [limit] * len(units)
@@ -113,7 +113,7 @@ def _spread(
         counts[min(open_units, key=lambda index: (counts[index], -free[index], index))] += 1
     if kind is UnitKind.MEMRISTOR:
         for index, count in enumerate(counts):
-            space.memristor_free[index] -= count * window.vectors
+            space.memristor_free[index] -= count * window.slots
     ends = np.cumsum(counts)
     return [(unit, words[end - count : end]) for unit, count, end in zip(units, counts, ends, strict=True) if count > 0]
 
@@ -137,7 +137,7 @@ def _plan_separate(name: str, window: Window, lanes: dict[UnitKind, np.ndarray],
         limits = [space.tiles(kind, window) for kind in kinds[group]]
         emptiest = max(range(len(space.memristor_free)), key=lambda bank: space.memristor_free[bank], default=0)
         if UnitKind.MEMRISTOR in kinds[group]:
-            limits.append(space.memristor_free[emptiest] // window.vectors)
+            limits.append(space.memristor_free[emptiest] // window.slots)
         count = min(end - group, *limits)
         if count == 0:
             raise MixcimError(_bank_full(name, window, space))
@@ -147,7 +147,7 @@ def _plan_separate(name: str, window: Window, lanes: dict[UnitKind, np.ndarray],
             unit = space.units(kind)[0]
             if kind is UnitKind.MEMRISTOR:
                 unit = space.units(kind)[emptiest]
-                space.memristor_free[emptiest] -= count * window.vectors
+                space.memristor_free[emptiest] -= count * window.slots
             shares.append(Share(unit, words, lanes[kind][words]))
         passes.append(Pass(group, count, tuple(shares)))
         group += count
@@ -156,7 +156,7 @@ def _plan_separate(name: str, window: Window, lanes: dict[UnitKind, np.ndarray],
 
 def _bank_full(name: str, window: Window, space: UnitSpace) -> str:
     return (
-        f"layer '{name}': a kernel tile needs {window.vectors} slots in one memristor bank, the emptiest bank of chip "
+        f"layer '{name}': a kernel tile needs {window.slots} slots in one memristor bank, the emptiest bank of chip "
         f"'{space.chip.name}' has {max(space.memristor_free)} of {space.chip.memristor_slots} left: "
         "place fewer kernels on memristor, or use a chip with more memristor_slots"
     )
@@ -170,7 +170,7 @@ def _window_too_long(name: str, window: Window, kind: UnitKind, chip: ChipConfig
         UnitKind.MEMRISTOR: ("memristor_slots", "slots"),
     }[kind]
     return (
-        f"layer '{name}': its window of {window.rows} rows needs {window.vectors * words} {what} of a {kind.value} "
+        f"layer '{name}': its window of {window.rows} rows needs {window.slots * words} {what} of a {kind.value} "
         f"unit for one kernel tile, the units of chip '{chip.name}' hold {chip.unit_capacity(kind)}: "
         f"use a chip with more {memory}, or another kind of unit"
     )

@@ -5,8 +5,8 @@ Rule by default (`default_unit`):
 1. Depthwise, pooling and identity layers: tiny-digital. A CIM unit would hold them as a diagonal, with 1 weight in
    `channels` used; a maximum is something that only tiny-digital can do.
 2. Few-input kernels: convolution and fully connected layers with windows so short that tiny-digital (one row a cycle
-   for each kernel tile) takes no longer than SRAM-CIM would (one input bit a cycle for each vector and kernel tile),
-   or than the input feeder does (one activation word a cycle): tiny-digital.
+   for each kernel tile and slice of the weights) takes no longer than SRAM-CIM would (one input bit a cycle for each
+   vector, kernel tile and slice), or than the input feeder does (one granule a cycle): tiny-digital.
 3. All other convolution and fully connected layers: SRAM-CIM, which is exact. With `hidden` set to another kind, hidden
    convolutions go there instead: not the first layer with weights, not the last one, no fully connected layer (these
    are the ones that the paper's policy keeps on SRAM-CIM), and no layer of case 1.
@@ -29,6 +29,7 @@ from pathlib import Path
 import numpy as np
 
 from mixcim_hdl.config import ChipConfig, UnitKind
+from mixcim_hdl.floating import ElementFormat
 from mixcim_hdl.formats import ACTIVATION_BITS
 
 from ..errors import MixcimError
@@ -126,8 +127,11 @@ def default_unit(network: Network, layer: Layer, chip: ChipConfig, hidden: UnitK
         return UnitKind.TINY
     window = window_of(network, layer, chip)
     tiles = -(-kernel_count(network, layer) // chip.channels)
-    tiny_cycles = -(-tiles // chip.tiny_banks) * window.rows
-    sram_cycles = -(-tiles // chip.sram_banks) * window.vectors * ACTIVATION_BITS
+    input_bits = ACTIVATION_BITS
+    if layer.floating is not None and network.tensors[layer.input].format is not ElementFormat.INTEGER:
+        input_bits = layer.floating.input_bits
+    tiny_cycles = -(-tiles // chip.tiny_banks) * window.rows * window.slices
+    sram_cycles = -(-tiles // chip.sram_banks) * window.slots * input_bits
     return UnitKind.TINY if tiny_cycles <= max(sram_cycles, window.rows // window.granule) else UnitKind.SRAM
 
 

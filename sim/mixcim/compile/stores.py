@@ -56,7 +56,7 @@ class MemristorBanks:
 
 
 class ParameterMemory:
-    """Bias, scale, output word and lanes of every kernel tile."""
+    """Bias, scale, output word, lanes and exponent entry of every kernel tile."""
 
     def __init__(self, chip: ChipConfig) -> None:
         channels = chip.channels
@@ -64,21 +64,31 @@ class ParameterMemory:
         self._scale = [np.zeros((0, channels), np.float32)]
         self._word = [np.zeros(0, np.uint16)]
         self._mask = [np.zeros(0, np.uint16)]
+        self._exponent = [np.zeros(0, np.uint16)]
         self.tiles = 0  #: tiles used so far
 
-    def add(self, bias: np.ndarray, scale: np.ndarray, words: np.ndarray, lanes: np.ndarray) -> int:
-        """First tile of a block. `bias`, `scale`, `lanes` (bool): (tiles, channels); `words`: (tiles,)."""
+    def add(
+        self, bias: np.ndarray, scale: np.ndarray, words: np.ndarray, lanes: np.ndarray, exponents: np.ndarray
+    ) -> int:
+        """First tile of a block. `bias`, `scale`, `lanes` (bool): (tiles, channels); `words`, `exponents`: (tiles,)."""
         first = self.tiles
         self._bias.append(bias.astype(np.int32))
         self._scale.append(scale.astype(np.float32))
         self._word.append(words.astype(np.uint16))
         self._mask.append((lanes << np.arange(lanes.shape[1])).sum(axis=1).astype(np.uint16))
+        self._exponent.append(exponents.astype(np.uint16))
         self.tiles += len(words)
         return first
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Arrays `bias`, `scale`, `word_offset`, `lane_mask` of a Program."""
-        parts = {"bias": self._bias, "scale": self._scale, "word_offset": self._word, "lane_mask": self._mask}
+        """The arrays of a Program of these names."""
+        parts = {
+            "bias": self._bias,
+            "scale": self._scale,
+            "word_offset": self._word,
+            "lane_mask": self._mask,
+            "exponent_offset": self._exponent,
+        }
         return {name: np.concatenate(blocks) for name, blocks in parts.items()}
 
 

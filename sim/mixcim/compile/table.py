@@ -5,8 +5,9 @@ More rows at a time means fewer reads, but a bit line whose sum exceeds the ADC'
     "16"          the same number of rows everywhere
     "16,32,64"    high x high, mixed, low x low: an input bit is high from place 4 on, and so is a digit
     "exact"       per digit the most rows at which no group of the layer's own weights can saturate, whatever the input
-    a file        JSON or TOML with `rows_per_read` (8 lists, one an input bit, of one number a digit) and, if wanted,
-                  `step_shift` of the same form (ADC step as a power of two of a digit; default 0: saturate instead);
+    a file        JSON or TOML with `rows_per_read` (8 lists, one an input bit, of one number a digit; wider inputs are
+                  read in their upper bits as in bit 7) and, if wanted, `step_shift` of the same form (ADC step as a
+                  power of two of a digit; default 0: saturate instead);
                   `layers`: such a table for each layer named in it, which `mixcim tune` writes
                   `skip_zero_groups`: true leaves out reads whose input bits are all 0
 """
@@ -34,18 +35,21 @@ _HIGH_PLACE = 4
 
 @dataclass(frozen=True)
 class WordLineTable:
-    """`rows_per_read` and `step_shift`: tuples [input bit][digit], as the TABLE command takes them."""
+    """`rows_per_read` and `step_shift`: tuples [input bit][digit], as the TABLE command takes them.
+
+    Input bits beyond the last one are read like it.
+    """
 
     rows_per_read: tuple[tuple[int, ...], ...]
     step_shift: tuple[tuple[int, ...], ...]
 
-    def fields(self) -> dict[str, int]:
-        """Entries of the TABLE command."""
+    def fields(self, chip: ChipConfig) -> dict[str, int]:
+        """Entries of the TABLE command, for every input plane of the chip."""
         return {
-            f"{name}[{bit * len(row) + digit}]": value
+            f"{name}[{bit * len(table[0]) + digit}]": value
             for name, table in (("rows_per_read", self.rows_per_read), ("step_shift", self.step_shift))
-            for bit, row in enumerate(table)
-            for digit, value in enumerate(row)
+            for bit in range(chip.input_planes)
+            for digit, value in enumerate(table[min(bit, len(table) - 1)])
         }
 
 
@@ -93,7 +97,8 @@ def read_table(text: str, chip: ChipConfig) -> Tables:
 def exact_table(slots: np.ndarray, chip: ChipConfig) -> WordLineTable:
     """Most rows per digit at which no group of ideal cells can exceed the ADC's largest code, even if all inputs are 1.
 
-    `slots`: int8 (slots, rows, channels), all weights that the table is to serve. The same rows for every input bit.
+    `slots`: int8 (slots, rows, channels), all weights that the table is to serve. The same rows for every input bit: a
+    plane that counts negative is read like the others.
     """
     largest_code = (1 << chip.adc_bits) - 1
     digits = weight_digits(slots, chip)

@@ -3,6 +3,9 @@
 A window is cut into vectors of `rows` rows. Row order: ky, kx, activation word, channel within the word (the first
 `granule` of them). `Window` says how; `dense_slots` and `diagonal_slots` give the weights of every vector as *slots*,
 int8 (slots, rows, channels); the functions after them turn slots into the words or lines of each kind of unit.
+
+Weights wider than a unit's are cut into *slices*, one slot each: weight = sum(slice[s] << SLICE_BITS * s), every slice
+two's complement of WEIGHT_BITS, so -128..127.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mixcim_hdl.config import ChipConfig
-from mixcim_hdl.formats import WEIGHT_BITS, Encoding, ideal_conductance
+from mixcim_hdl.formats import LARGEST_SLICES, SLICE_BITS, WEIGHT_BITS, Encoding, ideal_conductance
 
 from ..errors import MixcimError
 from .network import Layer, LayerKind, Network
@@ -24,7 +27,8 @@ class Window:
 
     `granule`: channels taken from each activation word. `tap_words`: words taken at each position. `rows`: filled rows
     of a window (of one group of channels, for a layer that keeps channels apart). `vectors`: vectors of a window.
-    `separate`: channels are kept apart (depthwise, pooling, identity): one group per activation word.
+    `separate`: channels are kept apart (depthwise, pooling, identity): one group per activation word. `slices`: slices
+    of the layer's weights.
     """
 
     granule: int
@@ -32,10 +36,16 @@ class Window:
     rows: int
     vectors: int
     separate: bool
+    slices: int = 1
+
+    @property
+    def slots(self) -> int:
+        """Slots of one kernel tile (of one group)."""
+        return self.vectors * self.slices
 
 
 def window_of(network: Network, layer: Layer, chip: ChipConfig) -> Window:
-    """The window of a layer on a chip."""
+    """The window of a layer on a chip. Raises MixcimError for weights that not even LARGEST_SLICES slices hold."""
     channels = network.tensors[layer.input].shape[2]
     separate = layer.kind is not LayerKind.CONVOLUTION
     words = -(-channels // chip.channels)
@@ -44,53 +54,80 @@ def window_of(network: Network, layer: Layer, chip: ChipConfig) -> Window:
     granule = chip.channels if separate or words > 1 else 1 << (channels - 1).bit_length()
     tap_words = 1 if separate else words
     rows = layer.kernel[0] * layer.kernel[1] * tap_words * granule
-    return Window(granule, tap_words, rows, -(-rows // chip.rows), separate)
+    return Window(granule, tap_words, rows, -(-rows // chip.rows), separate, _slice_count(layer))
+
+
+def sliced(weight: np.ndarray, slices: int) -> np.ndarray:
+    """Slices of integer weights, least significant first: int8 (slices, *shape). They must fit so many slices."""
+    rest, parts = weight.astype(np.int32), []
+    for _ in range(slices):
+        parts.append(rest.astype(np.int8))  # the low byte, two's complement
+        rest = (rest - parts[-1]) >> SLICE_BITS
+    return np.stack(parts)
+
+
+def _slice_count(layer: Layer) -> int:
+    """Fewest slices that hold all weights of a layer."""
+    if layer.weight is None or not layer.weight.size:
+        return 1
+    least, largest = int(layer.weight.min()), int(layer.weight.max())
+    half = 1 << WEIGHT_BITS - 1
+    for slices in range(1, LARGEST_SLICES + 1):
+        ones = sum(1 << SLICE_BITS * part for part in range(slices))
+        if -half * ones <= least and largest <= (half - 1) * ones:
+            return slices
+    raise MixcimError(
+        f"layer '{layer.name}' has weights from {least} to {largest}, the chip's {LARGEST_SLICES} slices of "
+        f"{SLICE_BITS} bits hold less: align its weights to fewer bits"
+    )
 
 
 def kernel_rows(layer: Layer, window: Window, chip: ChipConfig) -> np.ndarray:
-    """Weights of each kernel in row order: int8 (kernels rounded up to whole words, vectors, rows), zeros elsewhere."""
+    """Weights of each kernel in row order: int8 (slices, kernels rounded up to whole words, vectors, rows), else 0."""
     assert layer.weight is not None
     kernels, height, width, channels = layer.weight.shape
     padded_kernels = -(-kernels // chip.channels) * chip.channels
-    rows = np.zeros((padded_kernels, height * width, window.tap_words * window.granule), np.int8)
-    rows[:kernels, :, :channels] = layer.weight.reshape(kernels, height * width, channels)
-    result = np.zeros((padded_kernels, window.vectors * chip.rows), np.int8)
-    result[:, : window.rows] = rows.reshape(padded_kernels, window.rows)
-    return result.reshape(padded_kernels, window.vectors, chip.rows)
+    rows = np.zeros((window.slices, padded_kernels, height * width, window.tap_words * window.granule), np.int8)
+    weight = layer.weight.reshape(kernels, height * width, channels)
+    rows[:, :kernels, :, :channels] = sliced(weight, window.slices)
+    result = np.zeros((window.slices, padded_kernels, window.vectors * chip.rows), np.int8)
+    result[..., : window.rows] = rows.reshape(window.slices, padded_kernels, window.rows)
+    return result.reshape(window.slices, padded_kernels, window.vectors, chip.rows)
 
 
 def channel_taps(layer: Layer, channels: int, window: Window, chip: ChipConfig) -> np.ndarray:
-    """Weights of a layer that keeps channels apart: int8 (groups, vectors, taps of a vector, channels of a word).
+    """Weights of a layer that keeps channels apart: int8 (groups, vectors, slices, taps of a vector, channels).
 
     `channels`: channels of its tensors. Pooling and identity weigh every tap with 1; lanes without channel hold 0.
     """
     taps = layer.kernel[0] * layer.kernel[1]
     groups = -(-channels // chip.channels)
-    values = np.zeros((window.vectors * chip.taps_per_vector, groups * chip.channels), np.int8)
-    values[:taps, :channels] = 1 if layer.weight is None else layer.weight.reshape(channels, taps).T
-    shape = (window.vectors, chip.taps_per_vector, groups, chip.channels)
-    return np.ascontiguousarray(values.reshape(shape).transpose(2, 0, 1, 3))
+    values = np.zeros((window.slices, window.vectors * chip.taps_per_vector, groups * chip.channels), np.int8)
+    weight = np.ones((channels, taps), np.int8) if layer.weight is None else layer.weight.reshape(channels, taps)
+    values[:, :taps, :channels] = sliced(weight.T, window.slices)
+    shape = (window.slices, window.vectors, chip.taps_per_vector, groups, chip.channels)
+    return np.ascontiguousarray(values.reshape(shape).transpose(3, 1, 0, 2, 4))
 
 
 def dense_slots(rows: np.ndarray, words: np.ndarray, lanes: np.ndarray, chip: ChipConfig) -> np.ndarray:
-    """Slots of the kernel tiles `words` of a convolution: int8 (vectors * tiles, rows, channels), slot = v * tiles + t.
+    """Slots of the kernel tiles `words` of a convolution: int8 (vectors * tiles * slices, rows, channels).
 
-    `rows`: from kernel_rows. `words` (tiles,): output word of each tile. `lanes` bool (tiles, channels): kernels that
-    are the tile's own; the others get weight 0.
+    slot = (v * tiles + t) * slices + s. `rows`: from kernel_rows. `words` (tiles,): output word of each tile. `lanes`
+    bool (tiles, channels): kernels that are the tile's own; the others get weight 0.
     """
-    kernels = rows.reshape(-1, chip.channels, rows.shape[1], chip.rows)[words]
+    kernels = rows.reshape(len(rows), -1, chip.channels, rows.shape[2], chip.rows)[:, words]
     kernels = np.where(lanes[:, :, None, None], kernels, np.int8(0))
-    return np.ascontiguousarray(kernels.transpose(2, 0, 3, 1)).reshape(-1, chip.rows, chip.channels)
+    return np.ascontiguousarray(kernels.transpose(3, 1, 0, 4, 2)).reshape(-1, chip.rows, chip.channels)
 
 
 def masked_taps(taps: np.ndarray, first_group: int, lanes: np.ndarray) -> np.ndarray:
     """Taps of the groups from `first_group` on, 0 in lanes that are not the tile's own (`lanes`: groups, channels)."""
     part = taps[first_group : first_group + len(lanes)]
-    return np.where(lanes[:, None, None, :], part, np.int8(0))
+    return np.where(lanes[:, None, None, None, :], part, np.int8(0))
 
 
 def diagonal_slots(taps: np.ndarray, chip: ChipConfig) -> np.ndarray:
-    """Slots of a layer that keeps channels apart, on a CIM unit: int8 (groups * vectors, rows, channels).
+    """Slots of a layer that keeps channels apart, on a CIM unit: int8 (groups * vectors * slices, rows, channels).
 
     Row a * channels + c of a vector (channel c of tap a) has its weight in column c and 0 in all others.
     """
@@ -112,7 +149,7 @@ def broadcast_words(slots: np.ndarray) -> np.ndarray:
 
 
 def depthwise_words(taps: np.ndarray, chip: ChipConfig) -> np.ndarray:
-    """Weight words of tiny-digital in DEPTHWISE mode: int8 (groups * vectors, rows), byte tap * channels + channel."""
+    """Weight words of tiny-digital in DEPTHWISE mode: int8 (slots, rows), byte tap * channels + channel."""
     return np.ascontiguousarray(taps).reshape(-1, chip.rows)
 
 

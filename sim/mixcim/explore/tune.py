@@ -26,8 +26,8 @@ import numpy as np
 from mixcim_hdl.config import ChipConfig, UnitKind
 from mixcim_hdl.formats import ACTIVATION_BITS, Encoding
 
-from ..compile.compiler import code_of
 from ..compile.evaluate import evaluate
+from ..compile.fields import code_of
 from ..compile.network import Layer, LayerKind, Network
 from ..compile.placement import Placement
 from ..compile.table import Tables, WordLineTable
@@ -73,8 +73,8 @@ def tune(
 
     `codes`: calibration inputs, integers (N, height, width, channels) as compile.evaluate takes them. `budget`: largest
     error of a layer's outputs, root mean square in output codes. `windows`: windows sampled per layer, with `seed`.
-    Raises MixcimError when the chip's encoding is not differential, nothing is placed on memristor, or no table keeps a
-    layer inside the budget.
+    Raises MixcimError when the chip's encoding is not differential, nothing or a floating layer is placed on memristor,
+    or no table keeps a layer inside the budget.
     """
     if chip.weight_encoding is not Encoding.DIFFERENTIAL:
         raise MixcimError(f"tune knows the differential encoding, chip '{chip.name}' has '{chip.encoding}'")
@@ -82,6 +82,12 @@ def tune(
     layers = [layer for layer in layers if layer.kind is LayerKind.CONVOLUTION]
     if not layers:
         raise MixcimError("no convolution has kernels on memristor: place some, for example with --hidden memristor")
+    for layer in layers:
+        if layer.floating is not None:
+            raise MixcimError(
+                f"layer '{layer.name}' has floating-point arithmetic, tune knows integer layers: place it on sram, or "
+                f"compile with --table exact"
+            )
     if not 0 <= budget < math.inf or windows < 1:
         raise MixcimError(f"budget must be a number >= 0 and windows >= 1, not {budget} and {windows}")
     tensors = evaluate(network, codes)
@@ -128,7 +134,7 @@ def sampled_vectors(
 def layer_digits(layer: Layer, window: Window, chip: ChipConfig) -> np.ndarray:
     """Digits of all kernels: float32 (digits, vectors, rows, columns), columns as in the bank without the reference."""
     rows = kernel_rows(layer, window, chip)
-    words = np.arange(len(rows) // chip.channels)
+    words = np.arange(rows.shape[1] // chip.channels)
     slots = dense_slots(rows, words, np.ones((len(words), chip.channels), bool), chip)
     digits = weight_digits(slots, chip)[:, :, :-1]
     digits = digits.reshape(window.vectors, len(words), *digits.shape[1:])  # vector, tile, digit, column, row
