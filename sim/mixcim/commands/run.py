@@ -27,10 +27,10 @@ from .report import console, layer_records, layer_table, print_json, progress_ba
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """Output codes (N, height, width, channels; of a floating-point output patterns), seconds, and events of all inputs.
+    """Output codes or patterns (N, height, width, channels), and seconds without build and load.
 
-    `seconds`: without build and load. `skips`: reads that were left out, model only. `cycles`: of one input, RTL only. `command_cycles`: of each command
-    for the last input, RTL only.
+    `events`: summed over the inputs. `skips`: reads that were left out, model only. `cycles`: of one input, RTL only.
+    `command_cycles`: of each command for the last input, RTL only.
     """
 
     codes: np.ndarray

@@ -60,6 +60,9 @@ class _FloatImporter(GraphImporter):
         value = self.values.get(name)
         if isinstance(value, Pending):
             self.unquantised(self.model.graph.node[-1], name, value)
+        # Layers came when they were read; they run in the order of the file.
+        position = {output: index for index, node in enumerate(self.model.graph.node) for output in node.output}
+        self.builder.layers.sort(key=lambda layer: position[layer.output])
         return super()._finish(name)
 
     def unquantised(self, node: onnx.NodeProto, name: str, value: FloatInput | Pending) -> Activation:

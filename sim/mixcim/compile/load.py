@@ -78,9 +78,10 @@ def _with_formats(path: Path, calibration: np.ndarray | None, formats: Formats) 
     with tempfile.TemporaryDirectory() as directory:
         folded = Path(directory, "folded.onnx")
         fold_onnx(path, folded)
-        model = read_onnx(folded)
+        sorted_model = ONNXModel(read_onnx(folded))
     # In the order that quantise_onnx leaves: an Add then goes into the same layer as in the quantised network.
-    ONNXModel(model).topological_sort()
+    sorted_model.topological_sort()
+    model = sorted_model.model
     real = import_real(model, path.stem)
     names = integer_values(real, formats)
     if names and calibration is None:
