@@ -19,7 +19,7 @@ COMMANDS = {
     "compile": ("compile", "Compile a network for a chip into a program file."),
     "run": ("run", "Run a program or a network on inputs, on the model or on the simulated RTL."),
     "demo": ("demo", "Classify handwritten digits on the simulated RTL and compare with the model and ONNX Runtime."),
-    "info": ("info", "Show a chip: sizes, memories, peak work per cycle, registers, commands."),
+    "info": ("info", "Show a chip: sizes, number formats, memories, peak work per cycle, registers, commands."),
     "write-verify": ("write_verify", "Program a program's memristor cells by pulses; repair columns by spares."),
     "tune": ("tune", "Find word-line tables for the memristor reads of a network from calibration data."),
     "figures": ("figures", "Make a figure that the project shows: records, table and plot."),

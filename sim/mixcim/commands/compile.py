@@ -41,7 +41,7 @@ def command(
     device_choice: DeviceChoice,
     as_json: bool,
 ) -> None:
-    """Compile NETWORK (quantised ONNX, INT8 TFLite, or float ONNX with --calibrate) for a chip.
+    """Compile NETWORK (quantised ONNX, INT8 TFLite, or float ONNX with --calibrate or --format) for a chip.
 
     Layers are named as in the network, or layer1, layer2, ... in execution order, or * for all. By default depthwise,
     pooling and few-input layers run on tiny-digital units and all others on SRAM-CIM, which are exact.

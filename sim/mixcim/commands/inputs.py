@@ -13,6 +13,7 @@ from mixcim_hdl.presets import PRESETS
 from mixcim_hdl.program import MAGIC, Program
 
 from ..compile.compiler import compile_network
+from ..compile.formats import Formats
 from ..compile.load import load_network
 from ..compile.network import Network
 from ..compile.onnx_file import graph_inputs, input_shape, read_onnx
@@ -88,21 +89,26 @@ def _numbers(option: str, text: str, channels: int) -> np.ndarray:
 
 
 def open_network(
-    path: Path, calibrate: Path | None, mean: str | None, std: str | None, weight_bits: int = WEIGHT_BITS
+    path: Path,
+    calibrate: Path | None,
+    mean: str | None,
+    std: str | None,
+    weight_bits: int = WEIGHT_BITS,
+    formats: Formats | None = None,
 ) -> Network:
-    """The network of a file, quantised with the inputs of `calibrate` if they are given."""
+    """The network of a file, quantised with the inputs of `calibrate` if they are given, or in `formats`."""
     calibration = None
     if calibrate is not None:
         shape = input_shape(graph_inputs(read_onnx(path).graph)[0])
         calibration, _ = read_inputs(calibrate, shape, "NCHW" if len(shape) == 3 else "NC", mean, std)
-    return load_network(path, calibration, weight_bits)
+    return load_network(path, calibration, weight_bits, formats)
 
 
 def compile_file(
     path: Path, chip: ChipConfig, choice: CompileChoice, mean: str | None, std: str | None
 ) -> tuple[Network, Program]:
     """The network of a file, and its program for a chip; arguments as on the command line."""
-    network = open_network(path, choice.calibrate, mean, std, choice.weight_bits)
+    network = open_network(path, choice.calibrate, mean, std, choice.weight_bits, choice.formats(chip))
     rules = [*(read_placement_file(choice.placement) if choice.placement else []), *choice.rules]
     return network, compile_network(
         network, chip, rules, choice.table, hidden=choice.hidden, skip_zero_groups=choice.skip_zero_groups

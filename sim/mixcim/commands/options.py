@@ -12,14 +12,20 @@ from typing import Any
 import click
 
 from mixcim_hdl.config import ChipConfig
+from mixcim_hdl.floating import ALIGNED_BITS, Rounding
 from mixcim_hdl.formats import WEIGHT_BITS
 from mixcim_hdl.program import Program
 
+from ..compile.formats import NUMBER_FORMATS, Formats, parse_formats
 from ..device.cells import apply_device
 from ..device.library import load_device
 from ..device.readout import with_readout
+from ..errors import MixcimError
 
 FILE = click.Path(path_type=Path)
+#: What --rounding takes.
+ROUNDINGS = {"nearest": Rounding.NEAREST_EVEN, "truncate": Rounding.TRUNCATE}
+_WIDTHS = click.Choice([str(bits) for bits in ALIGNED_BITS])
 
 Command = Callable[..., Any]
 
@@ -56,7 +62,7 @@ def _collected(
 
 @dataclass(frozen=True)
 class CompileChoice:
-    """What the user chose of `compile_options`; see compile.compiler.compile_network."""
+    """What the user chose of `compile_options`; see compile.compiler.compile_network and compile.formats."""
 
     calibrate: Path | None = None
     weight_bits: int = WEIGHT_BITS
@@ -65,6 +71,28 @@ class CompileChoice:
     hidden: str | None = None
     table: str = "16"
     skip_zero_groups: bool = False
+    format_rules: tuple[str, ...] = ()
+    output_format: str | None = None
+    aligned_bits: str | None = None
+    weight_aligned_bits: str | None = None
+    rounding: str | None = None
+
+    def formats(self, chip: ChipConfig) -> Formats | None:
+        """Number formats for a network on that chip, None if the user chose none. Raises MixcimError."""
+        if not self.format_rules and self.output_format is None:
+            for name in ("aligned_bits", "weight_aligned_bits", "rounding"):
+                if getattr(self, name) is not None:
+                    option = f"--{name.replace('_', '-')} {getattr(self, name)}"
+                    raise MixcimError(f"{option} is for floating-point layers: choose them with --format, e.g. bf16")
+            return None
+        return parse_formats(
+            self.format_rules,
+            chip.aligned_bits,
+            None if self.aligned_bits is None else int(self.aligned_bits),
+            None if self.weight_aligned_bits is None else int(self.weight_aligned_bits),
+            ROUNDINGS[self.rounding or "nearest"],
+            self.output_format,
+        )
 
 
 #: What `compile` needs beside the network and the chip; `run` has it too, for networks that are not compiled yet.
@@ -79,6 +107,17 @@ compile_options = _collected(
         show_default=True,
         help="Of a float network's weights, when it is quantised.",
     ),
+    click.option(
+        "--format",
+        "format_rules",
+        multiple=True,
+        help="Of a float network's layers: bf16, INPUTS/WEIGHTS (bf16/int8), or LAYER=either; may be repeated. "
+        f"Formats: {', '.join(NUMBER_FORMATS)}. Layers without one are int8.",
+    ),
+    click.option("--output-format", help="Of the network's output; default: as its last layer's inputs."),
+    click.option("--aligned-bits", type=_WIDTHS, help="Of aligned inputs and weights.  [default: 12 or the chip's]"),
+    click.option("--weight-aligned-bits", type=_WIDTHS, help="Of aligned weights, where they shall have others."),
+    click.option("--rounding", type=click.Choice(list(ROUNDINGS)), help="Of aligned numbers.  [default: nearest]"),
     click.option("--place", "rules", multiple=True, help="LAYER=UNIT or LAYER:0-15=UNIT,16-31=UNIT; may be repeated."),
     click.option("--placement", type=FILE, help="File with one placement rule a line."),
     click.option("--hidden", help="Kind of unit for hidden convolutions: memristor, sram (default) or tiny."),

@@ -45,7 +45,7 @@ def memory_use(program: Program, chip: ChipConfig) -> list[dict[str, Any]]:
         ("program store", len(program.commands), chip.program_commands, "commands"),
         ("weight store", len(program.weights), chip.weight_words, "words"),
         ("parameter memory", len(program.bias), chip.parameter_tiles, "kernel tiles"),
-        ("activation memory", _activation_words(program, chip), chip.activation_words, "words"),
+        ("activation memory", _activation_words(program), chip.activation_words, "words"),
     ]
     if chip.memristor_banks:
         lines = len(chip.mode.cells) * chip.physical_columns
@@ -67,11 +67,8 @@ def memory_use(program: Program, chip: ChipConfig) -> list[dict[str, Any]]:
     return [dict(zip(("memory", "used", "available", "unit"), record, strict=True)) for record in records]
 
 
-def _activation_words(program: Program, chip: ChipConfig) -> int:
-    return max(
-        place.address + place.shape[0] * place.shape[1] * -(-place.shape[2] // chip.channels)
-        for place in program.tensors.values()
-    )
+def _activation_words(program: Program) -> int:
+    return max(place.address + place.shape[0] * place.shape[1] * place.pitch for place in program.tensors.values())
 
 
 def layer_records(program: Program, chip: ChipConfig, cycles: np.ndarray | None = None) -> list[dict[str, Any]]:

@@ -27,10 +27,10 @@ from .report import console, layer_records, layer_table, print_json, progress_ba
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """Output codes uint8 (N, height, width, channels), seconds without build and load, events summed over the inputs.
+    """Output codes or patterns (N, height, width, channels), and seconds without build and load.
 
-    `skips`: reads that were left out, model only. `cycles`: of one input, RTL only. `command_cycles`: of each command
-    for the last input, RTL only.
+    `events`: summed over the inputs. `skips`: reads that were left out, model only. `cycles`: of one input, RTL only.
+    `command_cycles`: of each command for the last input, RTL only.
     """
 
     codes: np.ndarray
@@ -46,7 +46,7 @@ class Result:
 
 
 def run_on_model(program: Program, chip: ChipConfig, codes: np.ndarray, quiet: bool) -> Result:
-    """Run all inputs, uint8 (N, height, width, channels), on the numpy model."""
+    """Run all inputs, codes (N, height, width, channels), on the numpy model."""
     model = ProcessorModel(chip, program)
     with progress_bar(quiet) as advance:
         start = time.perf_counter()
@@ -57,7 +57,7 @@ def run_on_model(program: Program, chip: ChipConfig, codes: np.ndarray, quiet: b
 
 
 def run_on_rtl(program: Program, chip: ChipConfig, codes: np.ndarray, quiet: bool, wave: Path | None = None) -> Result:
-    """Run inputs, uint8 (N, height, width, channels), one after the other on the simulated RTL."""
+    """Run inputs, codes (N, height, width, channels), one after the other on the simulated RTL."""
     with progress_bar(quiet) as advance:
         processor = rtl_processor(chip, wave, advance)
         processor.load(program)
@@ -76,7 +76,7 @@ def run_on_rtl(program: Program, chip: ChipConfig, codes: np.ndarray, quiet: boo
 
 
 def different_tensors(program: Program, chip: ChipConfig, code: np.ndarray, quiet: bool) -> list[str]:
-    """Tensors of one input, uint8 (height, width, channels), that RTL and model do not have alike, in order."""
+    """Tensors of one input, codes (height, width, channels), that RTL and model do not have alike, in order."""
     model = ProcessorModel(chip, program)
     model.run(code[None], capture=list(program.tensors))
     seen: dict[str, np.ndarray] = {}
@@ -172,6 +172,8 @@ def command(
         "chip": chip.name,
         "on": engine,
         "inputs": len(codes),
+        "input_format": program.tensors[program.input].format,
+        "output_format": program.tensors[program.output].format,
         "seconds": result.seconds,
         "inputs_per_second": len(codes) / result.seconds,
         "accuracy": None if known is None else accuracy(reals, known[: len(codes)]),
@@ -186,7 +188,7 @@ def command(
     layers = [] if result.command_cycles is None else layer_records(program, chip, result.command_cycles)
     if as_json:
         classes = reals.reshape(len(reals), -1).argmax(axis=1)
-        print_json({**summary, "classes": classes.tolist(), "outputs": reals.tolist(), "layers": layers})
+        print_json({**summary, "classes": classes.tolist(), "outputs": _finite(reals), "layers": layers})
         return exit_code
     screen = console()
     if layers:
@@ -194,6 +196,13 @@ def command(
     for line in _lines(summary, reals):
         screen.print(line, soft_wrap=True)
     return exit_code
+
+
+def _finite(reals: np.ndarray) -> list[Any]:
+    """Nested lists of numbers, None for NaN and infinities, which JSON does not have."""
+    numbers = reals.astype(object)
+    numbers[~np.isfinite(reals)] = None
+    return numbers.tolist()
 
 
 def _labels(arrays: dict[str, np.ndarray], key: str, count: int, path: Path) -> np.ndarray | None:
@@ -216,7 +225,8 @@ def _lines(summary: dict[str, Any], reals: np.ndarray) -> list[str]:
     lines_on = summary["word_lines_on"] / max(summary["memristor_reads"], 1)
     lines = [
         f"{summary['inputs']} inputs in {summary['seconds']:.2f} s on the {engine}, "
-        f"{summary['inputs_per_second']:.1f} a second",
+        f"{summary['inputs_per_second']:.1f} a second; input {summary['input_format']}, output "
+        f"{summary['output_format']}",
         f"answers: {', '.join(shown)}{', ...' if len(flat) > len(shown) else ''}",
         f"memristor reads {summary['memristor_reads']:,} of {lines_on:.1f} word lines on{skipped}, "
         f"conversions {summary['adc_conversions']:,}, of them saturated {summary['adc_saturations']:,}",

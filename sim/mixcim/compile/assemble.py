@@ -7,11 +7,15 @@ then fuses: a clamp into the layer before it, an Add into the convolution before
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 
 from ..errors import MixcimError
-from .network import Layer, LayerKind, Network, Quantisation, Residual, Tensor
+from .network import FloatArithmetic, Layer, LayerKind, Network, Quantisation, Residual, Tensor
+
+_Number = TypeVar("_Number", int, float)
+NO_LIMITS = (-np.inf, np.inf)  #: clamp of a floating layer that has none
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,10 @@ class Window:
 
 @dataclass(frozen=True)
 class Weights:
-    """Weights of a layer. `values`: int8 as `Layer.weight`; `scale`: float32 (kernels,); `bias`: int32 (kernels,)."""
+    """Weights of a layer. `values`: int8 as `Layer.weight`; `scale`: float32 (kernels,); `bias`: int32 (kernels,).
+
+    Those of a real network (float_import.py) are float32 all three.
+    """
 
     values: np.ndarray
     scale: np.ndarray
@@ -93,6 +100,7 @@ class NetworkBuilder:
         weights: Weights | None = None,
         clamp: tuple[int, int] | None = None,
         source: tuple[str, ...] = (),
+        floating: FloatArithmetic | None = None,
     ) -> None:
         """Append a layer and the tensor it writes. `clamp` defaults to the limits of `quantisation`."""
         x = self.tensors[input]
@@ -101,11 +109,11 @@ class NetworkBuilder:
         scale_in, scale_out = np.float32(x.quantisation.scale), np.float32(quantisation.scale)
         if weights is not None:
             scale = scale_in * weights.scale.astype(np.float32) / scale_out
-            bias = weights.bias.astype(np.int32)
+            bias = weights.bias
         else:
             count = window.kernel[0] * window.kernel[1] if kind is LayerKind.AVERAGE_POOL else 1
             scale = np.full(kernels, scale_in / (scale_out * np.float32(count)), np.float32)
-            bias = np.zeros(kernels, np.int32)
+            bias = np.zeros(kernels, np.int32 if floating is None else np.float32)
         self.add_tensor(output, (*window.output_size(height, width), kernels), quantisation)
         self.layers.append(
             Layer(
@@ -116,11 +124,12 @@ class NetworkBuilder:
                 kernel=window.kernel,
                 stride=window.stride,
                 padding=window.padding,
-                weight=None if weights is None else np.ascontiguousarray(weights.values, np.int8),
+                weight=None if weights is None else np.ascontiguousarray(weights.values),
                 bias=bias,
                 scale=scale,
                 clamp=clamp or quantisation.limits,
                 source=source,
+                floating=floating,
             )
         )
 
@@ -133,6 +142,7 @@ class NetworkBuilder:
         quantisation: Quantisation,
         clamp: tuple[int, int] | None = None,
         source: tuple[str, ...] = (),
+        floating: FloatArithmetic | None = None,
     ) -> None:
         """Append a lone Add of two tensors. Raises MixcimError if their shapes differ."""
         a, b = self.tensors[first], self.tensors[second]
@@ -152,11 +162,12 @@ class NetworkBuilder:
                 stride=(1, 1),
                 padding=(0, 0, 0, 0),
                 weight=None,
-                bias=np.zeros(a.shape[2], np.int32),
+                bias=np.zeros(a.shape[2], np.int32 if floating is None else np.float32),
                 scale=np.ones(a.shape[2], np.float32),
                 clamp=clamp or quantisation.limits,
                 residual=Residual(second, a.quantisation, a.quantisation.limits),
                 source=source,
+                floating=floating,
             )
         )
 
@@ -210,7 +221,7 @@ def _consumers(layers: list[Layer], output: str) -> dict[str, int]:
     return counts
 
 
-def _intersection(a: tuple[int, int], b: tuple[int, int]) -> tuple[int, int]:
+def _intersection(a: tuple[_Number, _Number], b: tuple[_Number, _Number]) -> tuple[_Number, _Number]:
     """Limits of clamping to `a` and then to `b`."""
     return (min(max(a[0], b[0]), b[1]), max(min(a[1], b[1]), b[0]))
 
@@ -229,11 +240,15 @@ def _fuse_clamps(layers: list[Layer], tensors: dict[str, Tensor], output: str) -
         )
         if only_clamps and index is not None and counts[layer.input] == 1:
             before = fused[index]
+            floating = before.floating
+            if floating is not None and layer.floating is not None:
+                floating = replace(floating, limits=_intersection(floating.limits, layer.floating.limits))
             fused[index] = replace(
                 before,
                 output=layer.output,
                 clamp=_intersection(before.clamp, layer.clamp),
                 source=before.source + layer.source,
+                floating=floating,
             )
         else:
             fused.append(layer)
@@ -241,7 +256,10 @@ def _fuse_clamps(layers: list[Layer], tensors: dict[str, Tensor], output: str) -
 
 
 def _fuse_sums(layers: list[Layer], tensors: dict[str, Tensor], output: str) -> list[Layer]:
-    """An Add disappears into a convolution whose result only it reads; if both operands are, into the later one."""
+    """An Add disappears into a convolution whose result only it reads; if both operands are, into the later one.
+
+    A floating layer clamps after the Add only, so a convolution that clamps before it keeps the Add out.
+    """
     counts = _consumers(layers, output)
     fused: list[Layer] = []
     for layer in layers:
@@ -256,6 +274,7 @@ def _fuse_sums(layers: list[Layer], tensors: dict[str, Tensor], output: str) -> 
             and counts[before.output] == 1
             and before.kind in (LayerKind.CONVOLUTION, LayerKind.DEPTHWISE)
             and before.residual is None
+            and (before.floating is None or before.floating.limits == NO_LIMITS)
         ]
         if not candidates:
             fused.append(layer)
@@ -270,6 +289,7 @@ def _fuse_sums(layers: list[Layer], tensors: dict[str, Tensor], output: str) -> 
                 clamp=layer.clamp,
                 residual=Residual(other, tensors[own.output].quantisation, own.clamp, swapped),
                 source=own.source + layer.source,
+                floating=layer.floating,
             )
         )
     return fused

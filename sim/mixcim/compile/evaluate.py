@@ -8,15 +8,18 @@ from __future__ import annotations
 import numpy as np
 
 from ..errors import MixcimError
+from .evaluate_floating import evaluate_floating_layer
 from .float32 import fused_multiply_add
 from .network import Layer, LayerKind, Network, Tensor
 
 
-def evaluate(network: Network, codes: np.ndarray) -> dict[str, np.ndarray]:
-    """Value of every tensor of the network: name -> int16 array (N, height, width, channels).
+def evaluate(network: Network, codes: np.ndarray, channels: int | None = None) -> dict[str, np.ndarray]:
+    """Value of every tensor of the network: name -> array (N, height, width, channels), int16 codes or patterns of its
+    floating-point format, uint8 or uint16.
 
-    `codes`: integers (N, height, width, channels) in the range of the network's input tensor; (N, channels) will do
-    where height and width are 1. Raises MixcimError for another shape or type, or values out of range.
+    `codes`: integers (N, height, width, channels) in the range of the network's input tensor, or patterns; (N,
+    channels) will do where height and width are 1. `channels`: of an activation word, for floating layers that keep
+    channels apart. Raises MixcimError for another shape or type, or values out of range.
     """
     tensor = network.tensors[network.input]
     codes = np.asarray(codes)
@@ -28,20 +31,26 @@ def evaluate(network: Network, codes: np.ndarray) -> dict[str, np.ndarray]:
         )
     if not np.issubdtype(codes.dtype, np.integer):
         raise MixcimError(f"input codes are {codes.dtype}; quantise them first (quantise_input)")
-    low, high = tensor.quantisation.limits
+    format = tensor.format.floating
+    low, high = tensor.quantisation.limits if format is None else (0, (1 << format.bits) - 1)
     if codes.size and not (low <= codes.min() and codes.max() <= high):
         raise MixcimError(f"input codes reach from {codes.min()} to {codes.max()}, the input holds {low} to {high}")
-    values = {network.input: codes.astype(np.int16)}
+    values = {network.input: codes.astype(np.int16 if format is None else np.uint8 if format.bits == 8 else np.uint16)}
     for layer in network.layers:
         other = None if layer.residual is None else values[layer.residual.tensor]
-        values[layer.output] = evaluate_layer(network, layer, values[layer.input], other)
+        values[layer.output] = evaluate_layer(network, layer, values[layer.input], other, channels)
     return values
 
 
-def evaluate_layer(network: Network, layer: Layer, x: np.ndarray, residual: np.ndarray | None = None) -> np.ndarray:
-    """One layer: codes of its input and of its residual tensor, if any, to codes of its output, all (N, H, W, C)
-    int16.
+def evaluate_layer(
+    network: Network, layer: Layer, x: np.ndarray, residual: np.ndarray | None = None, channels: int | None = None
+) -> np.ndarray:
+    """One layer: codes (or patterns) of its input and of its residual tensor, if any, to those of its output.
+
+    All are (N, H, W, C). `channels`: as in `evaluate`.
     """
+    if layer.floating is not None:
+        return evaluate_floating_layer(network, layer, x, residual, channels)
     own = layer.residual.quantisation if layer.residual else network.tensors[layer.output].quantisation
     low, high = layer.residual.clamp if layer.residual else layer.clamp
     accumulator = _accumulate(layer, network.tensors[layer.input], x) + layer.bias.astype(np.int64)

@@ -17,7 +17,7 @@ from onnx import numpy_helper
 
 from ..errors import MixcimError
 from .assemble import NetworkBuilder, Weights, Window, checked_quantisation
-from .network import LayerKind, Network, Quantisation
+from .network import FloatArithmetic, LayerKind, Network, Quantisation
 from .onnx_file import (
     ELEMENT_TYPES,
     attributes,
@@ -27,6 +27,8 @@ from .onnx_file import (
     graph_inputs,
     input_shape,
 )
+
+_INT32 = np.iinfo(np.int32)
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,8 @@ class QuantisedConstant:
 class Pending:
     """A layer whose result is not quantised yet. `inputs`: one tensor, or the two that an Add adds.
 
-    `weight`: int8 as in `Layer.weight`, `weight_scale`: float32 (kernels,), `bias`: int32 (kernels,) or None so far.
-    `low`, `high`: clamp in real numbers.
+    `weight`: int8 as in `Layer.weight`, `weight_scale`: float32 (kernels,), `bias`: int32 (kernels,) or None so far; of
+    a real network float32 all three. `low`, `high`: clamp in real numbers.
     """
 
     kind: LayerKind
@@ -203,10 +205,8 @@ class GraphImporter:
         padded.
         """
         value = self.value(node, index)
-        if isinstance(value, FloatInput):
-            fail(node, f"reads the input '{value.name}' unquantised; put a QuantizeLinear before it")
-        if isinstance(value, Pending):
-            fail(node, f"reads the result of layer '{value.name}' unquantised; put a QuantizeLinear between them")
+        if isinstance(value, FloatInput | Pending):
+            value = self.unquantised(node, node.input[index], value)
         if not isinstance(value, Activation):
             fail(node, f"needs an activation for its input '{node.input[index]}', not a constant")
         if value.host:
@@ -216,6 +216,12 @@ class GraphImporter:
         if any(value.padding) and not padded:
             fail(node, "reads the result of a Pad; mixcim pads only what a Conv or AveragePool reads")
         return value
+
+    def unquantised(self, node: onnx.NodeProto, name: str, value: FloatInput | Pending) -> Activation:
+        """Tensor `name` of a value that the node reads without quantisation. A quantised network has none: it fails."""
+        if isinstance(value, FloatInput):
+            fail(node, f"reads the input '{value.name}' unquantised; put a QuantizeLinear before it")
+        fail(node, f"reads the result of layer '{value.name}' unquantised; put a QuantizeLinear between them")
 
     def shape(self, value: Activation) -> tuple[int, int, int]:
         """(height, width, channels) of the tensor, without the padding around it."""
@@ -260,7 +266,7 @@ class GraphImporter:
             name, element = self.integer_input
             if quantisation.signed != (element == np.int8):
                 fail(node, f"reads the {element} input '{name}' with a zero point of another type")
-            self.builder.add_tensor(name, _image(self.file_shape), quantisation)
+            self.builder.add_tensor(name, image_shape(self.file_shape), quantisation)
             self.input = name
         written = self.builder.tensors[value.tensor].quantisation
         if not value.host and written != quantisation:
@@ -271,7 +277,7 @@ class GraphImporter:
         """Turn a real value into integer tensor `name`."""
         if isinstance(value, FloatInput):
             if self.input is None:
-                self.builder.add_tensor(name, _image(value.shape), quantisation)
+                self.builder.add_tensor(name, image_shape(value.shape), quantisation)
                 self.input = name
             elif self.builder.tensors[self.input].quantisation != quantisation:
                 fail(node, f"quantises the input '{value.name}' a second time and differently; quantise it once")
@@ -286,19 +292,92 @@ class GraphImporter:
             value = Pending(LayerKind.IDENTITY, node.name, (value.tensor,), (node.name,), flat=value.flat)
         if not isinstance(value, Pending):
             fail(node, f"cannot quantise '{node.input[0]}'")
-        clamp = _clamp(value, quantisation)
+        self.append(value, name, quantisation, clamp_codes(value.low, value.high, quantisation))
+        return Activation(name, real=False, flat=value.flat)
+
+    def append(
+        self,
+        value: Pending,
+        name: str,
+        quantisation: Quantisation,
+        clamp: tuple[int, int],
+        floating: FloatArithmetic | None = None,
+    ) -> None:
+        """Append a pending layer to the network; it writes tensor `name`."""
         if len(value.inputs) == 2:
             first, second = value.inputs
-            self.builder.add_sum(value.name, first, second, name, quantisation, clamp, value.source)
-        else:
-            weights = None
-            if value.weight is not None and value.weight_scale is not None:
-                bias = np.zeros(len(value.weight), np.int32) if value.bias is None else value.bias
-                weights = Weights(value.weight, value.weight_scale, bias)
-            self.builder.add_layer(
-                value.kind, value.name, value.inputs[0], name, quantisation, value.window, weights, clamp, value.source
+            self.builder.add_sum(value.name, first, second, name, quantisation, clamp, value.source, floating)
+            return
+        weights = None
+        if value.weight is not None and value.weight_scale is not None:
+            bias = np.zeros(len(value.weight), np.int32 if floating is None else np.float32)
+            bias = bias if value.bias is None else value.bias
+            weights = Weights(value.weight, value.weight_scale, bias)
+        self.builder.add_layer(
+            value.kind,
+            value.name,
+            value.inputs[0],
+            name,
+            quantisation,
+            value.window,
+            weights,
+            clamp,
+            value.source,
+            floating,
+        )
+
+    # Weights and biases.
+
+    def weights(self, node: onnx.NodeProto, weight: Value, kernel_axis: int) -> tuple[np.ndarray, np.ndarray]:
+        """Weights as int8 codes in the file's layout, and their float32 scale for each kernel."""
+        if not isinstance(weight, QuantisedConstant):
+            fail(
+                node,
+                "has weights that are not quantised constants; quantise them to int8 (QuantizeLinear, "
+                "DequantizeLinear)",
             )
-        return Activation(name, real=False, flat=value.flat)
+        codes, zero_point = weight.codes, weight.zero_point.astype(np.int64)
+        if codes.dtype == np.uint8 and np.all(zero_point == 128):
+            codes, zero_point = (codes.astype(np.int16) - 128).astype(np.int8), zero_point - 128
+        if codes.dtype != np.int8:
+            fail(
+                node,
+                f"has {codes.dtype} weights with zero point {zero_point.flat[0]}; mixcim takes int8 (or uint8 around "
+                "128)",
+            )
+        if np.any(zero_point != 0):
+            fail(node, f"has weights with zero point {zero_point[zero_point != 0][0]}; quantise weights symmetrically")
+        kernels = codes.shape[kernel_axis % codes.ndim]
+        if weight.scale.size > 1 and (weight.axis != kernel_axis or weight.scale.size != kernels):
+            fail(
+                node,
+                f"has {weight.scale.size} weight scales along axis {weight.axis}; mixcim takes one, or one for each "
+                "kernel",
+            )
+        return codes, np.broadcast_to(weight.scale, (kernels,)).astype(np.float32)
+
+    def with_bias(self, node: onnx.NodeProto, pending: Pending, bias: Value) -> Pending:
+        """The layer with a bias: int32 codes (unit: input scale x weight scale), or reals, which are rounded."""
+        assert pending.weight is not None and pending.weight_scale is not None
+        kernels = len(pending.weight)
+        unit = np.float32(self.builder.tensors[pending.inputs[0]].quantisation.scale) * pending.weight_scale
+        if isinstance(bias, QuantisedConstant):
+            if bias.codes.dtype != np.int32:
+                values = np.rint(bias.real().reshape(-1).astype(np.float64) / unit)
+            elif not np.allclose(bias.scale, unit if bias.scale.size > 1 else unit[:1], rtol=1e-3, atol=0):
+                fail(node, f"has a bias scale {bias.scale[0]} that is not input scale x weight scale, {unit[0]}")
+            else:
+                values = (bias.codes.astype(np.int64) - bias.zero_point).reshape(-1)
+        elif isinstance(bias, np.ndarray):
+            flat = bias.reshape(-1)
+            values = flat.astype(np.int64) if flat.dtype == np.int32 else np.rint(flat.astype(np.float64) / unit)
+        else:
+            fail(node, "has a bias that is not a constant")
+        if values.size not in (1, kernels):
+            fail(node, f"has {values.size} biases for {kernels} kernels")
+        if np.any(values < _INT32.min) or np.any(values > _INT32.max):
+            fail(node, "has a bias beyond 32 bits; the kernel's weight scale is too small, quantise again")
+        return replace(pending, bias=np.broadcast_to(values, (kernels,)).astype(np.int32))
 
     # The first and the last step of a QOperator.
 
@@ -351,17 +430,17 @@ def window_of(
     return window.with_more_padding(extra)
 
 
-def _image(file_shape: tuple[int, ...]) -> tuple[int, int, int]:
+def image_shape(file_shape: tuple[int, ...]) -> tuple[int, int, int]:
     """(height, width, channels) of an input that the file has as (channels, height, width) or (channels,)."""
     channels, height, width = file_shape if len(file_shape) == 3 else (file_shape[0], 1, 1)
     return height, width, channels
 
 
-def _clamp(value: Pending, quantisation: Quantisation) -> tuple[int, int]:
-    """Codes of the clamp's ends. Quantisation is monotone, so clamping the codes is clamping the reals."""
-    low, high = quantisation.limits
+def clamp_codes(low: float, high: float, quantisation: Quantisation) -> tuple[int, int]:
+    """Codes of the ends of a clamp to reals. Quantisation is monotone, so clamping the codes is clamping the reals."""
+    least, most = quantisation.limits
     codes = []
-    for real in (value.low, value.high):
+    for real in (low, high):
         code = np.rint(np.float32(real) / np.float32(quantisation.scale)) + quantisation.zero_point
-        codes.append(int(np.clip(code, low, high)))
+        codes.append(int(np.clip(code, least, most)))
     return codes[0], codes[1]

@@ -12,7 +12,7 @@ from .assemble import Window
 from .network import LayerKind
 from .onnx_file import attributes
 from .onnx_graph import Activation, GraphImporter, Handler, Pending, QuantisedConstant, Value, fail, window_of
-from .onnx_products import conv, gemm, matmul, qgemm, qlinear_conv, qlinear_matmul, with_bias
+from .onnx_products import conv, gemm, matmul, qgemm, qlinear_conv, qlinear_matmul
 
 
 def is_quantised(model: onnx.ModelProto) -> bool:
@@ -60,7 +60,7 @@ def _add_constant(importer: GraphImporter, node: onnx.NodeProto, value: Value, c
             node,
             f"adds a constant of shape {array.shape} to {len(value.weight)} channels; mixcim adds one for each channel",
         )
-    return with_bias(importer, node, replace(value, source=(*value.source, node.name)), constant)
+    return importer.with_bias(node, replace(value, source=(*value.source, node.name)), constant)
 
 
 def qlinear_add(importer: GraphImporter, node: onnx.NodeProto) -> Value:
@@ -285,13 +285,11 @@ def same(importer: GraphImporter, node: onnx.NodeProto) -> Value:
 
 def softmax(importer: GraphImporter, node: onnx.NodeProto) -> Value:
     """Softmax, which the host computes."""
-    value = importer.value(node, 0)
     x = importer.activation(node)
     channels = importer.shape(x)[2]
     rank = 2 if x.flat else 4
     if attributes(node).get("axis", -1) % rank != 1 or math.prod(importer.shape(x)) != channels:
         fail(node, "is not over the channels of a vector; mixcim leaves only the last Softmax to the host")
-    assert value is x
     return replace(x, host=(*x.host, "softmax"))
 
 

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-import numpy as np
 import onnx
 
 from .assemble import Window
 from .network import LayerKind
 from .onnx_file import attributes
-from .onnx_graph import Activation, GraphImporter, Pending, QuantisedConstant, Value, fail, window_of
-
-_INT32 = np.iinfo(np.int32)
+from .onnx_graph import Activation, GraphImporter, Pending, Value, fail, window_of
 
 
 def conv(importer: GraphImporter, node: onnx.NodeProto) -> Value:
@@ -36,7 +31,7 @@ def qlinear_conv(importer: GraphImporter, node: onnx.NodeProto) -> Value:
 def _conv(importer: GraphImporter, node: onnx.NodeProto, x: Activation, weight: Value, bias: Value | None) -> Pending:
     settings = attributes(node)
     height, width, channels = importer.shape(x)
-    codes, scale = _weights(node, weight, kernel_axis=0)
+    codes, scale = importer.weights(node, weight, kernel_axis=0)
     if codes.ndim != 4:
         fail(node, f"has weights of rank {codes.ndim}; mixcim runs two-dimensional convolutions")
     window = window_of(node, codes.shape[2:], height, width, x.padding)
@@ -56,7 +51,7 @@ def _conv(importer: GraphImporter, node: onnx.NodeProto, x: Activation, weight: 
     if expected != channels:
         fail(node, f"has weights for {expected} channels, its input has {channels}")
     pending = Pending(kind, node.name, (x.tensor,), (node.name,), window, weight=codes, weight_scale=scale)
-    return pending if bias is None else with_bias(importer, node, pending, bias)
+    return pending if bias is None else importer.with_bias(node, pending, bias)
 
 
 def gemm(importer: GraphImporter, node: onnx.NodeProto) -> Value:
@@ -94,7 +89,7 @@ def _product(
     if not x.flat:
         fail(node, "has an input of rank 4; mixcim multiplies vectors (N, features), put a Flatten before it")
     transposed = bool(settings.get("transB", 0))
-    codes, scale = _weights(node, weight, kernel_axis=0 if transposed else 1)
+    codes, scale = importer.weights(node, weight, kernel_axis=0 if transposed else 1)
     if codes.ndim != 2:
         fail(node, f"has weights of rank {codes.ndim}; mixcim takes a matrix")
     codes = codes if transposed else codes.T
@@ -107,54 +102,4 @@ def _product(
     pending = Pending(
         LayerKind.CONVOLUTION, node.name, (x.tensor,), (node.name,), window, True, weight=kernels, weight_scale=scale
     )
-    return pending if bias is None else with_bias(importer, node, pending, bias)
-
-
-def _weights(node: onnx.NodeProto, weight: Value, kernel_axis: int) -> tuple[np.ndarray, np.ndarray]:
-    """Weights as int8 codes in the file's layout, and their float32 scale for each kernel."""
-    if not isinstance(weight, QuantisedConstant):
-        fail(
-            node,
-            "has weights that are not quantised constants; quantise them to int8 (QuantizeLinear, DequantizeLinear)",
-        )
-    codes, zero_point = weight.codes, weight.zero_point.astype(np.int64)
-    if codes.dtype == np.uint8 and np.all(zero_point == 128):
-        codes, zero_point = (codes.astype(np.int16) - 128).astype(np.int8), zero_point - 128
-    if codes.dtype != np.int8:
-        fail(
-            node,
-            f"has {codes.dtype} weights with zero point {zero_point.flat[0]}; mixcim takes int8 (or uint8 around 128)",
-        )
-    if np.any(zero_point != 0):
-        fail(node, f"has weights with zero point {zero_point[zero_point != 0][0]}; quantise weights symmetrically")
-    kernels = codes.shape[kernel_axis % codes.ndim]
-    if weight.scale.size > 1 and (weight.axis != kernel_axis or weight.scale.size != kernels):
-        fail(
-            node,
-            f"has {weight.scale.size} weight scales along axis {weight.axis}; mixcim takes one, or one for each kernel",
-        )
-    return codes, np.broadcast_to(weight.scale, (kernels,)).astype(np.float32)
-
-
-def with_bias(importer: GraphImporter, node: onnx.NodeProto, pending: Pending, bias: Value) -> Pending:
-    """The pending layer with a bias: int32 codes (unit: input scale x weight scale), or reals, which are rounded."""
-    assert pending.weight is not None and pending.weight_scale is not None
-    kernels = len(pending.weight)
-    unit = np.float32(importer.builder.tensors[pending.inputs[0]].quantisation.scale) * pending.weight_scale
-    if isinstance(bias, QuantisedConstant):
-        if bias.codes.dtype != np.int32:
-            values = np.rint(bias.real().reshape(-1).astype(np.float64) / unit)
-        elif not np.allclose(bias.scale, unit if bias.scale.size > 1 else unit[:1], rtol=1e-3, atol=0):
-            fail(node, f"has a bias scale {bias.scale[0]} that is not input scale x weight scale, {unit[0]}")
-        else:
-            values = (bias.codes.astype(np.int64) - bias.zero_point).reshape(-1)
-    elif isinstance(bias, np.ndarray):
-        flat = bias.reshape(-1)
-        values = flat.astype(np.int64) if flat.dtype == np.int32 else np.rint(flat.astype(np.float64) / unit)
-    else:
-        fail(node, "has a bias that is not a constant")
-    if values.size not in (1, kernels):
-        fail(node, f"has {values.size} biases for {kernels} kernels")
-    if np.any(values < _INT32.min) or np.any(values > _INT32.max):
-        fail(node, "has a bias beyond 32 bits; the kernel's weight scale is too small, quantise again")
-    return replace(pending, bias=np.broadcast_to(values, (kernels,)).astype(np.int32))
+    return pending if bias is None else importer.with_bias(node, pending, bias)

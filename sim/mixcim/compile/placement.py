@@ -65,7 +65,7 @@ def place(
                 raise MixcimError(f"placement '{rule}': '*' takes no kernel ranges; write '*=UNIT'")
             everywhere = parts[0][2]
             continue
-        layer = find_layer(network, layer_text, rule)
+        layer = find_layer(network, layer_text, f"placement '{rule}'")
         last = kernel_count(network, layer) - 1
         for low, high, unit in parts:
             _check_kind(layer, unit, rule)
@@ -135,8 +135,11 @@ def default_unit(network: Network, layer: Layer, chip: ChipConfig, hidden: UnitK
     return UnitKind.TINY if tiny_cycles <= max(sram_cycles, window.rows // window.granule) else UnitKind.SRAM
 
 
-def find_layer(network: Network, text: str, rule: str) -> Layer:
-    """Layer of that name, or of that number in execution order (`layer1` is the first). Raises MixcimError."""
+def find_layer(network: Network, text: str, where: str) -> Layer:
+    """Layer of that name, or of that number in execution order (`layer1` is the first).
+
+    Raises MixcimError that begins with `where`, what the layer is needed for.
+    """
     for layer in network.layers:
         if layer.name == text:
             return layer
@@ -147,8 +150,7 @@ def find_layer(network: Network, text: str, rule: str) -> Layer:
     near = difflib.get_close_matches(text, names, 3, 0.4)
     hint = f"names like it: {', '.join(near)}" if near else f"its first layers: {', '.join(names[:3])}"
     raise MixcimError(
-        f"placement '{rule}': network '{network.name}' has no layer '{text}'; "
-        f"it has layer1 to layer{len(names)}, {hint}"
+        f"{where}: network '{network.name}' has no layer '{text}'; it has layer1 to layer{len(names)}, {hint}"
     )
 
 

@@ -55,8 +55,7 @@ def quantise_onnx(
     # In the target's directory, so that the final rename stays within one file system.
     with tempfile.TemporaryDirectory(prefix=".quantise-", dir=target.parent) as directory:
         folded, quantised = Path(directory, "folded.onnx"), Path(directory, "quantised.onnx")
-        _fold(Path(float_path), folded)
-        _check_operators(folded)
+        fold_onnx(float_path, folded)
         _unify_pools(folded)
         _quantise(folded, checked, quantised)
         if weight_bits < WEIGHT_BITS:
@@ -78,8 +77,11 @@ def check_inputs(values: np.ndarray, shape: tuple[int, ...], name: str) -> np.nd
     return values
 
 
-def _fold(source: Path, target: Path) -> None:
-    """Let onnxruntime fold constants and BatchNormalization and fuse MatMul + Add to Gemm, and write the result."""
+def fold_onnx(source: str | Path, target: Path) -> None:
+    """Let onnxruntime fold constants and BatchNormalization and fuse MatMul + Add to Gemm, and write the result.
+
+    Raises MixcimError if onnxruntime cannot run the network, or for an operator that mixcim lacks.
+    """
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.optimized_model_filepath = str(target)
@@ -89,11 +91,8 @@ def _fold(source: Path, target: Path) -> None:
     except Exception as error:  # onnxruntime's own exceptions share no base but Exception
         reason = str(error).strip().splitlines()[0]
         raise MixcimError(f"onnxruntime cannot run '{source}' ({reason}); export it again") from error
-
-
-def _check_operators(path: Path) -> None:
-    """Refuse operators that the importer does not know, with the node's name, before minutes go into calibration."""
-    for node in onnx.load(str(path)).graph.node:
+    # The importer would refuse them, too, but only after minutes of calibration.
+    for node in onnx.load(str(target)).graph.node:
         if node.op_type not in HANDLERS and node.op_type != "Constant":
             raise unsupported(node, HANDLERS)
 
@@ -149,7 +148,7 @@ def _quantise(source: Path, calibration: np.ndarray, target: Path) -> None:
         quantize_static(
             str(source),
             str(target),
-            _Reader(value.name, calibration, declared_shape(value)[0] or _BATCH),
+            CalibrationReader(value, calibration),
             quant_format=QuantFormat.QDQ,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
@@ -194,11 +193,12 @@ def _narrow_weights(source: Path, path: Path, largest: int) -> None:
     onnx.save(model, str(path))
 
 
-class _Reader(CalibrationDataReader):
-    """Hands calibration data to onnxruntime in batches; the last one is filled up where the batch size is fixed."""
+class CalibrationReader(CalibrationDataReader):
+    """Hands calibration data for input `value` to onnxruntime in batches; the last one is filled up with the first."""
 
-    def __init__(self, name: str, data: np.ndarray, batch: int) -> None:
-        self._name = name
+    def __init__(self, value: onnx.ValueInfoProto, data: np.ndarray) -> None:
+        self._name = value.name
+        batch = declared_shape(value)[0] or _BATCH
         self._batches: Iterator[np.ndarray] = (
             data[np.arange(start, start + batch) % len(data)] for start in range(0, len(data), batch)
         )
