@@ -22,7 +22,7 @@ from mixcim_hdl.presets import PRESETS
 from ..bench.networks import RESNET20
 from ..commands.inputs import read_inputs
 from ..compile.compiler import compile_network
-from ..compile.formats import read_formats
+from ..compile.formats import parse_formats
 from ..compile.load import load_network
 from ..device.workloads import VARIABLE, workloads_folder
 from ..errors import MixcimError
@@ -110,7 +110,7 @@ def classes(
 
     `width`: aligned bits; None: the command's default.
     """
-    formats = read_formats([f"{inputs}/{weights}"], aligned_bits=width)
+    formats = parse_formats([f"{inputs}/{weights}"], CHIP.aligned_bits, width)
     integers = inputs.startswith("int")
     quantised = load_network(network.path, network.calibration if integers else None, formats=formats)
     program = compile_network(quantised, CHIP)
