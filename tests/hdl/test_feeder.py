@@ -52,6 +52,7 @@ def window_field(run, entries, group, places) -> tuple[int, int]:
 def aligned(pattern: int, run, exponent: int) -> int:
     """An element as integer, by the sentences in floating.py."""
     format, bits = ElementFormat(run["input_format"]).floating, run["input_bits"]
+    assert format is not None
     field = pattern >> format.mantissa_bits & ((1 << format.exponent_bits) - 1)
     significand = (pattern & ((1 << format.mantissa_bits) - 1)) + (bool(field) << format.mantissa_bits)
     own = max(field, 1) - format.bias
@@ -149,8 +150,9 @@ def random_run(chip, rng, element: ElementFormat = ElementFormat.INTEGER) -> dic
 def random_elements(rng, element: ElementFormat, shape) -> np.ndarray:
     """Patterns: any bits, exponents near each other, zeros and subnormals, infinities and NaN."""
     format = element.floating
+    assert format is not None
     patterns = rng.integers(0, 1 << format.bits, shape)
-    mantissa = patterns & ~((((1 << format.exponent_bits) - 1)) << format.mantissa_bits)
+    mantissa = patterns & ~(((1 << format.exponent_bits) - 1) << format.mantissa_bits)
     near = format.bias + rng.integers(-4, 4, shape)
     kinds = [
         patterns, *[mantissa | near << format.mantissa_bits] * 5, mantissa, patterns & 1 << (format.bits - 1),
