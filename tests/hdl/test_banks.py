@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hdl.chips import CHIPS, OFFSET, TINY, TWOS_COMPLEMENT
+from hdl.chips import CHIPS, NO_FLOAT, OFFSET, OTHER, TINY, TWOS_COMPLEMENT, WIDEST
 from hdl.streams import STALLS, latency, receive, send, simulate
 from mixcim_hdl.commands import NOISE_STRIDE, TinyMode, noise_state
 from mixcim_hdl.formats import ADC_PARAMETERS, NOISE_BITS, Encoding, conductance_unit
@@ -13,30 +13,41 @@ from mixcim_hdl.memristor.bank import MemristorBank
 from mixcim_hdl.sram.bank import SramBank
 from mixcim_hdl.tiny.bank import TinyBank
 
-by_chip = pytest.mark.parametrize("chip", CHIPS, ids=lambda chip: chip.name)
+#: Chips with each kind of integers that they take: unsigned ones, and two's complement.
+KINDS = [(chip, signed) for chip in CHIPS for signed in (False, True) if chip.floating_point or not signed]
+by_kind = pytest.mark.parametrize(("chip", "signed"), KINDS, ids=lambda value: getattr(value, "name", str(value)))
 by_stall = pytest.mark.parametrize("stalls", STALLS)
 
 
 def payload_of(chip, codes: np.ndarray, length: int, address: int, number: int) -> dict:
     """A step's payload; the tag carries a number to see that it travels along."""
-    planes = [int(sum(int(code >> bit & 1) << row for row, code in enumerate(codes))) for bit in range(8)]
+    planes = [
+        int(sum(int(code >> bit & 1) << row for row, code in enumerate(codes))) for bit in range(chip.input_planes)
+    ]
     tag = {
         "tile": number % 256,
         "parameter": number,
         "offset": 3 * number,
         "first": number & 1,
         "last": number >> 1 & 1,
+        "slice": number % 3,
+        "exponent": {"unit": -number, "special": number >> 2 & 1},
     }
     return {"planes": planes, "length": length, "address": address, "tag": tag}
 
 
-def random_steps(chip, rng, count: int, slots: int, bits: int = 8):
-    """(codes, length, address) of random steps: rows past the length are 0."""
+def largest_bits(chip, signed: bool) -> int:
+    """Bits of the widest integers that a chip's vectors hold: unsigned ones are codes."""
+    return chip.input_planes if signed else 8
+
+
+def random_steps(chip, rng, count: int, slots: int, bits: int, signed: bool = False):
+    """(integers, length, address) of random steps: rows past the length are 0."""
     for _ in range(count):
         length = int(rng.integers(1, chip.rows + 1))
-        codes = rng.integers(0, 1 << bits, chip.rows)
-        codes[length:] = 0
-        yield codes, length, int(rng.integers(slots))
+        integers = rng.integers(-(1 << bits - 1) if signed else 0, 1 << bits - signed, chip.rows)
+        integers[length:] = 0
+        yield integers, length, int(rng.integers(slots))
 
 
 async def load(ctx, bank, words: dict[int, np.ndarray]) -> None:
@@ -66,52 +77,60 @@ def check(bank, chip, prepare, steps, expected, stalls, seed=1) -> None:
     simulate(bank, driver, checker)
 
 
-@by_chip
+@by_kind
 @by_stall
-@pytest.mark.parametrize("bits", [1, 3, 8])
-def test_sram_bank(chip, stalls, bits):
+@pytest.mark.parametrize("bits", [1, 3, None])
+def test_sram_bank(chip, stalls, bits, signed):
+    """`bits` None: all that there are. Planes above hold the sign, which must not count."""
+    bits = bits or largest_bits(chip, signed)
     rng = np.random.default_rng(bits)
     weights = rng.integers(-128, 128, (chip.sram_slots, chip.channels, chip.rows))
     weights[0] = -128
     slots = min(chip.sram_slots, 6)
     words = {s * chip.channels + k: weights[s, k] for s in range(slots) for k in range(chip.channels)}
-    steps = list(random_steps(chip, rng, 10, slots, bits))
-    steps[0] = (np.full(chip.rows, (1 << bits) - 1), chip.rows, 0)
-    expected = [weights[address] @ codes for codes, _, address in steps]
+    steps = list(random_steps(chip, rng, 10, slots, bits, signed))
+    steps[0] = (np.full(chip.rows, -(1 << bits - 1) if signed else (1 << bits) - 1), chip.rows, 0)
+    expected = [weights[address] @ integers for integers, _, address in steps]
     bank = SramBank(chip)
 
     async def prepare(ctx):
         ctx.set(bank.input_bits, bits)
+        ctx.set(bank.input_signed, signed)
         await load(ctx, bank, words)
 
     check(bank, chip, prepare, steps, expected, stalls)
 
 
-@by_chip
+@by_kind
 @by_stall
 @pytest.mark.parametrize("mode", TinyMode)
-def test_tiny_bank(chip, stalls, mode):
+def test_tiny_bank(chip, stalls, mode, signed):
     rng = np.random.default_rng(mode.value)
     words = rng.integers(-128, 128, (chip.tiny_words, chip.rows))
     words[0] = -128
-    taps = chip.taps_per_vector
+    taps, bits = chip.taps_per_vector, largest_bits(chip, signed)
     span = chip.channels if mode is TinyMode.BROADCAST else 1
+    given = list(random_steps(chip, rng, 10, min(chip.tiny_words, 32) - span, bits, signed))
+    if signed:  # the largest of negative integers; all the least
+        given[0] = (-abs(given[0][0]) - 1, chip.rows, given[0][2])
+        given[1] = (np.full(chip.rows, -(1 << bits - 1)), chip.rows, given[1][2])
     steps, expected = [], []
-    for codes, length, address in random_steps(chip, rng, 10, min(chip.tiny_words, 32) - span):
+    for integers, length, address in given:
         if mode is not TinyMode.BROADCAST:
             length = -(-length // chip.channels) * chip.channels
-        steps.append((codes, length, address))
+        steps.append((integers, length, address))
         if mode is TinyMode.BROADCAST:
             weights = words[address : address + chip.channels].reshape(-1, chip.channels)
-            expected.append(codes[:length] @ weights[:length])
+            expected.append(integers[:length] @ weights[:length])
         else:
-            by_tap = codes.reshape(taps, chip.channels)[: length // chip.channels]
+            by_tap = integers.reshape(taps, chip.channels)[: length // chip.channels]
             weights = words[address].reshape(taps, chip.channels)[: length // chip.channels]
             expected.append((by_tap * weights).sum(0) if mode is TinyMode.DEPTHWISE else by_tap.max(0))
     bank = TinyBank(chip)
 
     async def prepare(ctx):
         ctx.set(bank.mode, mode.value)
+        ctx.set(bank.input_signed, signed)
         await load(ctx, bank, dict(enumerate(words[:32])))
 
     check(bank, chip, prepare, steps, expected, stalls)
@@ -158,7 +177,7 @@ class Readout:
         self.saturations += code > largest
         return min(max(code, 0), largest)
 
-    def step(self, codes, length, slot, bits):
+    def step(self, codes, length, slot, bits, signed):
         """Sums of one step."""
         chip = self.chip
         encoding, sums = chip.weight_encoding, np.zeros(chip.channels, int)
@@ -166,6 +185,7 @@ class Readout:
             cells = self.cells(slot, digit)
             for bit in range(bits):
                 rows_per_read, shift = (int(value) for value in self.table[bit, digit])
+                top = -1 if signed and bit == bits - 1 else 1
                 for row in range(0, length, rows_per_read):
                     on = (codes[row : row + rows_per_read] >> bit) & 1
                     if self.skip and not on.any():
@@ -183,17 +203,25 @@ class Readout:
                             value = -values[kernel]
                         else:
                             value = values[kernel]
-                        sums[kernel] += value << (bit + place + shift)
+                        sums[kernel] += top * value << (bit + place + shift)
                     if encoding is Encoding.OFFSET and digit == 0:
-                        sums -= int(on.sum()) << (bit + 7)
+                        sums -= top * int(on.sum()) << (bit + 7)
         return sums
 
 
-@pytest.mark.parametrize("chip", [*CHIPS, OFFSET, TWOS_COMPLEMENT], ids=lambda chip: chip.name)
-@pytest.mark.parametrize(("stalls", "bits"), [(STALLS[0], 8), (STALLS[3], 2)])
+@pytest.mark.parametrize(
+    ("chip", "stalls", "bits", "signed"),
+    [
+        *((chip, STALLS[0], 8, False) for chip in (TINY, OTHER, NO_FLOAT, OFFSET, TWOS_COMPLEMENT)),
+        *((chip, STALLS[3], 2, False) for chip in (TINY, OTHER, NO_FLOAT, OFFSET, TWOS_COMPLEMENT)),
+        *((chip, STALLS[3], chip.input_planes, True) for chip in (WIDEST, OTHER, OFFSET, TWOS_COMPLEMENT)),
+        (TINY, STALLS[0], 5, True),
+    ],
+    ids=lambda value: getattr(value, "name", str(value)),
+)
 @pytest.mark.parametrize("noisy", [False, True])
 @pytest.mark.parametrize("skip", [False, True])
-def test_memristor_bank(chip, stalls, bits, noisy, skip):
+def test_memristor_bank(chip, stalls, bits, signed, noisy, skip):
     """Cells hold any code (stuck, random reference), tables any rows and steps, ADCs any error; spares replace columns,
     some digits are not read, groups without word line left out; counters count."""
     rng = np.random.default_rng(bits)
@@ -206,7 +234,9 @@ def test_memristor_bank(chip, stalls, bits, noisy, skip):
     repair = rng.integers(0, chip.memristor_columns + 1, (slots, digits, chip.spare_columns))
     repair[0, 0] = reference + 1
     repair[1, 1] = 0
-    table = np.stack([rng.integers(1, chip.rows + 1, (8, digits)), rng.integers(0, 3, (8, digits))], -1)
+    table = np.stack(
+        [rng.integers(low, high, (chip.input_planes, digits)) for low, high in ((1, chip.rows + 1), (0, 3))], -1
+    )
     adc = np.array([[256, *[0] * 9]] * chip.adcs)
     noise = np.zeros(chip.rows + 1, int)
     if noisy:
@@ -214,19 +244,20 @@ def test_memristor_bank(chip, stalls, bits, noisy, skip):
         adc[::2, 0] = rng.integers(230, 280, len(adc[::2]))
         noise = rng.integers(0, 1 << NOISE_BITS, chip.rows + 1)
     seed = (0 - NOISE_STRIDE) & 0xFFFFFFFF if noisy else 1  # the first column's state would be 0
-    steps = list(random_steps(chip, rng, 4, slots, bits))
+    steps = list(random_steps(chip, rng, 4, slots, bits, signed))
     if skip:
         sparse = [
             codes * (rng.random(chip.rows) < share) for share, (codes, *_) in zip((0.02, 0.2), steps, strict=False)
         ]
         steps = [(np.zeros(chip.rows, int), chip.rows, 0), *((codes, chip.rows, 1) for codes in sparse), *steps]
     readout = Readout(chip, lines, repair, table, used, skip, adc, noise, seed)
-    expected = [list(readout.step(codes, length, slot, bits)) for codes, length, slot in steps]
+    expected = [list(readout.step(codes, length, slot, bits, signed)) for codes, length, slot in steps]
     bank = MemristorBank(chip)
     counted = {"reading": 0, "saturations": 0, "lines_on": 0}
 
     async def prepare(ctx):
         ctx.set(bank.input_bits, bits)
+        ctx.set(bank.input_signed, signed)
         for entry, (rows, shift) in enumerate(table.reshape(-1, 2)):
             ctx.set(bank.table.entries[entry], {"rows_per_read": int(rows), "step_shift": int(shift)})
         ctx.set(bank.table.digits, used)
@@ -304,7 +335,7 @@ def test_latency_and_throughput_are_as_documented(kind):
         ctx.set(bank.input_bits, bits)
         ctx.set(bank.dpv.ready, 1)
         if kind is MemristorBank:
-            for entry in range(8 * len(chip.mode.cells)):
+            for entry in range(chip.input_planes * len(chip.mode.cells)):
                 ctx.set(bank.table.entries[entry], {"rows_per_read": rows_per_read, "step_shift": 0})
             ctx.set(bank.table.digits, len(chip.mode.cells))
         ctx.set(bank.step.payload, payload)

@@ -163,8 +163,7 @@ def test_kernel_controller_gives_every_vector_once_to_every_active_unit(stalls, 
 @pytest.mark.parametrize(("maximum", "slices"), [(0, 1), (1, 1), (0, 2), (0, 3)])
 @pytest.mark.parametrize("chip", [TINY, NO_FLOAT], ids=lambda chip: chip.name)
 def test_accumulator_adds_a_window(stalls, maximum, slices, chip):
-    """Partial sums anywhere in 32 bits, so that slices run past the width, and wrap; of a window's exponents the last
-    one goes on."""
+    """Partial sums anywhere in 32 bits, so that slices run past the width, and wrap; the window's exponent goes on."""
     rng = random.Random(3)
     slices = slices if chip.floating_point else 1
     tiles, per_window, windows, width = 3, 4, 3, chip.accumulator_bits
@@ -210,7 +209,12 @@ def test_arbiter_loses_and_repeats_nothing(stalls):
     count = 20
 
     def payload(unit, number):
-        return {"sums": [number, unit, -1, 7], "parameter": unit, "offset": number, "exponent": {"unit": -number, "special": unit & 1}}
+        return {
+            "sums": [number, unit, -1, 7],
+            "parameter": unit,
+            "offset": number,
+            "exponent": {"unit": -number, "special": unit & 1},
+        }
 
     def sender(unit):
         async def drive(ctx):

@@ -52,6 +52,7 @@ def window_field(run, entries, group, places) -> tuple[int, int]:
 def aligned(pattern: int, run, exponent: int) -> int:
     """An element as integer, by the sentences in floating.py."""
     format, bits = ElementFormat(run["input_format"]).floating, run["input_bits"]
+    assert format is not None
     field = pattern >> format.mantissa_bits & ((1 << format.exponent_bits) - 1)
     significand = (pattern & ((1 << format.mantissa_bits) - 1)) + (bool(field) << format.mantissa_bits)
     own = max(field, 1) - format.bias
@@ -149,8 +150,9 @@ def random_run(chip, rng, element: ElementFormat = ElementFormat.INTEGER) -> dic
 def random_elements(rng, element: ElementFormat, shape) -> np.ndarray:
     """Patterns: any bits, exponents near each other, zeros and subnormals, infinities and NaN."""
     format = element.floating
+    assert format is not None
     patterns = rng.integers(0, 1 << format.bits, shape)
-    mantissa = patterns & ~((((1 << format.exponent_bits) - 1)) << format.mantissa_bits)
+    mantissa = patterns & ~(((1 << format.exponent_bits) - 1) << format.mantissa_bits)
     near = format.bias + rng.integers(-4, 4, shape)
     kinds = [
         patterns, *[mantissa | near << format.mantissa_bits] * 5, mantissa, patterns & 1 << (format.bits - 1),
@@ -396,13 +398,16 @@ def test_feeder_stops_at_an_address_past_the_memory(chip):
 
 
 def test_faults_come_in_the_order_of_windows_and_entries_first():
-    """Entries of a window lie further out than its words: theirs is the fault, though the words before are still read;
-    where words lie further out, the fault is a word's, though entries are read ahead."""
+    """Entries are read ahead, but their fault waits until the windows before are read, and comes after theirs."""
     words = TINY.activation_words
-    run = line_of_pixels(TINY, ElementFormat.BF16, tap_exponents=5)
-    assert faults_of(TINY, run) == ({(words, 0, 0)}, 3)
-    further = line_of_pixels(TINY, ElementFormat.BF16, tap_words=4, granule_log2=0)
-    assert faults_of(TINY, further) == ({(words, 0, 0)}, 2)
+    far = {"kernel_width": 1, "tap_words": 8, "granule_log2": 0, "window_start": words - 16, "window_step_x": 8}
+    entry_first = line_of_pixels(TINY, ElementFormat.FP8_E4M3, **far)
+    assert faults_of(TINY, entry_first) == ({(words, 0, 0)}, 2)
+    overlong = far | {"tap_words": 10, "window_start": words - 17, "window_step_x": 9}
+    word_first = line_of_pixels(TINY, ElementFormat.FP8_E4M3, **overlong)
+    assert faults_of(TINY, word_first) == ({(words, 0, 0)}, 1)
+    last_entry = line_of_pixels(TINY, ElementFormat.BF16, tap_exponents=5)
+    assert faults_of(TINY, last_entry) == ({(words, 0, 0)}, 3)
 
 
 @pytest.mark.parametrize("chip", [TINY, WIDEST], ids=lambda chip: chip.name)
@@ -445,8 +450,14 @@ def integers_of(packed: np.ndarray, chip) -> np.ndarray:
 def test_window_exponents_run_ahead(stalls):
     """The stream alone: every window's largest field and flag, whatever the receiver does."""
     rng = np.random.default_rng(11)
-    run = random_run(TINY, rng, ElementFormat.FP8_E4M3) | {"tap_exponents": 3, "output_height": 3, "output_width": 3}
-    entries = rng.integers(0, 512, 256)
+    run = random_run(TINY, rng, ElementFormat.FP8_E4M3) | {
+        "kernel_height": 1, "kernel_width": 1, "tap_exponents": 2, "output_height": 3, "output_width": 3,
+        "group_count": 2, "grouped_exponents": 1, "input_height": 4, "input_width": 4, "pad_top": 1, "pad_left": 0,
+        "stride_x": 1, "stride_y": 1, "pixel_pitch": 3, "row_pitch": 12,
+    }  # fmt: skip
+    run["window_step_x"], run["window_step_y"] = run["pixel_pitch"], run["row_pitch"]
+    run["window_start"] = (run["base"] - run["row_pitch"]) % (1 << 24)
+    entries = rng.integers(0, 256, 256) | (rng.random(256) < 0.3) * 256
     exponents = WindowExponents(TINY)
 
     async def memory(ctx):
@@ -462,6 +473,7 @@ def test_window_exponents_run_ahead(stalls):
             dict(zip(("field", "special"), window_field(run, entries, group, places), strict=True))
             for _, group, places in taps(run)
         ]
+        assert len({window["field"] for window in want}) > 3 and any(window["special"] for window in want)
         assert await receive(ctx, exponents.window, len(want), stalls[1], 1) == want
 
     simulate(exponents, drive, background=[memory])

@@ -12,7 +12,7 @@ from ..interfaces import step_layout, vector_layout
 
 
 class Sequencer(wiring.Component):
-    """vector stream -> `tiles` x `slices` steps each, the slices of a tile's weights innermost, least significant first.
+    """vector stream -> `tiles` x `slices` steps each: the slices of a tile's weights in a row, the lowest first.
 
     Addresses start at `slot` with a pixel's first vector and grow by `stride` with every step; parameter tiles start
     at `parameter` and grow by `tiles` with every window of the pixel. Combinational: latency 0, one step per cycle.

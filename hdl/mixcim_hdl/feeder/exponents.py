@@ -23,8 +23,8 @@ class WindowExponents(wiring.Component):
                 (one entry per cycle)
     ```
 
-    A window of n entries takes n cycles, a tap in the padding counts as one, and so does a window's tap without entries;
-    latency from `start` to its first one: n + 2. Works on while a finished one waits, up to the end of the next window.
+    A window of n entries takes n cycles, those of taps in the padding included, and a tap without entries one; latency
+    from `start` to the first window: n + 2. While one waits to be taken, the next is walked.
 
     Members
     -------
@@ -54,7 +54,9 @@ class WindowExponents(wiring.Component):
         run = self.run
         m.submodules.walker = walker = WindowWalker(self._chip, "tap_exponents")
         inside, outside, advance = Signal(), Signal(), Signal()
-        read = Signal(data.StructLayout({"valid": 1, "inside": 1, "first": 1, "last": 1}))  # the entry that is there now
+        read = Signal(
+            data.StructLayout({"valid": 1, "inside": 1, "first": 1, "last": 1})
+        )  # the entry that is there now
         m.d.comb += [
             walker.run.eq(run),
             walker.start.eq(self.start),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, EnableInserter, Module, Mux, Signal
+from amaranth.hdl import Cat, EnableInserter, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -201,7 +201,7 @@ class Feeder(wiring.Component):
                 ]
         return m
 
-    def _pack(self, m: Module, integers, granule, advance: Signal) -> Signal:
+    def _pack(self, m: Module, integers, granule, advance: Signal) -> Value:
         """The vector up to and with `granule`: narrower than a word, granules are packed into one first."""
         chip, planes = self._chip, self._chip.input_planes
         word_width = chip.channels * planes
