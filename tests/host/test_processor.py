@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compile.random_networks import depthwise_network, random_network
+from compile.random_networks import depthwise_network, random_codes, random_network, random_rules
 from mixcim import cli
 from mixcim.compile.compiler import compile_network
 from mixcim.errors import MixcimError
@@ -15,6 +15,7 @@ from mixcim.host.processor import Processor
 from mixcim.model import ProcessorModel
 from mixcim.rtl.processor import rtl_processor
 from mixcim_hdl.commands import Opcode, command_layout, decode_command, encode_command
+from mixcim_hdl.floating import ElementFormat
 from mixcim_hdl.presets import PRESETS
 from mixcim_hdl.program import Program, ProgramError
 from mixcim_hdl.registers import Event
@@ -53,6 +54,29 @@ def test_every_tensor_and_counter_equals_the_model(processor: Processor, seed: i
         cycles = processor.command_cycles()
         assert (cycles > 0).all() and abs(int(cycles.sum()) - counters.cycles) <= 4 * len(cycles)
     assert np.array_equal(processor.run(codes), expected)
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_floating_networks_equal_the_model(processor: Processor, seed: int) -> None:
+    """Layers of all formats on all units; the second input has an infinity or NaN somewhere, if it can."""
+    network = random_network(seed, formats=list(ElementFormat))
+    program = compile_network(network, TINY, random_rules(network, seed, TINY.channels), "exact")
+    place, random = program.tensors[program.input], np.random.default_rng(seed)
+    elements = random_codes(network, 2, seed)
+    if place.element.floating is None:
+        elements = (elements + (128 if place.signed else 0)).astype(np.uint8)
+    else:
+        elements[1].reshape(-1)[random.integers(elements[1].size)] = place.element.floating.nan_pattern
+    model = ProcessorModel(TINY, program)
+    expected = model.run(elements, capture=list(program.tensors))
+    processor.load(program)
+    for number, element in enumerate(elements):
+        seen: dict[str, np.ndarray] = {}
+        processor.run_stepwise(element, seen.__setitem__)
+        for name, tensor in seen.items():
+            captured = model.captured[name][number]
+            assert tensor.dtype == captured.dtype and np.array_equal(tensor, captured), name
+    assert np.array_equal(processor.run(elements), expected)
 
 
 def test_more_groups_than_accumulator_tiles(processor: Processor) -> None:
