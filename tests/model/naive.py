@@ -1,17 +1,21 @@
 """A deliberately naive interpreter of commands.py: the pseudo code there, loop by loop, one input at a time.
 
-Shares nothing with the model but the contract. Float32 steps are done on `fractions.Fraction`. It looks for no faults.
+Shares nothing with the model but the contract. Float32 steps of integer RUNs, scaling, alignment and conversions are
+done on `fractions.Fraction`; what is left of floating RUNs, one sum or product at a time, on numpy's float32 scalars.
+It looks for no faults.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from fractions import Fraction
 
 import numpy as np
 
 from mixcim_hdl.commands import Opcode, TinyMode, decode_command, noise_state
 from mixcim_hdl.config import ChipConfig, UnitKind
-from mixcim_hdl.formats import ACTIVATION_BITS, CELL_LEVELS, conductance_unit
+from mixcim_hdl.floating import ElementFormat, FloatFormat, Rounding
+from mixcim_hdl.formats import CELL_LEVELS, conductance_unit
 from mixcim_hdl.program import Program
 from mixcim_hdl.registers import Event
 
@@ -66,12 +70,88 @@ def int32(value: int) -> int:
     return (value + 2**31) % 2**32 - 2**31
 
 
+def wrap(value: int, bits: int) -> int:
+    """Two's complement wrap-around."""
+    return (value + 2 ** (bits - 1)) % 2**bits - 2 ** (bits - 1)
+
+
+def field_of(pattern: int, format: FloatFormat) -> int:
+    """Exponent field of a pattern."""
+    return pattern >> format.mantissa_bits & 2**format.exponent_bits - 1
+
+
+def finite_value(pattern: int, format: FloatFormat) -> Fraction:
+    """Value of a pattern by its fields, of infinities and NaN too."""
+    field = field_of(pattern, format)
+    significand = pattern % 2**format.mantissa_bits + (2**format.mantissa_bits if field else 0)
+    value = significand * Fraction(2) ** (max(field, 1) - format.bias - format.mantissa_bits)
+    return -value if pattern >> (format.bits - 1) else value
+
+
+def is_nan(pattern: int, format: FloatFormat) -> bool:
+    magnitude = pattern % 2 ** (format.bits - 1)
+    return magnitude > format.infinity_pattern if format.infinity else magnitude == 2 ** (format.bits - 1) - 1
+
+
+def is_infinity(pattern: int, format: FloatFormat) -> bool:
+    return format.infinity and pattern % 2 ** (format.bits - 1) == format.infinity_pattern
+
+
+def float32_of(pattern: int, format: FloatFormat) -> np.float32:
+    """The float32 that an element is."""
+    negative = pattern >> (format.bits - 1)
+    if is_nan(pattern, format):
+        return np.float32(np.nan)
+    value = (
+        np.float32(np.inf) if is_infinity(pattern, format) else np.float32(float(abs(finite_value(pattern, format))))
+    )
+    return -value if negative else value
+
+
+def pattern_of(value: np.float32, format: FloatFormat) -> int:
+    """The element that a float32 becomes."""
+    if np.isnan(value):
+        return format.nan_pattern
+    sign = int(np.signbit(value)) << (format.bits - 1)
+    if np.isinf(value):
+        return sign | format.overflow_pattern
+    exact = abs(Fraction(float(value)))
+    # The unit of a pattern: 2**-mantissa_bits of its binade, no smaller than that of subnormal numbers.
+    exponent = format.smallest_exponent
+    while exact >= Fraction(2) ** (exponent + 1):
+        exponent += 1
+    code = half_even(exact / Fraction(2) ** (exponent - format.mantissa_bits))
+    pattern = (exponent - format.smallest_exponent) * 2**format.mantissa_bits + code
+    return sign | (format.overflow_pattern if pattern > format.largest_pattern else pattern)
+
+
+def float32_from(bits: int) -> np.float32:
+    return np.uint32(bits).view(np.float32)
+
+
+def float32_fraction(value: Fraction) -> np.float32:
+    """Nearest float32; 0 is +0."""
+    return np.float32(float(to_float32(value)))
+
+
+def limit(value: np.float32, low: np.float32, high: np.float32) -> np.float32:
+    """The clamp of floating RUNs; -0 is below +0."""
+
+    def order(number: np.float32) -> tuple[np.float32, bool]:
+        return number, not np.signbit(number)
+
+    if np.isnan(value):
+        return value
+    return high if order(value) > order(high) else low if order(value) < order(low) else value
+
+
 class NaiveProcessor:
-    """`run` executes the program for one input. `events`: the counters, by name."""
+    """`run` executes the program for one input. `events`: the counters, by name. `exponents`: (field, special)."""
 
     def __init__(self, chip: ChipConfig, program: Program, noise_seed: int | None = None) -> None:
         self.chip, self.program = chip, program
         self.activation = [[0] * chip.channels for _ in range(chip.activation_words)]
+        self.exponents = [(0, False)] * chip.activation_words
         self.unit_words: list[dict[int, list[int]]] = [{} for _ in chip.units]
         self.rows_per_read: dict[tuple[int, int], int] = {}
         self.step_shift: dict[tuple[int, int], int] = {}
@@ -89,14 +169,17 @@ class NaiveProcessor:
         """Codes uint8 (height, width, channels) in; the whole activation memory uint8 (words, channels) out."""
         place = self.program.tensors[self.program.input]
         height, width, channels = place.shape
-        pitch = -(-channels // self.chip.channels)
         for y in range(height):
             for x in range(width):
-                for word in range(pitch):
-                    self.activation[place.address + (y * width + x) * pitch + word] = [
+                pixel = place.address + (y * width + x) * place.pitch
+                for word in range(-(-channels // self.chip.channels)):
+                    elements = [
                         int(codes[y, x, c]) if c < channels else 0
                         for c in range(word * self.chip.channels, (word + 1) * self.chip.channels)
                     ]
+                    self.store(pixel + word * place.element.bytes, range(self.chip.channels), elements, place.element)
+                    if place.element.floating is not None:
+                        self.exponents[pixel + word] = self.entry(elements, place.element.floating)
         for words in self.program.commands:
             opcode, fields = decode_command(words, self.chip)
             if opcode == Opcode.END:
@@ -109,7 +192,7 @@ class NaiveProcessor:
             elif opcode == Opcode.TABLE:
                 self.digits, self.skip_zero_groups = fields["digits"], fields["skip_zero_groups"]
                 digits = len(self.chip.mode.cells)
-                for i in range(ACTIVATION_BITS):
+                for i in range(self.chip.input_planes):
                     for j in range(digits):
                         self.rows_per_read[i, j] = fields[f"rows_per_read[{i * digits + j}]"]
                         self.step_shift[i, j] = fields[f"step_shift[{i * digits + j}]"]
@@ -117,76 +200,135 @@ class NaiveProcessor:
                 self.run_layer(fields)
         return np.array(self.activation, np.uint8)
 
-    def window(self, f: dict[str, int], oy: int, ox: int, group: int) -> list[int]:
-        """Codes of one window, as the pseudo code collects them."""
-        result = []
+    def load(self, address: int, lane: int, format: ElementFormat) -> int:
+        """Code or pattern of an element; its low byte is at `address`."""
+        if format.bytes == 1:
+            return self.activation[address % 2**24][lane]
+        low = address % 2**24 // 2 * 2
+        return self.activation[low][lane] + 256 * self.activation[low + 1][lane]
+
+    def store(self, address: int, lanes: Iterable[int], elements: list[int], format: ElementFormat) -> None:
+        """Write the elements of these lanes."""
+        low = address % 2**24 // format.bytes * format.bytes
+        for lane in lanes:
+            for byte in range(format.bytes):
+                self.activation[low + byte][lane] = elements[lane] >> 8 * byte & 255
+
+    def entry(self, elements: list[int], format: FloatFormat) -> tuple[int, bool]:
+        """Exponent entry of some elements."""
+        special = any(is_nan(element, format) or is_infinity(element, format) for element in elements)
+        return max([field_of(element, format) for element in elements], default=0), special
+
+    def window(self, f: dict[str, int], oy: int, ox: int, group: int) -> tuple[list[int], int, bool]:
+        """Integers X of one window, as the pseudo code collects them; exponent u of their unit; special."""
+        format = ElementFormat(f["input_format"])
+        taps, entries = [], []  # elements, None in the padding
         for ky in range(f["kernel_height"]):
             for kx in range(f["kernel_width"]):
+                y = oy * f["stride_y"] - f["pad_top"] + ky
+                x = ox * f["stride_x"] - f["pad_left"] + kx
+                tap = f["window_start"] + oy * f["window_step_y"] + ox * f["window_step_x"]
+                tap += ky * f["row_pitch"] + kx * f["pixel_pitch"]
+                inside = 0 <= y < f["input_height"] and 0 <= x < f["input_width"]
                 for w in range(f["tap_words"]):
-                    y = oy * f["stride_y"] - f["pad_top"] + ky
-                    x = ox * f["stride_x"] - f["pad_left"] + kx
-                    address = f["window_start"] + oy * f["window_step_y"] + ox * f["window_step_x"]
-                    address += ky * f["row_pitch"] + kx * f["pixel_pitch"] + group + w
-                    inside = 0 <= y < f["input_height"] and 0 <= x < f["input_width"]
+                    address = tap + format.bytes * (group + w)
                     for channel in range(2 ** f["granule_log2"]):
-                        result.append(self.activation[address % 2**24][channel] if inside else f["pad_value"])
-        return result
+                        taps.append(self.load(address, channel, format) if inside else None)
+                for n in range(f["tap_exponents"]):
+                    if inside and format.floating is not None:
+                        first = tap + (group if f["grouped_exponents"] else 0)
+                        entries.append(self.exponents[(first + n) % 2**24])
+        if format.floating is None:
+            return [(f["pad_value"] if tap is None else tap) - f["input_zero_point"] for tap in taps], 0, False
+        exponent = max([1, *(field for field, _ in entries)]) - format.floating.bias
+        unit = exponent - (f["input_bits"] - 2)
+        padding = -(2 ** (f["input_bits"] - 1)) if f["pad_value"] else 0
+        integers = [padding if tap is None else self.aligned(tap, format.floating, unit, f) for tap in taps]
+        return integers, unit, any(special for _, special in entries)
+
+    def aligned(self, pattern: int, format: FloatFormat, unit: int, f: dict[str, int]) -> int:
+        """An element in units of 2**unit."""
+        value = finite_value(pattern, format)
+        exact = abs(value) / Fraction(2) ** unit
+        magnitude = int(exact) if f["rounding"] == Rounding.TRUNCATE else half_even(exact)
+        assert magnitude <= 2 ** (f["input_bits"] - 1)
+        magnitude = min(magnitude, 2 ** (f["input_bits"] - 1) - 1)
+        return -magnitude if value < 0 else magnitude
 
     def run_layer(self, f: dict[str, int]) -> None:
         """RUN: all windows are read before anything is written, which no legal RUN can tell from any other order."""
         rows, writes, tiles_written = self.chip.rows, [], 0
+        slices = f["weight_slices"]
         for oy in range(f["output_height"]):
             for ox in range(f["output_width"]):
                 pixel = oy * f["output_width"] + ox
                 for group in range(f["group_count"]):
-                    window = self.window(f, oy, ox, group)
+                    window, unit_exponent, special = self.window(f, oy, ox, group)
+                    low, high = (-(2 ** (f["input_bits"] - 1)), 2 ** (f["input_bits"] - 1)) if f["input_signed"] else (
+                        0, 2 ** f["input_bits"]
+                    )  # fmt: skip
+                    assert all(low <= integer < high for integer in window)
                     vectors = [window[first : first + rows] for first in range(0, len(window), rows)]
                     for unit in range(len(self.chip.units)):
                         tiles = f[f"tiles[{unit}]"]
-                        sums = [[0] * self.chip.channels for _ in range(tiles)]
+                        sums: list[list[int] | None] = [None] * tiles
                         for v, vector in enumerate(vectors):
                             for t in range(tiles):
-                                index = (group * len(vectors) + v) * tiles + t
-                                sums[t] = self.accumulate(unit, f, index, vector, sums[t])
+                                for s in range(slices):
+                                    index = ((group * len(vectors) + v) * tiles + t) * slices + s
+                                    value = self.dot_product_value(unit, f, index, vector)
+                                    sums[t] = self.accumulate(unit, f, sums[t], value, s)
                         for t in range(tiles):
                             tile = f[f"parameter[{unit}]"] + group * tiles + t
-                            writes.append((pixel, tile, sums[t]))
+                            writes.append((pixel, tile, sums[t], unit_exponent, special))
                             tiles_written += 1
         assert tiles_written == f["output_tiles"]
-        for pixel, tile, sums in writes:
-            self.write(f, pixel, tile, sums)
+        write = self.write_floating if f["floating"] else self.write
+        for pixel, tile, sums, unit_exponent, special in writes:
+            write(f, pixel, tile, sums, unit_exponent, special)
 
-    def accumulate(self, unit: int, f: dict[str, int], index: int, vector: list[int], sums: list[int]) -> list[int]:
-        """New sums of a tile after one vector."""
+    def accumulate(
+        self, unit: int, f: dict[str, int], sums: list[int] | None, value: list[int], weight_slice: int
+    ) -> list[int]:
+        """New sums of a tile, None at first, after a dot-product value."""
+        if sums is None:
+            return [wrap(part * 256**weight_slice, self.chip.accumulator_bits) for part in value]
+        if self.chip.units[unit] is UnitKind.TINY and f[f"mode[{unit}]"] == TinyMode.MAX:
+            return [max(pair) for pair in zip(sums, value, strict=True)]
+        return [
+            wrap(total + part * 256**weight_slice, self.chip.accumulator_bits)
+            for total, part in zip(sums, value, strict=True)
+        ]
+
+    def dot_product_value(self, unit: int, f: dict[str, int], index: int, vector: list[int]) -> list[int]:
+        """What a unit makes of a vector with the weights of slot `index`, int32."""
         chip, kind, slot = self.chip, self.chip.units[unit], f[f"slot[{unit}]"]
-        filled = vector + [0] * (chip.rows - len(vector))
+        sums = [0] * chip.channels
         zero = [0] * chip.rows
         memory = self.unit_words[unit]
-        sums = list(sums)
-        if kind is UnitKind.MEMRISTOR:
-            return self.read_memristor(unit, slot + index, f, vector, sums)
-        if kind is UnitKind.SRAM:
-            for k in range(chip.channels):
-                word = memory.get((slot + index) * chip.channels + k, zero)
-                for r in range(chip.rows):
-                    sums[k] += filled[r] * word[r]
-            return sums
         taps = chip.taps_per_vector
         mode = TinyMode(f[f"mode[{unit}]"])
-        if mode == TinyMode.BROADCAST:
-            for r in range(chip.rows):
+        if kind is UnitKind.MEMRISTOR:
+            sums = self.read_memristor(unit, slot + index, f, vector, sums)
+        elif kind is UnitKind.SRAM:
+            for k in range(chip.channels):
+                word = memory.get((slot + index) * chip.channels + k, zero)
+                sums[k] = sum(integer * weight for integer, weight in zip(vector, word, strict=False))
+        elif mode == TinyMode.BROADCAST:
+            for r, integer in enumerate(vector):
                 word = memory.get(slot + index * chip.channels + r // taps, zero)
                 for k in range(chip.channels):
-                    sums[k] += filled[r] * word[(r % taps) * chip.channels + k]
-            return sums
-        for a in range(taps):
+                    sums[k] += integer * word[(r % taps) * chip.channels + k]
+        else:
             for k in range(chip.channels):
-                code = filled[a * chip.channels + k]
+                lane = vector[k :: chip.channels]
                 if mode == TinyMode.MAX:
-                    sums[k] = max(sums[k], code)
+                    whole = -(-len(vector) // chip.channels)  # words that the window fills, the last one up with 0
+                    sums[k] = max(lane + [0] * (whole - len(lane)))
                 else:
-                    sums[k] += code * memory.get(slot + index, zero)[a * chip.channels + k]
-        return sums
+                    weights = memory.get(slot + index, zero)[k :: chip.channels]
+                    sums[k] = sum(integer * weight for integer, weight in zip(lane, weights, strict=False))
+        return [int32(total) for total in sums]
 
     def noise(self, bank: int, column: int, lines_on: int) -> int:
         """Noise of a column in a read, and the generator's step."""
@@ -227,6 +369,7 @@ class NaiveProcessor:
             conductance = [self.conductance(unit, slot * digits + j, column) for column in range(columns)]
             for i in range(f["input_bits"]):
                 n, shift = self.rows_per_read[i, j], self.step_shift[i, j]
+                top = -1 if f["input_signed"] and i == f["input_bits"] - 1 else 1
                 for first in range(0, len(vector), n):
                     on = [r for r in range(first, min(first + n, len(vector))) if vector[r] >> i & 1]
                     if not on and self.skip_zero_groups and f["group_count"] == 1:
@@ -244,7 +387,7 @@ class NaiveProcessor:
                         self.events["ADC_SATURATIONS"] += converted > largest
                         code.append(min(max(converted, 0), largest))
                     for k in range(chip.channels):
-                        place = 2 ** (i + chip.mode.places[j] + shift)
+                        place = top * 2 ** (i + chip.mode.places[j] + shift)
                         if encoding == "differential":
                             sums[k] += (code[2 * k] - code[2 * k + 1]) * place
                         elif encoding == "twos_complement" and j == digits - 1:
@@ -252,10 +395,10 @@ class NaiveProcessor:
                         else:
                             sums[k] += code[k] * place
                         if encoding == "offset" and j == 0:
-                            sums[k] -= 128 * len(on) * 2**i
+                            sums[k] -= top * 128 * len(on) * 2**i
         return sums
 
-    def write(self, f: dict[str, int], pixel: int, tile: int, sums: list[int]) -> None:
+    def write(self, f: dict[str, int], pixel: int, tile: int, sums: list[int], *_) -> None:
         """Bias, scale, residual, clamp, masked write of one parameter tile."""
         program = self.program
         offset = pixel * f["output_pitch"] + int(program.word_offset[tile])
@@ -274,3 +417,51 @@ class NaiveProcessor:
                 result = fma(second - zero, bits_to_fraction(f["scale_second"]), partial)
                 code = code_of(result, zero, f["sum_low"], f["sum_high"])
             target[lane] = code
+
+    @np.errstate(all="ignore")
+    def write_floating(
+        self, f: dict[str, int], pixel: int, tile: int, sums: list[int], unit: int, special: bool
+    ) -> None:
+        """The floating steps, conversion, masked write of one parameter tile, and its exponent entry."""
+        program = self.program
+        output, residual = ElementFormat(f["output_format"]), ElementFormat(f["residual_format"])
+        place = pixel * f["output_pitch"]
+        lanes = [lane for lane in range(self.chip.channels) if int(program.lane_mask[tile]) >> lane & 1]
+        elements = [0] * self.chip.channels
+        for lane in lanes:
+            old = np.float32(0)
+            if f["residual"]:
+                address = f["residual_base"] + place + residual.bytes * int(program.word_offset[tile])
+                element = self.load(address, lane, residual)
+                if residual.floating is None:
+                    old = np.float32(element - f["residual_zero_point"]) * float32_from(f["residual_scale"])
+                else:
+                    old = float32_of(element, residual.floating)
+            elements[lane] = self.element(f, tile, lane, sums[lane], unit, special, old)
+        word = f["output_base"] + place + output.bytes * int(program.word_offset[tile])
+        self.store(word, lanes, elements, output)
+        if output.floating is not None:
+            address = (f["output_base"] + place + int(program.exponent_offset[tile])) % 2**24
+            self.exponents[address] = self.entry([elements[lane] for lane in lanes], output.floating)
+
+    def element(
+        self, f: dict[str, int], tile: int, lane: int, total: int, unit: int, special: bool, old: np.float32
+    ) -> int:
+        """Element of the output for a sum; `old`: residual's value."""
+        scale = self.program.scale[tile, lane]
+        field = int(scale.view(np.uint32)) >> 23 & 255
+        t, m = (field - 127, np.float32(float(scale) / 2.0 ** (field - 127))) if 0 < field < 255 else (0, scale)
+        y = np.float32(np.nan) if special else float32_fraction(total * Fraction(2) ** (unit + t))
+        y = y * m
+        y = y + self.program.bias[tile, lane].view(np.float32)
+        if f["residual"]:
+            y = y + old
+        y = limit(y, float32_from(f["float_low"]), float32_from(f["float_high"]))
+        output = ElementFormat(f["output_format"])
+        if output.floating is not None:
+            return pattern_of(y, output.floating)
+        product = y * float32_from(f["output_scale"])
+        if np.isnan(product):
+            product = np.float32(0)
+        real = float(product) if np.isinf(product) else Fraction(float(product))
+        return code_of(real, f["zero_point"], f["clamp_low"], f["clamp_high"])

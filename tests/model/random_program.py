@@ -1,8 +1,9 @@
 """Random programs that use every field of every command, small enough for a simulated chip.
 
 `random_program(chip, seed)` gives the same program and inputs for the same seed. Every RUN is legal: addresses stay
-inside, codes fit the input bits, scales are finite, and no RUN writes what it reads except where output and residual
-are the same region. Its tensor "memory" is the whole activation memory after the last command.
+inside, codes fit the input bits, scales are finite, exponent entries cover what a floating RUN reads, no two tiles of a
+RUN write the same entry, and no RUN writes what it reads except where output and residual are the same region. Its
+tensor "memory" is the whole activation memory after the last command.
 """
 
 from __future__ import annotations
@@ -13,7 +14,13 @@ import numpy as np
 
 from mixcim_hdl.commands import Opcode, TinyMode, encode_command
 from mixcim_hdl.config import ChipConfig, UnitKind
-from mixcim_hdl.formats import ACTIVATION_BITS, ADC_PARAMETERS, NOISE_BITS, ideal_conductance
+from mixcim_hdl.floating import ALIGNED_BITS, ElementFormat, FloatFormat
+from mixcim_hdl.formats import (
+    ADC_PARAMETERS,
+    LARGEST_SLICES,
+    NOISE_BITS,
+    ideal_conductance,
+)
 from mixcim_hdl.program import Program, TensorPlace, ideal_adc, no_noise, no_repair
 
 #: Limits on one RUN that keep a simulation short.
@@ -23,7 +30,11 @@ LARGEST_OUTPUT_PIXELS = 12
 
 @dataclass
 class _Region:
-    """A feature map in the activation memory. `limit`: no code in it is larger."""
+    """A feature map in the activation memory. `words`: of channels; `pitch`: activation words of a pixel.
+
+    `limit`: no code in it is larger. `exponents`: entries of a pixel that cover its elements, 0 where none do;
+    `in_order`: entry w covers word w.
+    """
 
     name: str
     address: int
@@ -31,10 +42,15 @@ class _Region:
     width: int
     words: int
     limit: int
+    format: ElementFormat
+    pitch: int
+    exponents: int = 0
+    in_order: bool = True
 
     @property
     def size(self) -> int:
-        return self.height * self.width * self.words
+        """Activation words; two-byte elements at an odd address begin one word before it and end one early."""
+        return self.height * self.width * self.pitch
 
 
 def digit_of(weight: int, column: int, digit: int, chip: ChipConfig) -> int:
@@ -75,6 +91,7 @@ class _Builder:
         self.scale: list[np.ndarray] = []
         self.word_offset: list[int] = []
         self.lane_mask: list[int] = []
+        self.exponent_offset: list[int] = []
         self.tensors: dict[str, TensorPlace] = {}
         self.regions: list[_Region] = []
         self.next_address = int(self.random.integers(0, 5))
@@ -146,6 +163,10 @@ class _Builder:
         return table
 
     def add_tensor(self, region: _Region, channels: int, signed: bool = False) -> None:
+        """The region as a tensor; one of two-byte elements that is not even somewhere, as the bytes that it is."""
+        format, odd = region.format, region.address % 2 or region.pitch % 2
+        if format.bytes == 2 and odd:
+            format, channels = ElementFormat.INTEGER, region.pitch * self.chip.channels
         self.tensors[region.name] = TensorPlace(
             region.name,
             region.address,
@@ -155,15 +176,40 @@ class _Builder:
             signed,
             len(self.commands) - 1,
             1 << 30,
+            region.pitch,
+            format.name,
+            region.exponents,
         )
 
-    def new_region(self, name: str, height: int, width: int, words: int, limit: int) -> _Region | None:
-        """Fresh memory, or None when there is not enough."""
-        region = _Region(name, self.next_address, height, width, words, limit)
+    def new_region(
+        self,
+        name: str,
+        height: int,
+        width: int,
+        words: int,
+        limit: int,
+        format: ElementFormat = ElementFormat.INTEGER,
+        pitch: int = 0,
+    ) -> _Region | None:
+        """Fresh memory, or None when there is not enough. `pitch`: the least there must be."""
+        pitch = max(pitch, words * format.bytes) + (self.below(3) if self.chance(0.3) else 0)
+        address = self.next_address
+        if format.bytes == 2 and (not name or pitch % 2):
+            address += 1  # nothing before it may be in its first word
+        if format.bytes == 2 and name:
+            address, pitch = address // 2 * 2, (pitch + 1) // 2 * 2
+        region = _Region(name, address, height, width, words, 255 if format.floating else limit, format, pitch)
         if region.address + region.size > self.chip.activation_words:
             return None
-        self.next_address += region.size + self.below(3)
+        self.next_address = region.address + region.size + self.below(3)
         return region
+
+    def format(self) -> ElementFormat:
+        """Format of a tensor: INTEGER for about half of them, wide ones more often than narrow ones."""
+        if not self.chip.floating_point or self.chance(0.5):
+            return ElementFormat.INTEGER
+        formats = [item for item in ElementFormat for _ in range(item.bytes) if item.floating]
+        return formats[self.below(len(formats))]
 
     def add_table(self) -> None:
         """TABLE with rows per read that differ, powers of two and others; finer steps and all digits mostly."""
@@ -171,7 +217,7 @@ class _Builder:
         fields = {"digits": digits if self.chance(0.6) else self.between(1, digits), "skip_zero_groups": self.below(2)}
         highest_shift = int(self.random.choice([0, 0, 1, 3]))
         choices = [self.chip.rows, self.chip.rows // 2, 8, 16, 1 + self.below(self.chip.rows)]
-        for entry in range(ACTIVATION_BITS * digits):
+        for entry in range(self.chip.input_planes * digits):
             fields[f"rows_per_read[{entry}]"] = min(int(self.random.choice(choices)), self.chip.rows)
             fields[f"step_shift[{entry}]"] = self.between(0, highest_shift)
         self.commands.append(encode_command(Opcode.TABLE, self.chip, **fields))
@@ -190,8 +236,13 @@ class _Builder:
         self.commands.append(encode_command(Opcode.LOAD, self.chip, **fields))
 
     def _window(self, source: _Region) -> dict[str, int]:
-        """Fields of kernel, stride, padding and output size for a random window over `source`."""
-        chip, words = self.chip, source.words
+        """Fields of kernel, stride, padding and output size for a random window over `source`, of its elements or of
+        the bytes that they are.
+        """
+        chip = self.chip
+        floating = source.exponents > 0 and self.chance(0.8)
+        format = source.format if floating else ElementFormat.INTEGER
+        words, size = (source.words, format.bytes) if floating else (source.words * source.format.bytes, 1)
         depthwise = self.chance(0.35)
         while True:
             granule = chip.channels.bit_length() - 1 if depthwise or self.chance(0.6) else self.below(3)
@@ -202,10 +253,20 @@ class _Builder:
                 break
         groups = self.between(1, words) if depthwise else 1
         first_word = self.between(0, words - (groups if depthwise else taps))
+        exponents: dict[str, int] = {}
+        if floating:
+            grouped = int(source.in_order and self.chance(0.7))
+            if size == 2 or not grouped:
+                first_word = 0
+            number = taps if grouped else source.exponents
+            exponents = {"grouped_exponents": grouped, "tap_exponents": number + (self.chance(0.2) and self.below(3))}
         stride_y, stride_x = self.between(1, 3), self.between(1, 3)
         pad_top, pad_left = self.below(3), self.below(3)
-        row_pitch = source.width * words
+        pitch = source.pitch
+        row_pitch = source.width * pitch
         return {
+            **exponents,
+            "input_format": int(format),
             "granule_log2": granule,
             "kernel_height": height,
             "kernel_width": width,
@@ -218,23 +279,40 @@ class _Builder:
             "pad_top": pad_top,
             "pad_left": pad_left,
             "row_pitch": row_pitch,
-            "pixel_pitch": words,
-            "window_start": source.address + first_word - pad_top * row_pitch - pad_left * words,
+            "pixel_pitch": pitch,
+            "window_start": source.address + size * first_word - pad_top * row_pitch - pad_left * pitch,
             "window_step_y": stride_y * row_pitch,
-            "window_step_x": stride_x * words,
+            "window_step_x": stride_x * pitch,
             "output_height": self.between(1, 4),
             "output_width": self.between(1, LARGEST_OUTPUT_PIXELS // 4),
         }
 
-    def _units(self, vectors: int, groups: int, full_granule: bool) -> dict[str, int] | None:
+    def _input(self, fields: dict[str, int], limit: int) -> dict[str, int]:
+        """Fields of the integers that the input's elements become; `limit`: largest code of an INTEGER one."""
+        chip = self.chip
+        if fields["input_format"]:
+            bits = int(self.random.choice([width for width in ALIGNED_BITS if width <= chip.aligned_bits]))
+            pad = int(self.random.choice([0, 1, 200]))
+            return {"input_bits": bits, "input_signed": 1, "rounding": self.below(2), "pad_value": pad}
+        if not chip.floating_point or self.chance(0.6):
+            bits = self.between(limit.bit_length(), chip.input_planes if self.chance(0.3) else 8)
+            return {"input_bits": bits, "pad_value": self.below(min(1 << bits, 256))}
+        zero_point = self.below(256) if self.chance(0.7) else 0
+        pad = self.below(256) if self.chance(0.5) else zero_point
+        widest = max(zero_point, max(limit, pad) - zero_point + 1)
+        bits = self.between(max((widest - 1).bit_length() + 1, 1), chip.input_planes)
+        return {"input_bits": bits, "input_signed": 1, "input_zero_point": zero_point, "pad_value": pad}
+
+    def _units(self, vectors: int, groups: int, full_granule: bool, slices: int) -> dict[str, int] | None:
         """Unit fields of a RUN with the LOADs that it needs, or None when this draw uses no unit."""
         fields: dict[str, int] = {}
         for unit, kind in enumerate(self.chip.units):
             tiles = self.below(3)
-            modes = list(TinyMode) if full_granule else [TinyMode.BROADCAST]
+            modes = [mode for mode in TinyMode if slices == 1 or mode != TinyMode.MAX]
+            modes = modes if full_granule else [TinyMode.BROADCAST]
             mode = TinyMode(int(self.random.choice(modes))) if kind is UnitKind.TINY else TinyMode.BROADCAST
             broadcast = kind is UnitKind.TINY and mode == TinyMode.BROADCAST
-            needed = groups * vectors * tiles * (self.chip.channels if broadcast else 1)
+            needed = groups * vectors * tiles * slices * (self.chip.channels if broadcast else 1)
             capacity = self.chip.unit_capacity(kind)
             if not tiles or needed > capacity:
                 continue
@@ -246,8 +324,8 @@ class _Builder:
             fields |= {f"tiles[{unit}]": tiles, f"mode[{unit}]": int(mode), f"slot[{unit}]": slot}
         return fields or None
 
-    def _parameters(self, tiles: int, window: int, words: int) -> None:
-        """Parameters of `tiles` new tiles that write to the first `words` words, no lane twice."""
+    def _places(self, tiles: int, words: int) -> list[tuple[int, int]]:
+        """(word, lanes) of new tiles in the first `words` words, no lane twice; no lanes where none are left."""
         full = (1 << self.chip.channels) - 1
         places: list[tuple[int, int]] = []
         for word in self.random.permutation(words):
@@ -257,12 +335,24 @@ class _Builder:
             places.append((int(word), split))
             if split != full and len(places) < tiles:
                 places.append((int(word), full & ~split))
-        places.extend([(0, 0)] * (tiles - len(places)))
+        return places + [(0, 0)] * (tiles - len(places))
+
+    def _parameters(self, places: list[tuple[int, int]], window: int, floating: bool, slices: int) -> None:
+        """Parameters of new tiles; bias and scale such that most results are of use."""
         for word, mask in places:
             spread = 60.0 * 40.0 * window**0.5
             bias = self.random.normal(0, spread, self.chip.channels)
             scale = 80 / spread * np.exp(self.random.normal(0, 1, self.chip.channels))
-            if self.chance(0.1):
+            if floating:
+                spread *= 2.0 ** (8 * (slices - 1) + self.between(-4, 4))
+                scale = self.random.choice([1.0, 1.0, -1.0], self.chip.channels) * scale * 80 / spread
+                bias = self.random.normal(0, 1, self.chip.channels)
+                if self.chance(0.15):
+                    scale = self.random.choice([0.0, 1e-40, -2e-39, 2.0**-126, 1.5 * 2.0**127, 1e30], len(scale))
+                if self.chance(0.15):
+                    bias = self.random.choice([0.0, -0.0, np.inf, -np.inf, np.nan, 1e-44, -3e38], len(bias))
+                bias = bias.astype(np.float32).view(np.int32)
+            elif self.chance(0.1):
                 bias = self.random.choice([-(2**31), 2**31 - 1, 2**31 - 5, 2**24 + 1, -(2**24) - 3], self.chip.channels)
                 scale = self.random.choice([0.0, 2.0**-25, 1e-7, 1e30, 2.0**-31], self.chip.channels)
             elif self.chance(0.2):
@@ -271,6 +361,18 @@ class _Builder:
             self.scale.append(np.asarray(scale, np.float32))
             self.word_offset.append(word)
             self.lane_mask.append(mask)
+
+    def _entries(self, places: list[tuple[int, int]], target: _Region) -> None:
+        """Exponent entries of the tiles, one each. Entries that were there stay: they cover the lanes of old."""
+        words = [word for word, mask in places if mask]
+        if target.exponents == 0 and len(set(words)) == len(words) and self.chance(0.6):
+            behind = iter(range(target.words, target.words + len(places)))
+            offsets = [word if mask else next(behind) for word, mask in places]
+            target.in_order, target.exponents = True, target.words
+        else:
+            offsets = (target.exponents + self.random.permutation(len(places))).tolist()
+            target.in_order, target.exponents = False, target.exponents + len(places)
+        self.exponent_offset.extend(offsets)
 
     def _clamp(self) -> tuple[int, int]:
         low, high = (0, 255) if self.chance(0.6) else sorted((self.below(256), self.below(256)))
@@ -285,81 +387,132 @@ class _Builder:
         if len(self.commands) + len(self.chip.units) + 2 > self.chip.program_commands:
             return
         full_granule = 1 << fields["granule_log2"] == self.chip.channels
-        units = self._units(vectors, fields["group_count"], full_granule)
+        slices = self.between(1, LARGEST_SLICES) if self.chip.floating_point and self.chance(0.4) else 1
+        units = self._units(vectors, fields["group_count"], full_granule, slices)
         if units is None:
             return
         numbers = [unit for unit in range(len(self.chip.units)) if f"tiles[{unit}]" in units]
         tiles = fields["group_count"] * sum(units[f"tiles[{unit}]"] for unit in numbers)
         if len(self.bias) + tiles > self.chip.parameter_tiles:
             return
+        floating = bool(fields["input_format"]) or (self.chip.floating_point and self.chance(0.4))
         fields["clamp_low"], fields["clamp_high"] = self._clamp()
         fields["sum_low"], fields["sum_high"] = self._clamp()
-        target, residual = self._target(source, fields, tiles)
+        format = self.format() if floating else ElementFormat.INTEGER
+        target, residual = self._target(source, fields, tiles, format, floating)
         if target is None:
             return
         if residual is not None:
-            fields |= self._residual(residual)
+            fields |= self._residual(residual, floating)
         for unit in numbers:
             units[f"parameter[{unit}]"] = len(self.bias) + fields["group_count"] * sum(
                 units[f"tiles[{before}]"] for before in numbers if before < unit
             )
-        self._parameters(tiles, length, target.words)
+        places = self._places(tiles, target.words)
+        self._parameters(places, length, floating, slices)
+        if format.floating is not None:
+            self._entries(places, target)
+        else:
+            self.exponent_offset.extend([0] * tiles)
+        if floating:
+            fields |= self._floating_output(format)
         limit = max(source.limit, 1)
-        bits = self.between(limit.bit_length(), ACTIVATION_BITS)
-        fields |= {
-            "input_bits": bits,
-            "pad_value": self.below(1 << bits),
+        fields |= self._input(fields, limit) | {
+            "weight_slices": slices,
             "zero_point": self.below(256) if self.chance(0.7) else 0,
             "output_base": target.address,
-            "output_pitch": target.words,
+            "output_pitch": target.pitch,
             "output_tiles": fields["output_height"] * fields["output_width"] * tiles,
         }
         self.commands.append(encode_command(Opcode.RUN, self.chip, **fields, **units))
         target.name = f"tensor{len(self.commands) - 1}"
         self.add_tensor(target, target.words * self.chip.channels, bool(fields.get("residual_signed", 0)))
 
-    def _target(self, source: _Region, fields: dict[str, int], tiles: int) -> tuple[_Region | None, _Region | None]:
-        """Where a RUN writes, and the residual: none, another region of that shape, or the written region itself."""
+    def _target(
+        self, source: _Region, fields: dict[str, int], tiles: int, format: ElementFormat, floating: bool
+    ) -> tuple[_Region | None, _Region | None]:
+        """Where a RUN writes, and the residual: none, another region, or the written region itself."""
         height, width = fields["output_height"], fields["output_width"]
         fitting = [old for old in self.regions[1:] if old is not source and old.height * old.width >= height * width]
         residual = fitting[self.below(len(fitting))] if fitting and self.chance(0.6) else None
-        high = fields["sum_high"] if residual is not None else fields["clamp_high"]
-        if residual is not None and self.chance(0.5):
+        high = 255 if floating else fields["sum_high"] if residual is not None else fields["clamp_high"]
+        entries = tiles + self.between(0, 4) if format.floating else 0
+        if residual is not None and residual.format == format and self.chance(0.6):
             residual.limit = max(residual.limit, high)
-            fields["output_height"], fields["output_width"] = height, width
-            return residual, residual
+            if not entries or residual.exponents + tiles <= residual.pitch:
+                return residual, residual
         words = residual.words if residual is not None else self.between((tiles + 1) // 2, tiles)
-        region = self.new_region("", height, width, words, high)
-        if region is not None:
-            self.regions.append(region)
+        region = self.new_region("", height, width, words, high, format, max(entries, words + tiles if entries else 0))
+        if region is None:
+            return None, None
+        self.regions.append(region)
+        if residual is not None:  # read with the new region's pitch, maybe past the old one's end
+            end = residual.address + (height * width - 1) * region.pitch + 2 * words
+            if end >= region.address // 2 * 2 and residual.address < region.address + region.size + 1:
+                residual = None
         return region, residual
 
-    def _residual(self, residual: _Region) -> dict[str, int]:
+    def _pattern(self, value: float) -> int:
+        """Pattern of a float32."""
+        return int(np.float32(value).view(np.uint32))
+
+    def _residual(self, residual: _Region, floating: bool) -> dict[str, int]:
         """Residual fields. Scales around 1, ties among them; now and then far from it."""
-
-        def pattern(value: float) -> int:
-            return int(np.float32(value).view(np.uint32))
-
+        common = {"residual": 1, "residual_base": residual.address}
+        if floating:
+            formats = [item for item in ElementFormat if item.bytes == residual.format.bytes]
+            format = residual.format if self.chance(0.7) else formats[self.below(len(formats))]
+            return common | {
+                "residual_format": int(format),
+                "residual_scale": self._pattern(np.exp(self.random.normal(-4, 1))),
+                "residual_zero_point": self.below(256),
+            }
         first, second = np.exp(self.random.normal(-0.5, 0.7, 2))
         if self.chance(0.3):
             first, second = 2.0 ** -self.between(0, 3), 2.0 ** -self.between(0, 3)
         if self.chance(0.15):
             first, second = first * 2.0 ** self.between(-40, 40), second
-        return {
-            "residual": 1,
+        return common | {
             "residual_first": self.below(2),
             "residual_signed": self.below(2),
-            "residual_base": residual.address,
-            "scale_first": pattern(first),
-            "scale_second": pattern(second),
-            "fixed": pattern(self.random.normal(0, 40)) if self.chance(0.8) else 0,
+            "scale_first": self._pattern(first),
+            "scale_second": self._pattern(second),
+            "fixed": self._pattern(self.random.normal(0, 40)) if self.chance(0.8) else 0,
         }
+
+    def _floating_output(self, format: ElementFormat) -> dict[str, int]:
+        """Fields of a floating RUN's output."""
+        limits = [(-np.inf, np.inf), (0.0, np.inf), (0.0, 6.0), (-1.0, 0.5), (-0.0, np.inf), (-np.inf, 0.0), (2.0, 1.0)]
+        low, high = limits[self.below(len(limits)) if self.chance(0.6) else 0]
+        return {
+            "floating": 1,
+            "output_format": int(format),
+            "float_low": self._pattern(low),
+            "float_high": self._pattern(high),
+            "output_scale": self._pattern(np.exp(self.random.normal(4, 1))),
+        }
+
+    def elements(self, format: FloatFormat, shape: tuple[int, ...]) -> np.ndarray:
+        """Patterns: around 1, any finite ones, or any at all; zeros and subnormal numbers among them."""
+        bits, mantissa = format.bits, format.mantissa_bits
+        patterns = self.random.integers(0, 1 << bits, shape)
+        kind = self.below(4)
+        if kind:
+            largest = format.largest_pattern >> mantissa
+            middle = format.bias + np.rint(self.random.normal(0, 2, shape)).astype(int)
+            field = middle if kind > 1 else self.random.integers(0, largest + 1, shape)
+            field = np.where(self.random.random(shape) < 0.1, 0, field).clip(0, largest)
+            patterns &= 1 << bits - 1 | (1 << mantissa) - 1
+            magnitude = np.minimum(patterns & (1 << mantissa) - 1 | field << mantissa, format.largest_pattern)
+            patterns = patterns & 1 << bits - 1 | magnitude
+        patterns[self.random.random(shape) < 0.1] &= 1 << bits - 1
+        return patterns.astype(np.uint8 if bits <= 8 else np.uint16)
 
     def program(self, seed: int) -> Program:
         """END, and everything as a `Program`."""
         chip = self.chip
         self.commands.append(encode_command(Opcode.END, chip))
-        whole = _Region("memory", 0, chip.activation_words, 1, 1, 255)
+        whole = _Region("memory", 0, chip.activation_words, 1, 1, 255, ElementFormat.INTEGER, 1)
         self.add_tensor(whole, chip.channels)
         channels = (0, chip.channels)
         return Program(
@@ -377,6 +530,7 @@ class _Builder:
             scale=np.array(self.scale, np.float32).reshape(-1, *channels[1:]),
             word_offset=np.array(self.word_offset, np.uint16),
             lane_mask=np.array(self.lane_mask, np.uint16),
+            exponent_offset=np.array(self.exponent_offset, np.uint16),
             tensors=self.tensors,
             layers=(),
             input="input",
@@ -389,17 +543,23 @@ class _Builder:
 
 
 def random_program(chip: ChipConfig, seed: int, inputs: int = 2, runs: int = 4) -> tuple[Program, np.ndarray]:
-    """A program of at most `runs` RUN commands, and input codes uint8 (inputs, height, width, channels) for it."""
+    """A program of at most `runs` RUN commands, and input codes or patterns (inputs, height, width,
+    channels) for it."""
     builder = _Builder(chip, seed)
     channels = builder.between(1, 3 * chip.channels)
     words = -(-channels // chip.channels)
     limit = (1 << int(builder.random.choice([8, 8, 8, 5, 2]))) - 1
-    region = builder.new_region("input", builder.between(1, 6), builder.between(1, 6), words, limit)
+    format = builder.format()
+    region = builder.new_region("input", builder.between(1, 6), builder.between(1, 6), words, limit, format)
     assert region is not None
+    region.exponents = words if format.floating else 0
     builder.regions.append(region)
     builder.add_tensor(region, channels)
     shape = (inputs, region.height, region.width, channels)
-    codes = builder.random.integers(0, limit + 1, shape).astype(np.uint8)
+    if format.floating is None:
+        codes = builder.random.integers(0, limit + 1, shape).astype(np.uint8)
+    else:
+        codes = builder.elements(format.floating, shape)
     if chip.memristor_banks:
         builder.add_table()
     for _ in range(runs):

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from mixcim.errors import MixcimError
-from mixcim.model import FaultError, ProcessorModel
+from mixcim.model import FaultError, ProcessorModel, floating
 from mixcim.model.accumulator import ExactProduct, wrapped
+from mixcim.model.activation import ActivationMemory
 from mixcim_hdl.commands import Fault, Opcode, TinyMode, encode_command
+from mixcim_hdl.floating import ElementFormat
 from mixcim_hdl.presets import PRESETS
 from mixcim_hdl.program import Program, TensorPlace, ideal_adc, no_noise
 from mixcim_hdl.registers import Event
@@ -88,6 +90,12 @@ def run_with(**fields):
     return (Opcode.RUN, {**RUN, **fields})
 
 
+def float_run(**fields):
+    """The same layer of FP8 elements to FP8 elements."""
+    formats = {"input_format": 3, "output_format": 3, "input_signed": 1, "tap_exponents": 1, "output_pitch": 3}
+    return run_with(**{"floating": 1, **formats, **fields})
+
+
 @pytest.mark.parametrize(
     ("commands", "index", "fault", "words"),
     [
@@ -103,6 +111,25 @@ def run_with(**fields):
         ([(Opcode.TABLE, {**TABLE, "rows_per_read[5]": 0}), END], 0, Fault.ILLEGAL_COMMAND, "entry 5 reads 0 rows"),
         ([(Opcode.TABLE, {**TABLE, "digits": 0}), END], 0, Fault.ILLEGAL_COMMAND, "reads 0 digits, not 1 to 4"),
         ([(Opcode.TABLE, {**TABLE, "digits": 5}), END], 0, Fault.ILLEGAL_COMMAND, "reads 5 digits, not 1 to 4"),
+        ([run_with(weight_slices=0), END], 0, Fault.ILLEGAL_COMMAND, "weight_slices must be from 1 to 3, not 0"),
+        ([run_with(input_bits=13), END], 0, Fault.ILLEGAL_COMMAND, "input_bits must be from 1 to 12, not 13"),
+        ([run_with(output_format=2), END], 0, Fault.ILLEGAL_COMMAND, "element format FP16, but is not floating"),
+        ([run_with(input_format=1), END], 0, Fault.ILLEGAL_COMMAND, "element format BF16, but is not floating"),
+        ([float_run(residual_format=5), END], 0, Fault.ILLEGAL_COMMAND, "element format 5, of which there are 4"),
+        ([float_run(input_bits=7), END], 0, Fault.ILLEGAL_COMMAND, "must be one of 8, 9, 10, 11, 12, not 7"),
+        ([float_run(input_bits=16), END], 0, Fault.ILLEGAL_COMMAND, "must be one of 8, 9, 10, 11, 12, not 16"),
+        ([float_run(input_signed=0), END], 0, Fault.ILLEGAL_COMMAND, "input_signed must be 1 with floating-point"),
+        ([float_run(tap_exponents=0), END], 0, Fault.ILLEGAL_COMMAND, "tap_exponents must not be 0 with floating"),
+        (
+            [run_with(weight_slices=2, output_tiles=8, **{"tiles[2]": 1, "mode[2]": 2}), END],
+            0,
+            Fault.ILLEGAL_COMMAND,
+            "weight_slices must be 1 with a maximum (unit 2), not 2",
+        ),
+        ([float_run(window_start=1021), END], 0, Fault.INPUT_ADDRESS, "word 1024, past the memory's 1024 words"),
+        ([float_run(tap_exponents=1022), END], 0, Fault.INPUT_ADDRESS, "word 1024, past the memory's 1024 words"),
+        ([float_run(output_base=1015), END], 0, Fault.OUTPUT_ADDRESS, "activation word 1024 (output_base)"),
+        ([run_with(**{"slot[1]": 62}, weight_slices=3), END], 0, Fault.UNIT_ADDRESS, "unit 1 (sram) up to 65, past"),
         ([LOAD], 1, Fault.ILLEGAL_COMMAND, "unknown opcode 0"),
         ([LOAD] * STORE, STORE - 1, Fault.PROGRAM_END, f"no END within the store's {STORE} commands"),
         ([run_with(window_start=1021), END], 0, Fault.INPUT_ADDRESS, "word 1024, past the memory's 1024 words"),
@@ -137,6 +164,12 @@ def test_faults_name_command_and_limit(commands, index, fault, words):
     [
         ([run_with(output_tiles=5), END], "output_tiles is 5, but 4 are written"),
         ([run_with(input_bits=3), END], "reads the code 11, which has more than input_bits = 3 bits"),
+        (
+            [run_with(input_bits=4, input_zero_point=3, input_signed=1), END],
+            "reads the code 11, which has more than input_bits = 4 bits less input_zero_point = 3 with a sign",
+        ),
+        ([run_with(input_zero_point=1), END], "reads the code 0, which has more than input_bits = 8 bits less"),
+        ([float_run(input_format=4), END], "exponent is above that of its window's entries"),
         ([run_with(output_tiles=8, **{"tiles[0]": 1}), END], "memristor unit 0 before any TABLE"),
         ([run_with(residual=1, scale_second=0x7F800000), END], "scale_second is not finite"),
     ],
@@ -144,6 +177,58 @@ def test_faults_name_command_and_limit(commands, index, fault, words):
 def test_programs_without_meaning_are_refused(commands, words):
     with pytest.raises(MixcimError, match=words):
         ProcessorModel(CHIP, program_of(*commands)).run(INPUT)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"weight_slices": 2}, "weight_slices must be 1 on a chip without floating point, not 2"),
+        ({"input_zero_point": 9}, "input_zero_point must be 0 on a chip without"),
+        ({"input_signed": 1}, "input_signed must be 0 on a chip without"),
+        ({"floating": 1}, "floating must be 0 on a chip without"),
+        ({"input_bits": 9}, "input_bits must be from 1 to 8, not 9"),
+    ],
+)
+def test_a_chip_without_floating_point_does_integers_only(fields, words):
+    chip = dataclasses.replace(CHIP, aligned_bits=0)
+    commands = [(Opcode.RUN, {**RUN, **fields}), END]
+    words_of = np.array([encode_command(opcode, chip, **given) for opcode, given in commands])
+    program = program_of(*commands, commands=words_of, fingerprint=chip.fingerprint)
+    with pytest.raises(FaultError, match=words) as raised:
+        ProcessorModel(chip, program).run(INPUT)
+    assert raised.value.fault == Fault.ILLEGAL_COMMAND
+    place = TensorPlace("input", 0, (2, 2, 3), 1.0, 0, False, -1, 9, 1, "FP8_E4M3", 1)
+    with pytest.raises(MixcimError, match="tensor 'input' is of format FP8_E4M3, but chip 'tiny' has no floating"):
+        ProcessorModel(chip, dataclasses.replace(program, tensors={"input": place}))
+
+
+@pytest.mark.parametrize("name", ["BF16", "FP8_E5M2"])
+def test_tensors_of_elements_go_in_and_out(name):
+    """Five channels in two words, a pitch larger than needed; the words between pixels stay; entries by words."""
+    element = ElementFormat[name]
+    pitch = 2 * element.bytes + 2
+    place = TensorPlace("input", 6, (2, 2, 5), 1.0, 0, False, -1, 9, pitch, name, 2)
+    values = np.arange(1.0, 41.0).reshape(2, 2, 2, 5)
+    values[1, 1, 1, 4] = 0
+    patterns = floating.encode(values, element.floating)
+    patterns[1, 1, 0, 2] = element.floating.infinity_pattern
+    memory = ActivationMemory(2, CHIP)
+    memory.words[:] = 77
+    memory.write_tensor(place, patterns)
+    read = memory.read_tensor(place)
+    assert read.dtype == patterns.dtype == place.type
+    np.testing.assert_array_equal(read, patterns)
+    untouched = [6 + pixel * pitch + word for pixel in range(4) for word in range(2 * element.bytes, pitch)]
+    assert (memory.words[:, untouched] == 77).all() and (memory.words[:, :6] == 77).all()
+    bias, special = element.floating.bias, 1 << 8 | (1 << element.floating.exponent_bits) - 1
+    got = memory.exponents[:, 6 : 6 + 4 * pitch].reshape(2, 2, 2, pitch)
+    assert not got[..., 2:].any() and not memory.exponents[:, :6].any()
+    assert got[0, 0, :, :2].tolist() == [[bias + 2, bias + 2], [bias + 3, bias + 3]]
+    assert got[1, 1, :, :2].tolist() == [[special, bias + 5], [bias + 5, 0]]
+    program = program_of(END, tensors={"input": place, "output": place})
+    with pytest.raises(MixcimError, match=f"must be uint{8 * element.bytes} .inputs, 2, 2, 5., not int64"):
+        ProcessorModel(CHIP, program).run(patterns.astype(np.int64))
+    np.testing.assert_array_equal(ProcessorModel(CHIP, program).run(patterns, capture=["input"]), patterns)
 
 
 def test_unknown_opcode_is_a_fault():
@@ -238,6 +323,7 @@ def test_chunks_of_one_input_equal_whole_inputs(monkeypatch):
     want = ProcessorModel(CHIP, program).run(codes)
     for size in (1, 100, 700):
         monkeypatch.setattr("mixcim.model.run.CHUNK_CODES", size)
+        monkeypatch.setattr("mixcim.model.run.CHUNK_ELEMENTS", size)
         np.testing.assert_array_equal(ProcessorModel(CHIP, program).run(codes), want)
 
 
