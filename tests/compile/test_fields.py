@@ -291,20 +291,21 @@ def single(
     quantisation: Quantisation = EXACT,
     weights: np.ndarray | None = None,
     input_bits: int = 12,
+    kernels: int = 40,
 ) -> Network:
-    """A network of one floating layer of 1 x 1 windows, with 40 kernels."""
+    """A network of one floating layer of 1 x 1 windows."""
     tensors = {
         "x": Tensor("x", (4, 4, channels), quantisation, source),
-        "y": Tensor("y", (4, 4, 40), EXACT if output is not INTEGER else Quantisation(0.5, 3, False), output),
+        "y": Tensor("y", (4, 4, kernels), EXACT if output is not INTEGER else Quantisation(0.5, 3, False), output),
     }
     if kind is LayerKind.CONVOLUTION and weights is None:
-        weights = np.ones((40, 1, 1, channels), np.int32)
+        weights = np.ones((kernels, 1, 1, channels), np.int32)
     layer = Layer(
         *("only", kind, "x", "y", (1, 1), (1, 1), (0, 0, 0, 0), weights),
-        *(np.zeros(40, np.float32), np.ones(40, np.float32), (0, 255)),
+        *(np.zeros(kernels, np.float32), np.ones(kernels, np.float32), (0, 255)),
         floating=FloatArithmetic(weight, input_bits, Rounding.NEAREST_EVEN, (0.0, np.inf)),
     )
-    return Network("single", tensors, [layer], "x", "y", "NHWC", (4, 4, channels), (4, 4, 40))
+    return Network("single", tensors, [layer], "x", "y", "NHWC", (4, 4, channels), (4, 4, kernels))
 
 
 def only_run(network: Network, chip: ChipConfig = DEMO, rules: tuple[str, ...] = ()) -> dict[str, int]:
@@ -382,6 +383,30 @@ def test_slices_take_their_room_in_every_memory() -> None:
                 continue  # one less is two thirds of a tile, and ChipConfig takes fewer words than a tile needs
             with pytest.raises(MixcimError, match="slots"):
                 compile_network(network, dataclasses.replace(DEMO, **{field: need - 1}), [f"*={unit}"])
+
+
+def chain(layers: list[tuple[int, int]]) -> Network:
+    """Layers one after the other over 16 channels: kernels and largest weight of each."""
+    first = single(channels=16)
+    tensors, found, channels = {"x": first.tensors["x"]}, [], 16
+    for number, (kernels, weight) in enumerate(layers):
+        layer = single(channels=channels, kernels=kernels, weights=np.full((kernels, 1, 1, channels), weight, np.int32))
+        source, name, channels = f"y{number - 1}" if number else "x", f"y{number}", kernels
+        tensors[name] = dataclasses.replace(layer.tensors["y"], name=name)
+        found.append(dataclasses.replace(layer.layers[0], name=name, input=source, output=name))
+    return dataclasses.replace(first, tensors=tensors, layers=found, output=name)
+
+
+def test_slices_count_when_tiles_are_spread_over_banks() -> None:
+    chip = dataclasses.replace(DEMO, memristor_banks=2, memristor_slots=8)
+    # Tiles of three slots and of one in turn: only by slots do they fill both banks.
+    program = compile_network(chain([(16, 1 << 16), (16, 1)] * 4), chip, ["*=memristor"])
+    assert [len(lines) for lines in program.memristor] == [8 * 4 * chip.physical_columns] * 2
+    # After the first two layers the banks have 2 and 5 slots left: not two tiles of three.
+    with pytest.raises(
+        MixcimError, match="layer 'y2': a kernel tile needs 3 slots in one memristor bank, .* has 5 of 8"
+    ):
+        compile_network(chain([(16, 1 << 16), (32, 1 << 16), (32, 1 << 16)]), chip, ["*=memristor"])
 
 
 def test_readers_of_split_words_take_every_entry() -> None:

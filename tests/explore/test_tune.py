@@ -16,13 +16,14 @@ from mixcim import cli
 from mixcim.compile.compiler import compile_network
 from mixcim.compile.evaluate import evaluate
 from mixcim.compile.load import load_network, quantise_input
-from mixcim.compile.network import Layer, LayerKind, Network, Quantisation, Tensor
+from mixcim.compile.network import FloatArithmetic, Layer, LayerKind, Network, Quantisation, Tensor
 from mixcim.compile.placement import place
 from mixcim.compile.table import Tables, WordLineTable, read_table
 from mixcim.errors import MixcimError
 from mixcim.explore.tune import UNIFORM_ROWS, LayerTuning, tune
 from mixcim.model import ProcessorModel
 from mixcim.networks.digits import DIGITS_RESNET, digits_data
+from mixcim_hdl.floating import ElementFormat, Rounding
 from mixcim_hdl.presets import PRESETS
 from mixcim_hdl.program import Program
 
@@ -90,6 +91,15 @@ def test_every_layer_on_memristor_gets_a_table() -> None:
     network, calibration, _ = dense()
     placement = place(network, DEMO, ["mixed=sram", "positive=memristor"])
     assert list(tune(network, DEMO, placement, calibration, budget=0.1, windows=8)[0].layers) == ["positive"]
+
+
+def test_floating_layers_are_refused() -> None:
+    network, calibration, _ = dense()
+    arithmetic = FloatArithmetic(ElementFormat.INTEGER, 12, Rounding.NEAREST_EVEN, (0.0, np.inf))
+    first, second = network.layers
+    network = dataclasses.replace(network, layers=[first, dataclasses.replace(second, floating=arithmetic)])
+    with pytest.raises(MixcimError, match="layer 'positive' has floating-point arithmetic, tune knows integer layers"):
+        tune(network, DEMO, place(network, DEMO, ON_MEMRISTOR), calibration, budget=0.1)
 
 
 @pytest.mark.parametrize("budget", BUDGETS)

@@ -11,6 +11,7 @@ import numpy as np
 
 from compile.test_tflite_import import MODELS, inputs_of
 from mixcim.compile.compiler import compile_network
+from mixcim.compile.formats import parse_formats
 from mixcim.compile.load import load_network
 from mixcim.compile.network import LayerKind, Network, Tensor
 from mixcim.compile.onnx_import import import_onnx
@@ -18,6 +19,7 @@ from mixcim.compile.quantise import quantise_onnx
 from mixcim.host.values import input_codes
 from mixcim.model import ProcessorModel
 from mixcim.rtl.processor import rtl_processor
+from mixcim_hdl.config import ChipConfig
 from mixcim_hdl.presets import PRESETS
 from mixcim_hdl.program import Program
 from mixcim_hdl.registers import Event
@@ -80,12 +82,20 @@ def split_sums(network: Network) -> tuple[Network, dict[str, str]]:
     return replace(network, tensors=tensors, layers=layers), keys
 
 
-def assert_rtl_is_the_model(program: Program, code: np.ndarray) -> None:
-    """One input, uint8 (height, width, channels), on chip demo: every tensor of a run in single steps, and output and
+@functools.cache
+def floating_resnet20(rules: tuple[str, ...], hidden: str | None = None) -> Program:
+    """ResNet-20 for CIFAR-100 on chip demo in formats as --format takes them, calibrated where they need it."""
+    formats = parse_formats(rules, DEMO.aligned_bits)
+    network = load_network(RESNET20, cifar100("cifar100_calib_train")[0][:64], formats=formats)
+    return compile_network(network, DEMO, hidden=hidden, table="exact")
+
+
+def assert_rtl_is_the_model(program: Program, code: np.ndarray, chip: ChipConfig = DEMO) -> None:
+    """One input, codes or patterns (height, width, channels): every tensor of a run in single steps, and output and
     counters of a run in one go, are the model's."""
-    model = ProcessorModel(DEMO, program)
+    model = ProcessorModel(chip, program)
     model.run(code[None], capture=list(program.tensors))
-    processor = rtl_processor(DEMO)
+    processor = rtl_processor(chip)
     processor.load(program)
     seen: dict[str, np.ndarray] = {}
     processor.run_stepwise(code, seen.__setitem__)

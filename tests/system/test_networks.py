@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from compile.random_networks import FORMATS, random_codes, random_network, random_rules
 from compile.test_tflite_import import MODELS, Trace, load
 from mixcim.compile.compiler import compile_network
 from mixcim.compile.load import load_network
@@ -23,6 +25,7 @@ from onnx_graphs import OnnxGraph
 from system.networks import (
     DEMO,
     assert_rtl_is_the_model,
+    floating_resnet20,
     resnet20_file,
     resnet20_program,
     split_sums,
@@ -187,6 +190,58 @@ def test_exact_reads_change_nothing_and_saturated_ones_little(record_property: R
     exact = output_values(lossless, expected[lossless.output].reshape(40, 1, 1, 100)).argmax(axis=1)
     np.testing.assert_array_equal(answers["exact"], exact)
     assert np.mean(answers["16,32,64"] == exact) > 0.9
+
+
+# Floating point.
+
+#: Several units of each kind that accumulate one tile at a time; every aligned width.
+CROWDED = dataclasses.replace(
+    PRESETS["tiny"], name="crowded", memristor_banks=2, memristor_slots=4096, sram_banks=2, tiny_banks=2,
+    tiny_words=1024, accumulator_tiles=1, activation_words=8192, weight_words=8192, program_commands=512,
+    parameter_tiles=512, aligned_bits=16,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("placement", ["default", "scattered", "memristor"])
+def test_random_floating_networks_on_the_rtl_are_the_model(placement: str, seed: int) -> None:
+    """All formats, mixed with integer layers: every tensor and counter."""
+    network = random_network(seed, formats=FORMATS, aligned_bits=CROWDED.aligned_bits)
+    rules = {"default": [], "scattered": random_rules(network, seed, CROWDED.channels), "memristor": ["*=memristor"]}
+    program = compile_network(network, CROWDED, rules[placement], table="4")  # with saturations
+    place = program.tensors[program.input]
+    values = random_codes(network, 1, seed)[0] + (128 if place.signed else 0)
+    assert_rtl_is_the_model(program, values.astype(place.type), CROWDED)
+
+
+FLOATING = {
+    "bf16": ("bf16",),
+    "fp16/bf16": ("fp16/bf16",),
+    "mixed": ("bf16/int8", "layer2=fp8_e4m3/fp8_e4m3", "layer3=int8/bf16", "layer4=fp8_e5m2/fp16"),
+}
+
+
+@pytest.mark.slow
+@needs_workloads
+@pytest.mark.parametrize(
+    ("rules", "hidden"), [*((rules, None) for rules in FLOATING), ("mixed", "memristor")]
+)  # weights of two slices are too many for the memristor banks of demo
+def test_floating_resnet20_on_the_rtl_is_the_model(rules: str, hidden: str | None) -> None:
+    program = floating_resnet20(FLOATING[rules], hidden)
+    assert any("/" in layer.format and not layer.format.startswith("uint8") for layer in program.layers)
+    assert_rtl_is_the_model(program, input_codes(program, cifar100("cifar100_test")[0][:1])[0])
+
+
+@needs_workloads
+def test_resnet20_in_bf16_is_as_accurate_as_in_float(record_property: Record) -> None:
+    images, labels = cifar100("cifar100_test")
+    program = floating_resnet20(("bf16",))
+    output = ProcessorModel(DEMO, program).run(input_codes(program, images[:200]))
+    right = right_answers(output_values(program, output), labels[:200])
+    expected = reference_tensors(resnet20_file(), images[:200])[resnet20_program().output]
+    quantised = right_answers(expected, labels[:200])
+    record_property("right", f"{right} of 200, quantised to integers {quantised}")
+    assert abs(right - quantised) <= 10
 
 
 def dyadic_network(path: Path) -> Path:

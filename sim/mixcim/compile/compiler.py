@@ -178,7 +178,10 @@ class _Compilation:
             )
 
     def check_groups(self, layer: Layer, fields: dict[str, int], passes: list[Pass]) -> None:
-        """A pass whose first group is not 0 begins there with its exponent entries, too: one for each word it skips."""
+        """Refuse passes whose exponent entries RUN cannot address: windows and entries of a pass start at one address.
+
+        That address is right for both only where a group is one word and has one entry.
+        """
         source = self.network.tensors[layer.input]
         skipping = any(step.first_group for step in passes)
         if skipping and fields["tap_exponents"] and not (fields["grouped_exponents"] and source.format.bytes == 1):
