@@ -167,6 +167,7 @@ def test_scales_below_the_normal_numbers() -> None:
         LayerKind.CONVOLUTION, (1, 1, 1), ElementFormat.BF16, ElementFormat.BF16, weight=weights(96), scale=tiny
     )
     assert run(one, [2.0**20]).tolist() == [96 * 2.0**-110]
+    assert run(one, [2.0**127]).tolist() == [np.inf]  # the sum's worth alone overflows
 
 
 def test_patterns_are_checked() -> None:

@@ -99,6 +99,10 @@ OPERATORS: dict[str, tuple[Callable[[OnnxGraph], str], list[LayerKind]]] = {
     "Conv depthwise": (lambda g: conv(g, "input", 4, 4, group=4), [DEEP]),
     "Conv Relu": (lambda g: g.node("Relu", conv(g, "input", 4, 6)), [CONV]),
     "Conv Clip Relu": (lambda g: g.node("Relu", clipped(g, conv(g, "input", 4, 6), -4, 6)), [CONV]),
+    "Conv Clip Flatten Relu": (
+        lambda g: g.node("Relu", g.node("Flatten", clipped(g, conv(g, "input", 4, 6), -4, 6))),
+        [CONV],
+    ),
     "Conv Add": (lambda g: sum_of(g, conv(g, "input", 4, 4), "input"), [CONV]),
     "Add Conv": (lambda g: sum_of(g, "input", conv(g, "input", 4, 4)), [CONV]),
     "two Conv Add": (lambda g: sum_of(g, conv(g, "input", 4, 4), conv(g, "input", 4, 4)), [CONV, CONV]),
@@ -149,7 +153,7 @@ def without_none(graph: OnnxGraph, output: str) -> str:
 def test_every_operator_with_a_float_meaning_is_tested() -> None:
     """Views of vectors are tested with the quantised networks: they make no layer."""
     quantised = {name for name in HANDLERS if name.startswith("Q") or name == "DequantizeLinear"}
-    views = {"Reshape", "Shape", "Squeeze", "Unsqueeze", "Flatten"}
+    views = {"Reshape", "Shape", "Squeeze", "Unsqueeze"}
     tested = {word for name in OPERATORS for word in name.split()}
     assert set(HANDLERS) - quantised - views - tested == {"Softmax"}
 
@@ -233,6 +237,24 @@ def test_int8_everywhere_is_the_quantised_network(tmp_path: Path) -> None:
             assert own.floating is None
             np.testing.assert_array_equal(own.weight, other.weight)
             np.testing.assert_array_equal(own.bias, other.bias)
+    with pytest.raises(MixcimError, match="format 'none=int8/int8': network 'net' has no layer 'none'"):
+        load_network(path, inputs, formats=parse_formats(["none=int8"], 0))
+
+
+def test_clamps_of_integer_layers_are_codes(tmp_path: Path) -> None:
+    graph = OnnxGraph(IMAGE)
+    y = conv(graph, clipped(graph, conv(graph, clipped(graph, "input", -1, 2), 4, 4), -3, 6), 4, 4)
+    path = graph.save(tmp_path / "net.onnx", y, rank=4)
+    inputs = RNG.normal(0, 2, (8, *IMAGE)).astype(np.float32)
+    network = load_network(path, inputs, formats=parse_formats(["int8", "layer2=int4", "layer3=int4/int8"], 0))
+    for layer, (low, high), largest in zip(
+        network.layers, [(-1, 2), (-3, 6), (-np.inf, np.inf)], [15, 15, 255], strict=True
+    ):
+        quantisation = network.tensors[layer.output].quantisation
+        ends = np.clip(np.rint(np.array([low, high]) / quantisation.scale) + quantisation.zero_point, 0, largest)
+        assert layer.clamp == tuple(ends)
+        assert layer.floating is None
+    assert np.abs(network.layers[1].weight).max() == 7  # pyright: ignore
 
 
 def test_a_kernel_of_nothing_keeps_its_bias(tmp_path: Path) -> None:
