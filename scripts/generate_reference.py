@@ -445,6 +445,7 @@ def regions() -> dict[str, str]:
         "weight-modes": weight_modes(),
         "operators": operators(),
         "options": options(),
+        "formats": docstring("mixcim.compile.formats"),
         "placement": docstring("mixcim.compile.placement"),
         "word-line-tables": docstring("mixcim.compile.table"),
         "network-arithmetic": docstring("mixcim.compile.network"),

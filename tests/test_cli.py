@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -15,10 +16,13 @@ from mixcim import cli
 from mixcim.commands.inputs import read_inputs
 from mixcim.compile.compiler import compile_network
 from mixcim.compile.load import dequantise_output, load_network, quantise_input
-from mixcim.host.values import input_codes, output_values
+from mixcim.errors import MixcimError
+from mixcim.host.values import input_codes, integers, output_values
+from mixcim.model import floating
 from mixcim.networks.digits import DIGITS_RESNET, digits_data
+from mixcim_hdl.floating import FLOAT_FORMATS, ElementFormat
 from mixcim_hdl.presets import PRESETS
-from mixcim_hdl.program import Program
+from mixcim_hdl.program import Program, TensorPlace
 from mixcim_hdl.registers import CONTRACT_VERSION
 
 DIGITS = str(DIGITS_RESNET)
@@ -139,6 +143,56 @@ def test_values_are_converted_as_the_importer_does() -> None:
     assert np.array_equal(output_values(program, output), dequantise_output(network, signed))
 
 
+def place_of(name: str, format: str) -> TensorPlace:
+    """A tensor of 2 x 3 pixels and 4 channels."""
+    return TensorPlace(name, 0, (2, 3, 4), 1.0, 0, False, -1, 0, ElementFormat[format].bytes, format, 1)
+
+
+@pytest.mark.parametrize("format", ["BF16", "FP16", "FP8_E4M3", "FP8_E5M2"])
+def test_floating_values_become_patterns(format: str) -> None:
+    element = FLOAT_FORMATS[format]
+    program = dataclasses.replace(
+        empty_program(), tensors={"x": place_of("x", format)}, input="x", output="x", input_layout="NCHW",
+        file_shape=(4, 2, 3), output_shape=(4, 2, 3),
+    )  # fmt: skip
+    values = np.random.default_rng(0).normal(0, 1, (5, 4, 2, 3)).astype(np.float32)
+    codes = input_codes(program, values)
+    assert codes.dtype == (np.uint8 if element.bits == 8 else np.uint16) and codes.shape == (5, 2, 3, 4)
+    assert np.array_equal(codes, floating.encode(values.transpose(0, 2, 3, 1), element))
+    back = output_values(program, codes)
+    assert np.array_equal(back, floating.decode(floating.encode(values, element), element))
+    assert np.abs(back - values).max() <= np.abs(values).max() * 2.0 ** -(element.mantissa_bits + 1)
+    assert np.array_equal(integers(place_of("x", format), codes), codes)
+    with pytest.raises(MixcimError, match=f"inputs are uint8, network 'empty' takes floats \\(its input is {format}"):
+        input_codes(program, np.zeros((1, 4, 2, 3), np.uint8))
+
+
+def empty_program() -> Program:
+    """A program without anything in it."""
+    arrays = dict.fromkeys(Program._ARRAYS, np.zeros(0))
+    return Program(
+        network="empty", chip="demo", fingerprint=0, memristor=(), repair=(), noise_seed=0, tensors={}, layers=(),
+        input="", output="", input_layout="NHWC", file_shape=(), output_shape=(), host_output=(), **arrays,
+    )  # fmt: skip
+
+
+def test_float_network_in_formats_compiles_and_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    weight = np.random.default_rng(0).normal(0, 1, (4, 1, 3, 3)).astype(np.float32)
+    network = float_network(tmp_path / "n.onnx", weight)
+    images = digits_data()[2][:3]
+    np.save(tmp_path / "inputs.npy", images)
+    program = str(tmp_path / "n.mixcim")
+    options = ["--format", "bf16/int8", "--output-format", "fp16", "--aligned-bits", "11", "--rounding", "truncate"]
+    assert cli.run(["compile", network, "-o", program, *options]) == 0
+    assert "BF16/int8" in capsys.readouterr().out
+    for subject in ([program], [network, *options]):
+        assert cli.run(["run", *subject, "--inputs", str(tmp_path / "inputs.npy"), "--json"]) == 0
+        document = json.loads(capsys.readouterr().out)
+        assert (document["input_format"], document["output_format"]) == ("BF16", "FP16")
+        expected = onnxruntime.InferenceSession(network).run(None, {"x": images})[0]
+        assert np.abs(np.array(document["outputs"]) - expected).max() < 0.02 * np.ptp(np.asarray(expected))
+
+
 @pytest.mark.parametrize("chip", sorted(PRESETS))
 def test_info_of_every_chip(chip: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["info", "--chip", chip]) == 0
@@ -147,6 +201,9 @@ def test_info_of_every_chip(chip: str, capsys: pytest.CaptureFixture[str]) -> No
     document = json.loads(capsys.readouterr().out)
     config = PRESETS[chip]
     assert document["sizes"]["rows"] == config.rows
+    assert document["formats"]["elements"] == [item.name for item in ElementFormat]
+    assert max(document["formats"]["aligned_bits"]) == config.aligned_bits
+    assert document["memory_bits"]["exponent memory"] == config.activation_words * 9
     assert document["memory_bits"]["SRAM-CIM weights"] == (
         config.sram_banks * config.sram_slots * config.channels * config.rows * 8
     )
@@ -252,6 +309,43 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
             *("-o", str(folder / "out")),
         ],
         "calibration data",
+    ),
+    "format of a quantised network": (
+        compiling("--format", "bf16"),
+        "is quantised already; its layers cannot be given",
+    ),
+    "bad format": (compiling("--format", "fp32"), "format 'fp32': number format must be one of int8, int4, bf16"),
+    "bad output format": (compiling("--output-format", "x"), "--output-format: number format must be one of"),
+    "too many aligned bits": (compiling("--format", "bf16", "--aligned-bits", "16"), "aligns to 12 bits at most"),
+    "aligned bits of integers": (compiling("--aligned-bits", "12"), "--aligned-bits 12 is for floating-point layers"),
+    "rounding of integers": (compiling("--rounding", "truncate"), "--rounding truncate is for floating-point layers"),
+    "floating point on a chip without": (
+        lambda folder: [
+            *("compile", float_network(folder / "n.onnx", WEIGHT), "-o", str(folder / "out"), "--format", "bf16"),
+            *("--chip", text_file(folder, "aligned_bits = 0")),
+        ],
+        "the chip has no floating point (aligned_bits = 0)",
+    ),
+    "format of no layer": (
+        lambda folder: [
+            *("compile", float_network(folder / "n.onnx", WEIGHT), "-o", str(folder / "out")),
+            *("--format", "bf16", "--format", "conv=fp16"),
+        ],
+        "format 'conv=fp16/fp16': network 'n' has no layer 'conv'; it has layer1 to layer1, names like it: convolution",
+    ),
+    "integers without calibration": (
+        lambda folder: [
+            *("compile", float_network(folder / "n.onnx", WEIGHT), "-o", str(folder / "out")),
+            *("--format", "bf16", "--format", "layer1=int8/bf16"),
+        ],
+        "becomes integer; give calibration data",
+    ),
+    "weight bits beside formats": (
+        lambda folder: [
+            *("compile", float_network(folder / "n.onnx", WEIGHT), "-o", str(folder / "out")),
+            *("--format", "bf16", "--weight-bits", "4"),
+        ],
+        "weights cannot have 4 bits beside formats; write int8/int4 or leave it out",
     ),
     "missing network": (lambda folder: ["compile", "none.onnx", "-o", str(folder / "out")], "none.onnx"),
     "not a network": (

@@ -47,11 +47,15 @@ class _FloatImporter(GraphImporter):
         super().__init__(model, name, HANDLERS)
         self.readers = Counter(input for node in model.graph.node for input in node.input)
         self.readers.update(value.name for value in model.graph.output)
+        self.node_position = {node.output[0]: position for position, node in enumerate(model.graph.node)}
+        self.layer_position: dict[str, int | None] = {}
 
     def _node(self, node: onnx.NodeProto) -> None:
         super()._node(node)
         name = node.output[0]
         value = self.values[name]
+        if isinstance(value, Pending) and value.position is None:
+            self.values[name] = value = replace(value, position=self.node_position[name])
         # What several nodes read is one tensor; with one reader, that may still put a clamp into the layer.
         if isinstance(value, Pending) and self.readers[name] > 1:
             self.unquantised(node, name, value)
@@ -60,9 +64,8 @@ class _FloatImporter(GraphImporter):
         value = self.values.get(name)
         if isinstance(value, Pending):
             self.unquantised(self.model.graph.node[-1], name, value)
-        # Layers came when they were read; they run in the order of the file.
-        position = {output: index for index, node in enumerate(self.model.graph.node) for output in node.output}
-        self.builder.layers.sort(key=lambda layer: position[layer.output])
+        # Layers came when they were read; they run in the order of the graph.
+        self.builder.layers.sort(key=lambda layer: self.layer_position[layer.output] or 0)
         return super()._finish(name)
 
     def unquantised(self, node: onnx.NodeProto, name: str, value: FloatInput | Pending) -> Activation:
@@ -74,6 +77,7 @@ class _FloatImporter(GraphImporter):
         else:
             limits = (float(np.float32(value.low)), float(np.float32(value.high)))
             arithmetic = FloatArithmetic(ElementFormat.INTEGER, 0, Rounding.NEAREST_EVEN, limits)
+            self.layer_position[name] = value.position
             self.append(value, name, EXACT, EXACT.limits, arithmetic)
             result = Activation(name, real=True, flat=value.flat)
         self.values[name] = result

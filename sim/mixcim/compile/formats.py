@@ -11,7 +11,8 @@ in execution order::
 Layers that no rule names are int8/int8. Formats: int8, int4 (codes 0..15, weights up to 7), bf16, fp16, fp8_e4m3,
 fp8_e5m2. A tensor has the input format of the layers whose window reads it; a second operand of an Add may have any
 format, and has that of its Add's layer if no window reads it. The network's output is INTEGER if its layer has integer
-inputs; otherwise it has the layer's input format, FP16 for FP8.
+inputs; otherwise it has the layer's input format, FP16 for FP8. In int4 the network's own input has the step of 16
+codes, but beyond the calibrated range it may reach 255.
 """
 
 from __future__ import annotations

@@ -76,7 +76,8 @@ class Pending:
     """A layer whose result is not quantised yet. `inputs`: one tensor, or the two that an Add adds.
 
     `weight`: int8 as in `Layer.weight`, `weight_scale`: float32 (kernels,), `bias`: int32 (kernels,) or None so far; of
-    a real network float32 all three. `low`, `high`: clamp in real numbers.
+    a real network float32 all three. `low`, `high`: clamp in real numbers. `position`: of its first node in the graph,
+    of a real network.
     """
 
     kind: LayerKind
@@ -90,6 +91,7 @@ class Pending:
     bias: np.ndarray | None = None
     low: float = -np.inf
     high: float = np.inf
+    position: int | None = None
 
 
 Value = np.ndarray | QuantisedConstant | Activation | FloatInput | Pending
