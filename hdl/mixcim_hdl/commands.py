@@ -66,7 +66,8 @@ RUN, in the order in which the hardware does it. Every address is in activation 
     window_row = window_start                      # address of the window's first tap: may point into the padding
     for oy in range(output_height):
         for ox in range(output_width):
-            for group in range(group_count):       # depthwise: one activation word of channels after the other; else 1
+            for g in range(group_count):           # depthwise: one activation word of channels after the other; else 1
+                group = first_group + g
                 for ky in range(kernel_height):
                     for kx in range(kernel_width):
                         for w in range(tap_words):
@@ -88,7 +89,7 @@ RUN, in the order in which the hardware does it. Every address is in activation 
     E is that of a window's exponent entries, one E for all vectors of (pixel, group). The exponent memory has an entry
     (registers.EXPONENT_FIELDS) beside every activation word; the same loops, without `w`, take from every tap inside
     the entries exponent_memory[tap + (group if grouped_exponents else 0) + n], n < tap_exponents, where tap is the
-    address of its word for group 0 and w 0. field = the largest of their fields, 0 for none; E = max(field, 1) - bias;
+    address of its word for group and w 0. field = the largest of their fields, 0 for none; E = max(field, 1) - bias;
     the window is special if one of them is.
 
     Vectors are `rows` long; the last one of a window is filled up with zeros. Each vector goes to every unit whose
@@ -245,6 +246,7 @@ RUN_FIELDS = {
     "float_high": 32,
     "input_zero_point": ACTIVATION_BITS,
     "residual_zero_point": ACTIVATION_BITS,
+    "first_group": 12,
 }
 
 UNIT_FIELDS = {

@@ -147,16 +147,9 @@ def float_of(pattern: int) -> np.float32:
     return np.uint32(pattern).view(np.float32)
 
 
-def first_groups(program: Program, chip: ChipConfig, network: Network, number: int) -> list[int]:
-    """First group of each RUN of a layer, from where its windows start."""
-    layer = network.layers[number]
-    place = program.tensors[layer.input]
-    top, left = layer.padding[:2]
-    start = place.address - (top * place.shape[1] + left) * place.pitch
-    starts = [run.fields["window_start"] for run in runs_of(program, chip, number)]
-    words = [(found - start) % (1 << 24) for found in starts]
-    assert all(offset % place.element.bytes == 0 for offset in words)
-    return [offset // place.element.bytes for offset in words]
+def first_groups(program: Program, chip: ChipConfig, number: int) -> list[int]:
+    """First group of each RUN of a layer."""
+    return [run.fields["first_group"] for run in runs_of(program, chip, number)]
 
 
 @pytest.mark.parametrize("seed", range(25))
@@ -168,7 +161,7 @@ def test_tiles_hold_the_layers_weights_parameters_and_entries(chip: str, seed: i
         kernels: list[int] = []
         entries: dict[int, int] = {}
         place = program.tensors[layer.output]
-        for tile in tiles_of(program, sizes, number, first_groups(program, sizes, network, number)):
+        for tile in tiles_of(program, sizes, number, first_groups(program, sizes, number)):
             word = int(program.word_offset[tile.parameter])
             lanes = program.lane_mask[tile.parameter] >> np.arange(sizes.channels) & 1 == 1
             if layer.kind is not LayerKind.CONVOLUTION:
@@ -427,19 +420,11 @@ def test_readers_of_split_words_take_every_entry() -> None:
 
 
 @pytest.mark.parametrize("source", [FP16, FP8])
-def test_groups_in_several_runs_begin_with_their_own_entries_or_not_at_all(source: ElementFormat) -> None:
-    network = single(LayerKind.IDENTITY, source)
-    rules = ["only:0-31=sram,32-39=tiny"]
-    if source.bytes == 2:
-        with pytest.raises(
-            MixcimError, match="layer 'only' .* needs 2 RUNs .* FP16 inputs want a single one: place all"
-        ):
-            compile_network(network, DEMO, rules)
-        return
-    program = compile_network(network, DEMO, rules)
-    start = program.tensors["x"].address
+def test_groups_in_several_runs_begin_with_their_own_words_and_entries(source: ElementFormat) -> None:
+    program = compile_network(single(LayerKind.IDENTITY, source), DEMO, ["only:0-31=sram,32-39=tiny"])
     runs = [run.fields for run in runs_of(program, DEMO, 0)]
-    assert [fields["window_start"] - start for fields in runs] == [0, 2]
+    assert [(fields["first_group"], fields["group_count"]) for fields in runs] == [(0, 2), (2, 1)]
+    assert {fields["window_start"] for fields in runs} == {program.tensors["x"].address}
     assert [(fields["grouped_exponents"], fields["tap_exponents"]) for fields in runs] == [(1, 1), (1, 1)]
 
 

@@ -34,7 +34,7 @@ def taps(run):
                     inside = 0 <= y < run["input_height"] and 0 <= x < run["input_width"]
                     places.append(run["base"] + y * run["row_pitch"] + x * run["pixel_pitch"] if inside else None)
             for group in range(run["group_count"]):
-                yield offset, group, places
+                yield offset, run.get("first_group", 0) + group, places
             offset += run["output_pitch"]
 
 
@@ -142,6 +142,9 @@ def random_run(chip, rng, element: ElementFormat = ElementFormat.INTEGER) -> dic
         run["input_bits"] = int(rng.choice([bits for bits in ALIGNED_BITS if bits <= chip.aligned_bits]))
     run["window_step_x"] = run["stride_x"] * run["pixel_pitch"]
     run["window_step_y"] = run["stride_y"] * run["row_pitch"]
+    if grouped and words > 1:
+        run["first_group"] = int(rng.integers(words))
+        run["group_count"] = words - run["first_group"]
     start = run["base"] - run["pad_top"] * run["row_pitch"] - run["pad_left"] * run["pixel_pitch"]
     run["window_start"] = start % (1 << 24)
     return run

@@ -127,7 +127,7 @@ class Feeder(wiring.Component):
             issued.last.eq(vector_end),
             issued.inside.eq(walker.inside),
             issued.position.eq(position),
-            issued.pixel_start.eq((walker.group == 0) & first_vector),
+            issued.pixel_start.eq(walker.pixel_start & first_vector),
             issued.window_start.eq(first_vector),
             issued.window_end.eq(walker.window_end),
             issued.offset.eq(offset),

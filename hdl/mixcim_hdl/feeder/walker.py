@@ -20,8 +20,8 @@ class WindowWalker(wiring.Component):
     -------
     run : fields of the command, constant while walking.    start : one cycle.    step : goes to the next position.
     walking : there is a position: the following ones describe it.
-    tap : address of the tap's word for group 0 and inner step 0, in the padding anything.    inside : not padding.
-    group, inner : counters.
+    tap : address of the tap's word for group and inner step 0, in the padding anything.    inside : not padding.
+    group, inner : counters, the first one from `first_group` on.    pixel_start : the first group.
     window_start, window_end : first and last position of a window.    pixel_end : last one of a pixel, too.
 
     `inner` is the RUN field that counts the steps of a tap; 0 is taken as 1.
@@ -37,7 +37,8 @@ class WindowWalker(wiring.Component):
                 "walking": Out(1),
                 "tap": Out(ADDRESS_BITS),
                 "inside": Out(1),
-                "group": Out(RUN_FIELDS["group_count"]),
+                "group": Out(RUN_FIELDS["group_count"] + 1),
+                "pixel_start": Out(1),
                 "inner": Out(RUN_FIELDS[inner]),
                 "window_start": Out(1),
                 "window_end": Out(1),
@@ -50,13 +51,13 @@ class WindowWalker(wiring.Component):
         run, step = self.run, self.step
 
         # The loops, innermost first: each counter steps when all inside it are at their end.
-        tap_x, tap_y = Signal(8), Signal(8)
+        tap_x, tap_y, group = Signal(8), Signal(8), Signal(12)
         pixel_x, pixel_y = Signal(12), Signal(12)
         counters = (
             (self.inner, run[self._inner]),
             (tap_x, run.kernel_width),
             (tap_y, run.kernel_height),
-            (self.group, run.group_count),
+            (group, run.group_count),
             (pixel_x, run.output_width),
             (pixel_y, run.output_height),
         )
@@ -105,6 +106,8 @@ class WindowWalker(wiring.Component):
             y.eq(top + tap_y),
             x.eq(left + tap_x),
             self.inside.eq((y >= 0) & (y < run.input_height) & (x >= 0) & (x < run.input_width)),
+            self.group.eq(run.first_group + group),
+            self.pixel_start.eq(group == 0),
             self.window_end.eq(end_window),
             self.pixel_end.eq(end_pixel),
         ]

@@ -147,7 +147,6 @@ class _Compilation:
         passes = plan(layer.name, window, units, self.space)
         self.emit_table(layer, window, weights, passes)
         fields = run_fields(self.network, layer, window, self.layout, self.chip)
-        self.check_groups(layer, fields, passes)
         for step in passes:
             self.emit_pass(layer, window, weights, step, fields)
         output = self.network.tensors[layer.output]
@@ -175,20 +174,6 @@ class _Compilation:
             raise MixcimError(
                 f"memristor banks of chip '{self.chip.name}' hold {available} slots, network '{self.network.name}' as "
                 f"placed needs {needed}: place fewer kernels on memristor, or use a chip with more memristor_slots"
-            )
-
-    def check_groups(self, layer: Layer, fields: dict[str, int], passes: list[Pass]) -> None:
-        """Refuse passes whose exponent entries RUN cannot address: windows and entries of a pass start at one address.
-
-        That address is right for both only where a group is one word and has one entry.
-        """
-        source = self.network.tensors[layer.input]
-        skipping = any(step.first_group for step in passes)
-        if skipping and fields["tap_exponents"] and not (fields["grouped_exponents"] and source.format.bytes == 1):
-            raise MixcimError(
-                f"layer '{layer.name}' keeps its channels apart and needs {len(passes)} RUNs for them, its "
-                f"{source.format.name} inputs want a single one: place all its kernels on one kind of unit, or use a "
-                f"chip whose units hold more"
             )
 
     def layer_weights(self, layer: Layer, window: Window) -> _LayerWeights:
@@ -240,9 +225,7 @@ class _Compilation:
         self, layer: Layer, window: Window, weights: _LayerWeights, step: Pass, layer_fields: dict[str, int]
     ) -> None:
         """The LOADs of a pass and its RUN."""
-        source = self.network.tensors[layer.input]
-        fields = dict(layer_fields, group_count=step.group_count)
-        fields["window_start"] += step.first_group * source.format.bytes
+        fields = dict(layer_fields, first_group=step.first_group, group_count=step.group_count)
         tiles = 0
         for share in step.shares:
             count = len(share.words) // step.group_count

@@ -20,7 +20,7 @@ from .weights import Window
 def run_fields(network: Network, layer: Layer, window: Window, layout: Layout, chip: ChipConfig) -> dict[str, int]:
     """Fields of a layer's RUNs, all but the units', group_count and output_tiles.
 
-    `window_start` is that of a pass that begins with group 0. Raises MixcimError for scales that float32 does not hold.
+    Raises MixcimError for scales that float32 does not hold.
     """
     source, output = network.tensors[layer.input], network.tensors[layer.output]
     pitch = layout[source.name].pitch
