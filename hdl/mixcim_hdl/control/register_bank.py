@@ -120,7 +120,8 @@ class RegisterBank(wiring.Component):
         ]
         error = Signal(init=1)
         read_data = Signal(32)
-        from_window = Signal(len(WINDOWS))
+        windows = [window for window in WINDOWS if window_bytes(window, chip)]  # the others answer errors
+        from_window = Signal(len(windows))
         kept_from = Signal.like(from_window)
         kept_data = Signal(32)
         whole = (request.address[:2] == 0) & (~request.write | request.strobe.all())
@@ -263,11 +264,9 @@ class RegisterBank(wiring.Component):
                         m.d.comb += [error.eq(0), read_data.eq(value)]
 
         # Memory windows.
-        for number, window in enumerate(WINDOWS):
+        for number, window in enumerate(windows):
             name = window.name.lower()
             write, read = getattr(self, f"{name}_write"), getattr(self, f"{name}_read")
-            if not window_bytes(window, chip):
-                continue  # a memory that this chip has not
             read_only = window in (Region.CYCLES, Region.WRITTEN, Region.WEAR)
             with m.If(accept & (region == window) & whole & (offset < window_bytes(window, chip)) & ~self.busy):
                 m.d.comb += [
@@ -288,7 +287,7 @@ class RegisterBank(wiring.Component):
                 kept_from.eq(from_window),
             ]
         m.d.comb += [self.response.payload.error.eq(response_error), self.response.payload.data.eq(kept_data)]
-        for number, window in enumerate(WINDOWS):
+        for number, window in enumerate(windows):
             with m.If(kept_from[number]):
                 m.d.comb += self.response.payload.data.eq(getattr(self, f"{window.name.lower()}_data"))
         return m
