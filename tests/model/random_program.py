@@ -243,7 +243,7 @@ class _Builder:
         floating = source.exponents > 0 and self.chance(0.8)
         format = source.format if floating else ElementFormat.INTEGER
         words, size = (source.words, format.bytes) if floating else (source.words * source.format.bytes, 1)
-        depthwise = self.chance(0.35)
+        depthwise = self.chance(0.6 if floating and source.in_order and words > 1 else 0.35)
         while True:
             granule = chip.channels.bit_length() - 1 if depthwise or self.chance(0.6) else self.below(3)
             taps = 1 if depthwise else self.between(1, words)
