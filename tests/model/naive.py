@@ -257,7 +257,8 @@ class NaiveProcessor:
 
     def run_layer(self, f: dict[str, int]) -> None:
         """RUN: all windows are read before anything is written, which no legal RUN can tell from any other order."""
-        rows, writes, tiles_written = self.chip.rows, [], 0
+        rows, tiles_written = self.chip.rows, 0
+        writes: list[tuple[int, int, list[int], int, bool]] = []
         slices = f["weight_slices"]
         for oy in range(f["output_height"]):
             for ox in range(f["output_width"]):
@@ -271,7 +272,7 @@ class NaiveProcessor:
                     vectors = [window[first : first + rows] for first in range(0, len(window), rows)]
                     for unit in range(len(self.chip.units)):
                         tiles = f[f"tiles[{unit}]"]
-                        sums: list[list[int] | None] = [None] * tiles
+                        sums: list[list[int]] = [[] for _ in range(tiles)]
                         for v, vector in enumerate(vectors):
                             for t in range(tiles):
                                 for s in range(slices):
@@ -284,14 +285,14 @@ class NaiveProcessor:
                             tiles_written += 1
         assert tiles_written == f["output_tiles"]
         write = self.write_floating if f["floating"] else self.write
-        for pixel, tile, sums, unit_exponent, special in writes:
-            write(f, pixel, tile, sums, unit_exponent, special)
+        for pixel, tile, tile_sums, unit_exponent, special in writes:
+            write(f, pixel, tile, tile_sums, unit_exponent, special)
 
     def accumulate(
-        self, unit: int, f: dict[str, int], sums: list[int] | None, value: list[int], weight_slice: int
+        self, unit: int, f: dict[str, int], sums: list[int], value: list[int], weight_slice: int
     ) -> list[int]:
-        """New sums of a tile, None at first, after a dot-product value."""
-        if sums is None:
+        """New sums of a tile, none at first, after a dot-product value."""
+        if not sums:
             return [wrap(part * 256**weight_slice, self.chip.accumulator_bits) for part in value]
         if self.chip.units[unit] is UnitKind.TINY and f[f"mode[{unit}]"] == TinyMode.MAX:
             return [max(pair) for pair in zip(sums, value, strict=True)]

@@ -243,7 +243,7 @@ class _Builder:
         floating = source.exponents > 0 and self.chance(0.8)
         format = source.format if floating else ElementFormat.INTEGER
         words, size = (source.words, format.bytes) if floating else (source.words * source.format.bytes, 1)
-        depthwise = self.chance(0.35)
+        depthwise = self.chance(0.6 if floating and source.in_order and words > 1 else 0.35)
         while True:
             granule = chip.channels.bit_length() - 1 if depthwise or self.chance(0.6) else self.below(3)
             taps = 1 if depthwise else self.between(1, words)
@@ -308,8 +308,9 @@ class _Builder:
         fields: dict[str, int] = {}
         for unit, kind in enumerate(self.chip.units):
             tiles = self.below(3)
-            modes = [mode for mode in TinyMode if slices == 1 or mode != TinyMode.MAX]
-            modes = modes if full_granule else [TinyMode.BROADCAST]
+            modes = [TinyMode.BROADCAST]
+            if full_granule:
+                modes += [TinyMode.DEPTHWISE, *([TinyMode.MAX] * 2 if slices == 1 else [])]
             mode = TinyMode(int(self.random.choice(modes))) if kind is UnitKind.TINY else TinyMode.BROADCAST
             broadcast = kind is UnitKind.TINY and mode == TinyMode.BROADCAST
             needed = groups * vectors * tiles * slices * (self.chip.channels if broadcast else 1)
@@ -347,6 +348,9 @@ class _Builder:
                 spread *= 2.0 ** (8 * (slices - 1) + self.between(-4, 4))
                 scale = self.random.choice([1.0, 1.0, -1.0], self.chip.channels) * scale * 80 / spread
                 bias = self.random.normal(0, 1, self.chip.channels)
+                if self.chance(0.3):  # small results, down to subnormal ones
+                    small = 2.0 ** -self.random.integers(3, 20, self.chip.channels)
+                    scale, bias = scale * small, bias * small
                 if self.chance(0.15):
                     scale = self.random.choice([0.0, 1e-40, -2e-39, 2.0**-126, 1.5 * 2.0**127, 1e30], len(scale))
                 if self.chance(0.15):
@@ -434,7 +438,7 @@ class _Builder:
         """Where a RUN writes, and the residual: none, another region, or the written region itself."""
         height, width = fields["output_height"], fields["output_width"]
         fitting = [old for old in self.regions[1:] if old is not source and old.height * old.width >= height * width]
-        residual = fitting[self.below(len(fitting))] if fitting and self.chance(0.6) else None
+        residual = fitting[self.below(len(fitting))] if fitting and self.chance(0.75) else None
         high = 255 if floating else fields["sum_high"] if residual is not None else fields["clamp_high"]
         entries = tiles + self.between(0, 4) if format.floating else 0
         if residual is not None and residual.format == format and self.chance(0.6):
@@ -461,7 +465,7 @@ class _Builder:
         common = {"residual": 1, "residual_base": residual.address}
         if floating:
             formats = [item for item in ElementFormat if item.bytes == residual.format.bytes]
-            format = residual.format if self.chance(0.7) else formats[self.below(len(formats))]
+            format = residual.format if self.chance(0.5) else formats[self.below(len(formats))]
             return common | {
                 "residual_format": int(format),
                 "residual_scale": self._pattern(np.exp(self.random.normal(-4, 1))),

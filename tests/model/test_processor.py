@@ -10,7 +10,7 @@ from mixcim.model import FaultError, ProcessorModel, floating
 from mixcim.model.accumulator import ExactProduct, wrapped
 from mixcim.model.activation import ActivationMemory
 from mixcim_hdl.commands import Fault, Opcode, TinyMode, encode_command
-from mixcim_hdl.floating import ElementFormat
+from mixcim_hdl.floating import FLOAT_FORMATS, ElementFormat
 from mixcim_hdl.presets import PRESETS
 from mixcim_hdl.program import Program, TensorPlace, ideal_adc, no_noise
 from mixcim_hdl.registers import Event
@@ -205,13 +205,13 @@ def test_a_chip_without_floating_point_does_integers_only(fields, words):
 @pytest.mark.parametrize("name", ["BF16", "FP8_E5M2"])
 def test_tensors_of_elements_go_in_and_out(name):
     """Five channels in two words, a pitch larger than needed; the words between pixels stay; entries by words."""
-    element = ElementFormat[name]
+    element, format = ElementFormat[name], FLOAT_FORMATS[name]
     pitch = 2 * element.bytes + 2
     place = TensorPlace("input", 6, (2, 2, 5), 1.0, 0, False, -1, 9, pitch, name, 2)
     values = np.arange(1.0, 41.0).reshape(2, 2, 2, 5)
     values[1, 1, 1, 4] = 0
-    patterns = floating.encode(values, element.floating)
-    patterns[1, 1, 0, 2] = element.floating.infinity_pattern
+    patterns = floating.encode(values, format)
+    patterns[1, 1, 0, 2] = format.infinity_pattern
     memory = ActivationMemory(2, CHIP)
     memory.words[:] = 77
     memory.write_tensor(place, patterns)
@@ -220,7 +220,7 @@ def test_tensors_of_elements_go_in_and_out(name):
     np.testing.assert_array_equal(read, patterns)
     untouched = [6 + pixel * pitch + word for pixel in range(4) for word in range(2 * element.bytes, pitch)]
     assert (memory.words[:, untouched] == 77).all() and (memory.words[:, :6] == 77).all()
-    bias, special = element.floating.bias, 1 << 8 | (1 << element.floating.exponent_bits) - 1
+    bias, special = format.bias, 1 << 8 | (1 << format.exponent_bits) - 1
     got = memory.exponents[:, 6 : 6 + 4 * pitch].reshape(2, 2, 2, pitch)
     assert not got[..., 2:].any() and not memory.exponents[:, :6].any()
     assert got[0, 0, :, :2].tolist() == [[bias + 2, bias + 2], [bias + 3, bias + 3]]

@@ -1,15 +1,17 @@
 """The model against the naive interpreter of commands.py, on random programs."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
 
 from mixcim.errors import MixcimError
-from mixcim.model import ProcessorModel
+from mixcim.model import ProcessorModel, floating
 from mixcim.model.execution import Execution
 from mixcim.model.memristor import Method
-from mixcim_hdl.commands import Opcode, decode_command
+from mixcim_hdl.commands import Opcode, TinyMode, decode_command
+from mixcim_hdl.floating import ElementFormat, Rounding
 from mixcim_hdl.presets import PRESETS
 from mixcim_hdl.program import ideal_adc
 from mixcim_hdl.registers import Event
@@ -94,6 +96,50 @@ def test_random_programs_reach_every_field():
                     values.setdefault(name, set()).add(value)
     constant = {name for name, seen in values.items() if len(seen) < 2}
     assert constant == {"opcode", "mode[0]", "mode[1]"}
+
+
+def test_random_programs_reach_every_kind_of_floating_run():
+    """Formats of all three tensors; groups with exponents of their own; a maximum of floating-point inputs, padded with
+    the least integer; slices of all kinds; odd addresses of two-byte elements; results of all kinds."""
+    chip, seen = PRESETS["tiny"], set()
+    for seed in range(60):
+        program, codes = random_program(chip, seed)
+        model = ProcessorModel(chip, program)
+        model.run(codes, capture=list(program.tensors))
+        for words in program.commands:
+            opcode, fields = decode_command(words, chip)
+            if opcode != Opcode.RUN or not fields["floating"]:
+                continue
+            seen |= {(name, fields[name]) for name in ("input_format", "output_format", "weight_slices", "rounding")}
+            seen |= {("residual_format", fields["residual_format"])} if fields["residual"] else set()
+            if fields["input_format"]:
+                maximum = fields["tiles[2]"] and fields["mode[2]"] == TinyMode.MAX
+                seen |= {
+                    ("groups", fields["group_count"] > 1, fields["grouped_exponents"]),
+                    ("maximum", bool(maximum), fields["pad_value"] > 0),
+                    ("odd", fields["window_start"] % 2, ElementFormat(fields["input_format"]).bytes),
+                }
+        for name, place in program.tensors.items():
+            format = place.element.floating
+            if format is not None and name != "input":
+                numbers = floating.decode(model.captured[name], format)
+                smallest = 2.0**format.smallest_exponent
+                for kind, found in (
+                    ("NaN", np.isnan(numbers)),
+                    ("largest", np.abs(numbers) == format.largest),
+                    ("subnormal", (numbers != 0) & (np.abs(numbers) < smallest)),
+                ):
+                    seen |= {kind} if found.any() else set()
+    wanted = {
+        *("NaN", "largest", "subnormal"),
+        *((name, item) for name in ("input_format", "output_format", "residual_format") for item in ElementFormat),
+        *(("weight_slices", number) for number in (1, 2, 3)),
+        *(("rounding", item) for item in Rounding),
+        *(("groups", *kind) for kind in itertools.product((False, True), (0, 1))),
+        *(("maximum", *kind) for kind in itertools.product((False, True), (False, True))),
+        *(("odd", *kind) for kind in itertools.product((0, 1), (1, 2))),
+    }
+    assert wanted <= seen, wanted - seen
 
 
 def test_random_programs_reach_every_kind_of_table_and_repair():
