@@ -107,6 +107,7 @@ def random_run(chip, rng, element: ElementFormat = ElementFormat.INTEGER) -> dic
     log2 = int(rng.integers((chip.channels - 1).bit_length() + 1))
     words = int(rng.integers(1, 4))
     grouped = bool(rng.integers(2))
+    first_group = int(rng.integers(words)) if grouped else 0
     height, width = (int(n) for n in rng.integers(2, 5, 2))
     kernel_height, kernel_width = (int(n) for n in rng.integers(1, 4, 2))
     signed = element.floating is not None or (chip.floating_point and bool(rng.integers(2)))
@@ -118,7 +119,8 @@ def random_run(chip, rng, element: ElementFormat = ElementFormat.INTEGER) -> dic
         "kernel_height": kernel_height,
         "kernel_width": kernel_width,
         "tap_words": 1 if grouped else words,
-        "group_count": words if grouped else 1,
+        "first_group": first_group,
+        "group_count": words - first_group if grouped else 1,
         "output_height": int(rng.integers(1, 4)),
         "output_width": int(rng.integers(1, 4)),
         "pixel_pitch": words * element.bytes,
@@ -142,9 +144,6 @@ def random_run(chip, rng, element: ElementFormat = ElementFormat.INTEGER) -> dic
         run["input_bits"] = int(rng.choice([bits for bits in ALIGNED_BITS if bits <= chip.aligned_bits]))
     run["window_step_x"] = run["stride_x"] * run["pixel_pitch"]
     run["window_step_y"] = run["stride_y"] * run["row_pitch"]
-    if grouped and words > 1:
-        run["first_group"] = int(rng.integers(words))
-        run["group_count"] = words - run["first_group"]
     start = run["base"] - run["pad_top"] * run["row_pitch"] - run["pad_left"] * run["pixel_pitch"]
     run["window_start"] = start % (1 << 24)
     return run

@@ -97,7 +97,7 @@ class Feeder:
         return self.pixels.shape[1] * self.fields["tap_words"] * self.granule
 
     def group(self, group: int) -> int:
-        """Turn to the windows of a group of the RUN's; the largest address that they read, which the caller must check."""
+        """Turn to the windows of a group; the largest address that they read, which the caller must check."""
         fields, size = self.fields, self.format.bytes
         group += fields["first_group"]
         words = size * (group + np.arange(fields["tap_words"]))
