@@ -56,7 +56,8 @@ def limited(numbers: np.ndarray, low: np.float32, high: np.float32) -> np.ndarra
     if low > -np.inf:
         np.maximum(numbers, low, out=numbers)
         if low == 0:
-            numbers += np.float32(0)  # -0 is below it
+            with np.errstate(invalid="ignore"):  # signalling NaN
+                numbers += np.float32(0)  # -0 is below it
     return numbers
 
 

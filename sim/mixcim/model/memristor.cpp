@@ -363,6 +363,7 @@ template <int LANES> class Kernel {
         Int16 over32[WORDS] = {};
         Word16 result[WORDS] = {};
         const int largest = (1 << plan.adc_bits) - 1;
+        const int top = plan.is_signed ? plan.input_bits - 1 : -1;  // counts negative
         for (; bits; bits &= bits - 1) {
             const int bit = __builtin_ctz(bits), shift = plan.step_shift[bit][digit];
             const int step_shift = shift + plan.step_log2[digit], step = plan.unit_log2 + step_shift;
@@ -427,11 +428,8 @@ template <int LANES> class Kernel {
                 }
             }
             const Word16 weight = Word16{} + uint32_t(bit + plan.place[digit] + shift);  // of lanes: a faster shift
-            const bool top = plan.is_signed && bit == plan.input_bits - 1;
-            for (int word = 0; word < WORDS; ++word) {
-                const Word16 part = (Word16)sum[word] << weight;
-                result[word] += top ? -part : part;
-            }
+            if (bit == top) for (Int16& part : sum) part = -part;
+            for (int word = 0; word < WORDS; ++word) result[word] += (Word16)sum[word] << weight;
         }
         if (NOISY) generators = local;
         for (int word = 0; word < WORDS; ++word) {
