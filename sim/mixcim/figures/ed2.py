@@ -22,7 +22,7 @@ from .number_formats import NAMES, Network, classes, open_resnet20, reference
 INPUTS = ("int4", "int8", "fp8_e4m3", "fp8_e5m2", "bf16", "fp16")
 WEIGHTS = INPUTS
 WIDTH = 12  #: aligned bits of the matrix
-MATRIX_LIMIT = 500  #: test images of the matrix
+MATRIX_LIMIT = 1000  #: test images of the matrix
 #: Pairs over the aligned width, on every test image: the pure ones, and the paper's two mixed ones.
 MODES = (
     ("bf16", "bf16"),
