@@ -84,12 +84,12 @@ def random_rules(network: Network, seed: int, channels: int) -> list[str]:
     """Placement rules that put every kernel of every layer on a unit by chance (max-pooling: tiny-digital).
 
     `channels`: of an activation word. A floating layer that keeps channels apart takes one exponent for each word of
-    its input; so its input's words are not split, and neither are its own, if they are several.
+    its input if none of several is split; so they are not.
     """
     random = np.random.default_rng(seed)
     units = [kind.value for kind in UnitKind]
     apart = [layer for layer in network.layers if layer.floating and layer.kind is not LayerKind.CONVOLUTION]
-    whole = {layer.input for layer in apart} | {layer.output for layer in apart}
+    whole = {layer.input for layer in apart}
     rules = []
     for layer in network.layers:
         if layer.kind is LayerKind.MAX_POOL:

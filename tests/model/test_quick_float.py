@@ -45,10 +45,14 @@ def test_alignment_is_that_of_the_definition(format, bits, rounding):
     np.testing.assert_array_equal(got.astype(np.int32), want)
 
 
-def test_an_element_above_its_exponent_is_refused():
-    assert aligned(finite_values(BF16)[[0x3F80]], np.array([-6]), 8, Rounding.TRUNCATE) == 64
-    with pytest.raises(ValueError, match="at least that of every element"):
-        aligned(finite_values(BF16)[[0x4080]], np.array([-6]), 8, Rounding.TRUNCATE)
+@pytest.mark.parametrize("sign", [0, 0x8000])
+@pytest.mark.parametrize("rounding", Rounding)
+def test_an_element_above_its_exponent_is_refused(rounding, sign):
+    assert abs(aligned(finite_values(BF16)[[0x3F80 | sign]], np.array([-6]), 8, rounding)) == 64
+    assert abs(aligned(finite_values(BF16)[[0x3FFF | sign]], np.array([-6]), 8, rounding)) == 127
+    for pattern in (0x4000, 0x4080):  # 2, which is as large as the integers' limit, and 4
+        with pytest.raises(ValueError, match="at least that of every element"):
+            aligned(finite_values(BF16)[[pattern | sign]], np.array([-6]), 8, rounding)
 
 
 def test_scales_are_split_into_exponent_and_significand():

@@ -32,6 +32,7 @@ from .passes import Pass, Share, UnitSpace, plan
 from .placement import Placement, is_fully_connected, kernel_count, place
 from .stores import CommandList, MemristorBanks, ParameterMemory, WeightStore
 from .table import Tables, exact_table, read_table
+from .unused import unused_biases
 from .weights import (
     Window,
     broadcast_words,
@@ -109,6 +110,7 @@ class _Compilation:
         self.parameters = ParameterMemory(chip)
         self.space = UnitSpace(chip, [chip.memristor_slots] * chip.memristor_banks)
         self.present_table: dict[str, int] = {}
+        self.unused_biases = unused_biases(network)
 
     def program(self) -> Program:
         layers = [self.emit_layer(layer) for layer in self.network.layers]
@@ -182,6 +184,8 @@ class _Compilation:
         bias = np.zeros(words * chip.channels, np.int32)
         scale = np.zeros(words * chip.channels, np.float32)
         bias[:kernels] = self.bias(layer, kernels)
+        if layer.floating is not None:
+            bias[kernels:] = self.unused_biases[layer.name].view(np.int32)
         scale[:kernels] = layer.scale
         if not np.isfinite(scale).all() or not np.isfinite(layer.bias).all():
             what = "bias or scale" if layer.floating else "input scale x weight scale / output scale"

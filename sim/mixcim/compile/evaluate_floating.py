@@ -31,7 +31,7 @@ def evaluate_floating_layer(
     if layer.residual is not None:
         if residual is None:
             raise MixcimError(f"layer '{layer.name}' adds tensor '{layer.residual.tensor}', whose value is missing")
-        y = floating.add(y, _reals(network.tensors[layer.residual.tensor], residual))
+        y = floating.add(y, real_values(network.tensors[layer.residual.tensor], residual))
     y = floating.clamp(y, *(np.float32(limit) for limit in layer.floating.limits))
     if output.format.floating is not None:
         return floating.encode(y, output.format.floating)
@@ -110,7 +110,7 @@ def _split(scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.ldexp(scale, -power).astype(np.float32), power
 
 
-def _reals(tensor: Tensor, values: np.ndarray) -> np.ndarray:
+def real_values(tensor: Tensor, values: np.ndarray) -> np.ndarray:
     """A residual's elements as float32."""
     if tensor.format is ElementFormat.INTEGER:
         quantisation = tensor.quantisation

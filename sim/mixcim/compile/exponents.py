@@ -2,8 +2,9 @@
 
 The hardware notes the largest exponent of every tile that it writes, so each tile (an output word on one kind of unit)
 has an entry of its own. Entry w is of the first tile of channel word w; where kernel-wise placement splits a word
-between kinds of units, the further tiles have the entries behind those of the words. The host writes entry w with word
-w of the network's input.
+between kinds of units, the further tiles have the entries behind those of the words. A layer
+that keeps channels apart then takes all entries of a pixel: one exponent for all its words. The host writes entry w
+with word w of the network's input.
 """
 
 from __future__ import annotations

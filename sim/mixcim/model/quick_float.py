@@ -65,10 +65,10 @@ def aligned(numbers: np.ndarray, unit: np.ndarray, bits: int, rounding: Rounding
         numbers *= np.ldexp(np.float32(1), np.minimum(power, FP32.largest_exponent))
         if (power > FP32.largest_exponent).any():
             numbers *= np.ldexp(np.float32(1), np.maximum(power - FP32.largest_exponent, 0))
-    (np.rint if rounding == Rounding.NEAREST_EVEN else np.trunc)(numbers, out=numbers)
-    low, high = float(numbers.min(initial=0)), float(numbers.max(initial=0))
-    if max(-low, high) > limit + 1:
+    largest = max(-float(numbers.min(initial=0)), float(numbers.max(initial=0)))
+    if largest >= limit + 1:
         raise ValueError("exponent must be at least that of every element")
-    if max(-low, high) > limit:
+    (np.rint if rounding == Rounding.NEAREST_EVEN else np.trunc)(numbers, out=numbers)
+    if largest > limit:  # what rounds up
         np.clip(numbers, -limit, limit, out=numbers)
     return numbers
