@@ -318,6 +318,10 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
     "bad output format": (compiling("--output-format", "x"), "--output-format: number format must be one of"),
     "too many aligned bits": (compiling("--format", "bf16", "--aligned-bits", "16"), "aligns to 12 bits at most"),
     "aligned bits of integers": (compiling("--aligned-bits", "12"), "--aligned-bits 12 is for floating-point layers"),
+    "rounding of integer formats": (
+        compiling("--format", "int8/int4", "--rounding", "truncate"),
+        "--rounding truncate is for floating-point layers",
+    ),
     "rounding of integers": (compiling("--rounding", "truncate"), "--rounding truncate is for floating-point layers"),
     "floating point on a chip without": (
         lambda folder: [
