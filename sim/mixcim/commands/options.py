@@ -101,7 +101,7 @@ class CompileChoice:
 compile_options = _collected(
     "compilation",
     CompileChoice,
-    click.option("--calibrate", type=FILE, help="Inputs (.npz, .npy) to quantise a float network with."),
+    click.option("--calibrate", type=FILE, help="Inputs to quantise a float network with, as those of run."),
     click.option(
         "--weight-bits",
         type=click.IntRange(2, WEIGHT_BITS),

@@ -99,7 +99,13 @@ def accuracy(values: np.ndarray, labels: np.ndarray) -> float:
 
 @click.command()
 @click.argument("subject", metavar="PROGRAM|NETWORK", type=FILE)
-@click.option("--inputs", "inputs_file", type=FILE, required=True, help="Inputs, .npz (inputs or images) or .npy.")
+@click.option(
+    "--inputs",
+    "inputs_file",
+    type=FILE,
+    required=True,
+    help="Inputs: .npz (inputs or images), .npy, or a folder of pictures.",
+)
 @click.option("--on", "engine", type=click.Choice(["model", "rtl", "both"]), default="model", show_default=True)
 @click.option("--limit", type=click.IntRange(1), help="Take only the first inputs.")
 @click.option("--tensors", is_flag=True, help="With --on both: compare every intermediate tensor of the first input.")
