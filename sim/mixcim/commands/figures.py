@@ -39,8 +39,8 @@ def command(
     ed5       word-line reads of ResNet-20's layers, uniform against tuned tables, on RTL and model
     ed8       ResNet-20 in BF16 and FP16 over aligned width: four methods of alignment and their costs
     ed9       device sheet: levels, spread, drift, noise and programming, measured from programmed cells
-    mobilenet MobileNet-v2 in BF16 and FP16 against FP32
     accuracy  ResNet-20 on memristor over device, time since programming and word-line table
+    mobilenet MobileNet-v2 in floating point against FP32 (a table, no plot)
 
     All but ed9 read the workloads ($MIXCIM_WORKLOADS). What they have measured is kept in the output folder:
     after Ctrl-C, and with other options, they go on from there.

@@ -20,8 +20,8 @@ FIGURES = {
     "ed5": "Word lines per read: reads of every layer of ResNet-20, uniform against tuned tables, RTL and model.",
     "ed8": "Alignment of floating point: accuracy of ResNet-20 over aligned width, four methods, and their costs.",
     "ed9": "Device sheet: levels, spread, drift, noise and programming, measured from programmed cells.",
-    "mobilenet": "MobileNet-v2 in floating point: accuracy against FP32.",
     "accuracy": "Accuracy of ResNet-20 on memristor, over device, time since programming and word-line table.",
+    "mobilenet": "MobileNet-v2 in floating point: accuracy against FP32.",
 }
 
 
