@@ -224,6 +224,7 @@ def test_quantisation_of_a_range() -> None:
     assert range_quantisation("x", (2, 5.1), 255) == Quantisation(float(np.float32(0.02)), 0, False)
     assert range_quantisation("x", (-3, -1), 15) == Quantisation(float(np.float32(0.2)), 15, False)
     assert range_quantisation("x", (0, 0), 255) == Quantisation(1.0, 0, False)
+    assert range_quantisation("x", (-1e-40, 1e-37), 255) == Quantisation(1.0, 0, False)
     with pytest.raises(MixcimError, match="tensor 'x' has quantisation scale inf"):
         range_quantisation("x", (0, np.inf), 255)
 

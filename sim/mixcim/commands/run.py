@@ -100,7 +100,7 @@ def accuracy(values: np.ndarray, labels: np.ndarray) -> float:
 
 def _no_answer(values: np.ndarray) -> np.ndarray:
     """Which inputs have a NaN among their outputs (N, ...): bool (N,)."""
-    return np.isnan(values.reshape(len(values), -1)).any(axis=1)
+    return np.asarray(np.isnan(values.reshape(len(values), -1)).any(axis=1))
 
 
 @click.command()
