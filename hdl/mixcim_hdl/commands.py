@@ -118,7 +118,7 @@ RUN, in the order in which the hardware does it. Every address is in activation 
         y = y * m + bias                            a product, then a sum; bias: a float32's pattern
         if residual: y = y + old                    old: the element of residual_format at word_offset, exact;
                                                     INTEGER: float32(code - residual_zero_point) * residual_scale
-        y = float_high if y > float_high, else float_low if y < float_low, else y           NaN stays
+        y = float_high if y > float_high, else float_low if y < float_low, else y     NaN stays, -0 is below +0
         element = y in output_format, rounded once
         INTEGER: code = clip(round_half_even(y * output_scale) + zero_point, clamp_low, clamp_high); NaN counts as 0
         activation[output_base + pixel * output_pitch + bytes * word_offset], lanes of lane_mask, = element
@@ -130,6 +130,9 @@ RUN, in the order in which the hardware does it. Every address is in activation 
     In a RUN that is not `floating` all formats are INTEGER. A floating input is `input_signed`, and its input_bits are
     one of floating.ALIGNED_BITS, at most the chip's aligned_bits; other inputs have 1 to input_planes of the chip. On a
     chip without floating point weight_slices is 1, and floating, input_signed and input_zero_point are 0.
+
+    The loops of reading run ahead of those of writing: a RUN must write no word and no exponent entry that its windows
+    take. It may write the word of the residual that it has just read.
 
     `output_tiles` is the number of tiles that the RUN writes, pixels * groups * sum of tiles: another number is an
     ILLEGAL_COMMAND once all are written, and so is a RUN with memristor tiles before the first TABLE.
