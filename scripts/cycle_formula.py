@@ -17,7 +17,7 @@ def stage_cycles(fields: Mapping[str, int], table: Mapping[str, int], chip: Chip
     granules = fields["kernel_height"] * fields["kernel_width"] * fields["tap_words"]
     in_vector = chip.rows // granule
     lengths = [min(in_vector, granules - first) * granule for first in range(0, granules, in_vector)]
-    groups, digits = fields["group_count"], len(chip.mode.cells)
+    groups, slices, digits = fields["group_count"], fields["weight_slices"], len(chip.mode.cells)
     stages, written = {"feeder": granules * groups}, 0
     for unit, kind in enumerate(chip.units):
         tiles = fields[f"tiles[{unit}]"]
@@ -33,8 +33,8 @@ def stage_cycles(fields: Mapping[str, int], table: Mapping[str, int], chip: Chip
             pairs = [(bit, digit) for bit in range(fields["input_bits"]) for digit in range(table["digits"])]
             rows = [table[f"rows_per_read[{bit * digits + digit}]"] for bit, digit in pairs]
             step = [sum(-(-length // number) for number in rows) for length in lengths]
-        stages[f"{kind.value}{unit}"] = groups * tiles * sum(step)
-        stages[f"accumulator{unit}"] = groups * tiles * 2 * len(lengths)
+        stages[f"{kind.value}{unit}"] = groups * tiles * slices * sum(step)
+        stages[f"accumulator{unit}"] = groups * tiles * slices * 2 * len(lengths)
     stages["output pipeline"] = written * chip.channels // chip.output_lanes
     return stages
 

@@ -224,7 +224,7 @@ def docstring(module: str, owner: str | None = None) -> str:
 def blocks() -> str:
     """What every block of the datapath says of itself: stream, formula, members."""
     names = (
-        ("control.feeder", "Feeder"),
+        ("feeder.feeder", "Feeder"),
         ("control.kernel_controller", "KernelController"),
         ("control.sequencer", "Sequencer"),
         ("memristor.bank", "MemristorBank"),

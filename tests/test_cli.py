@@ -193,6 +193,24 @@ def test_float_network_in_formats_compiles_and_runs(tmp_path: Path, capsys: pyte
         assert np.abs(np.array(document["outputs"]) - expected).max() < 0.02 * np.ptp(np.asarray(expected))
 
 
+def test_outputs_that_are_no_numbers_are_said_and_never_right(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = float_network(tmp_path / "n.onnx", WEIGHT)
+    images = digits_data()[2][:3].copy()
+    images[1] = 1e6  # infinity in FP16
+    path = tmp_path / "inputs.npz"
+    np.savez(path, inputs=images, labels=np.zeros(3, np.int64))
+    assert cli.run(["run", network, "--inputs", str(path), "--format", "fp16"]) == 0
+    assert "NaN in the outputs of 1 inputs" in capsys.readouterr().out
+    assert cli.run(["run", network, "--inputs", str(path), "--format", "fp16", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["without_answer"] == 1
+    assert document["accuracy"] == pytest.approx(sum(document["classes"][n] == 0 for n in (0, 2)) / 3)
+    assert cli.run(["run", network, "--inputs", str(path), "--format", "bf16"]) == 0
+    assert "NaN" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("chip", sorted(PRESETS))
 def test_info_of_every_chip(chip: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["info", "--chip", chip]) == 0
@@ -318,6 +336,10 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
     "bad output format": (compiling("--output-format", "x"), "--output-format: number format must be one of"),
     "too many aligned bits": (compiling("--format", "bf16", "--aligned-bits", "16"), "aligns to 12 bits at most"),
     "aligned bits of integers": (compiling("--aligned-bits", "12"), "--aligned-bits 12 is for floating-point layers"),
+    "rounding of integer formats": (
+        compiling("--format", "int8/int4", "--rounding", "truncate"),
+        "--rounding truncate is for floating-point layers",
+    ),
     "rounding of integers": (compiling("--rounding", "truncate"), "--rounding truncate is for floating-point layers"),
     "floating point on a chip without": (
         lambda folder: [

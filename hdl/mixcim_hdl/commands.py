@@ -90,7 +90,8 @@ RUN, in the order in which the hardware does it. Every address is in activation 
     (registers.EXPONENT_FIELDS) beside every activation word; the same loops, without `w`, take from every tap inside
     the entries exponent_memory[tap + (group if grouped_exponents else 0) + n], n < tap_exponents, where tap is the
     address of its word for group and w 0. field = the largest of their fields, 0 for none; E = max(field, 1) - bias;
-    the window is special if one of them is.
+    the window is special if one of them is. Addresses of entries are taken as they are, bit 0 too, and no element may
+    have a larger exponent than the entries of its window.
 
     Vectors are `rows` long; the last one of a window is filled up with zeros. Each vector goes to every unit whose
     `tiles` is not 0. With V vectors a window and S = weight_slices, unit u uses for group g, vector v, tile t, slice s
@@ -118,12 +119,12 @@ RUN, in the order in which the hardware does it. Every address is in activation 
         y = y * m + bias                            a product, then a sum; bias: a float32's pattern
         if residual: y = y + old                    old: the element of residual_format at word_offset, exact;
                                                     INTEGER: float32(code - residual_zero_point) * residual_scale
-        y = float_high if y > float_high, else float_low if y < float_low, else y     NaN stays, -0 is below +0
+        y = float_high if y > float_high, else float_low if y < float_low, else y    -0 is below +0; a NaN gives NaN
         element = y in output_format, rounded once
         INTEGER: code = clip(round_half_even(y * output_scale) + zero_point, clamp_low, clamp_high); NaN counts as 0
         activation[output_base + pixel * output_pitch + bytes * word_offset], lanes of lane_mask, = element
         exponent_memory[output_base + pixel * output_pitch + exponent_offset] = largest exponent field of these lanes'
-            elements, and whether an infinity or NaN is among them (not written for INTEGER)
+            elements, and whether an infinity or NaN is among them (not written for INTEGER; 0 if lane_mask is 0)
 
     Two bytes an element: low bytes at that address, bit 0 taken as 0, high bytes in the word after it; the residual's
     are at residual_base + pixel * output_pitch + bytes * word_offset likewise, `bytes` those of its own format.

@@ -47,7 +47,9 @@ def random_network(
             layer = _floating_layer(random, network, layer, shape, signed, output, formats, aligned_bits)
         network.layers.append(layer)
     output = network.layers[-1].output
-    return Network(network.name, tensors, network.layers, "in", output, "NHWC", shape, tensors[output].shape)
+    return Network(
+        network.name, tensors, network.layers, "in", output, "NHWC", tensors["in"].shape, tensors[output].shape
+    )
 
 
 def depthwise_network(channels: int) -> Network:

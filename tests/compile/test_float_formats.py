@@ -17,6 +17,7 @@ from mixcim.model import floating
 from mixcim.networks.digits import DIGITS_RESNET
 from mixcim_hdl.floating import BF16, FP8_E4M3, FP8_E5M2, FP16, ElementFormat, FloatFormat, Rounding
 from onnx_graphs import OnnxGraph
+from workloads import WORKLOADS, needs_workloads
 
 IMAGE = (4, 6, 6)
 
@@ -47,6 +48,7 @@ def test_rules_are_read() -> None:
     assert formats.rounding is Rounding.TRUNCATE and formats.output == fp16
     assert str(formats.default) == "bf16/int8"
     assert parse_formats(["x=bf16"], 16).default == LayerFormat(int8, int8)
+    assert parse_formats([" * = bf16/int8"], 16) == parse_formats(["bf16/int8"], 16)
 
 
 @pytest.mark.parametrize(("chip", "wanted"), [(16, 12), (12, 12), (9, 9), (0, 12)])
@@ -80,6 +82,7 @@ def test_what_is_quantised_as_a_whole(rules: list[str], output: str | None, bits
         (["bf16/"], {}, "format 'bf16/': number format must be one of"),
         (["a="], {}, "format 'a=': number format must be one of"),
         (["bf16", "int8"], {}, "format 'int8': the network has a format already"),
+        (["bf16", "*=int8"], {}, "format '*=int8': the network has a format already"),
         (["a=bf16", "a=int8"], {}, "format 'a=int8': layer 'a' has a format already"),
         (["bf16"], {"aligned_bits": 13}, "--aligned-bits must be one of 8, 9, 10, 11, 12, 16, not 13"),
         (["bf16"], {"weight_aligned_bits": 7}, "--weight-aligned-bits must be one of"),
@@ -101,6 +104,7 @@ def test_unfit_rules_are_one_line(rules: list[str], options: dict, words: str) -
     [
         (["bf16", "b=int8"], None, "layers 'b' and 'c' read tensor 'Conv0' as int8 and bf16; give both the same"),
         (["bf16", "layer2=int8"], None, "layers 'b' and 'c' read tensor"),
+        (["=bf16"], None, "format '=bf16/bf16': network 'net' has no layer ''"),
         (["e=bf16"], None, "format 'e=bf16/bf16': network 'net' has no layer 'e'; it has layer1 to layer5"),
         (["a=bf16", "layer1=fp16"], None, "format 'layer1=fp16/fp16': layer 'a' has one as 'a'; give one rule"),
     ],
@@ -220,6 +224,7 @@ def test_quantisation_of_a_range() -> None:
     assert range_quantisation("x", (2, 5.1), 255) == Quantisation(float(np.float32(0.02)), 0, False)
     assert range_quantisation("x", (-3, -1), 15) == Quantisation(float(np.float32(0.2)), 15, False)
     assert range_quantisation("x", (0, 0), 255) == Quantisation(1.0, 0, False)
+    assert range_quantisation("x", (-1e-40, 1e-37), 255) == Quantisation(1.0, 0, False)
     with pytest.raises(MixcimError, match="tensor 'x' has quantisation scale inf"):
         range_quantisation("x", (0, np.inf), 255)
 
@@ -227,6 +232,13 @@ def test_quantisation_of_a_range() -> None:
 def test_quantised_files_take_no_formats() -> None:
     with pytest.raises(MixcimError, match="is quantised already; its layers cannot be given formats"):
         load_network(DIGITS_RESNET, formats=parse_formats(["bf16"], 12))
+
+
+@needs_workloads
+def test_float_tflite_is_not_called_quantised() -> None:
+    path = WORKLOADS / "models" / "resnet8_cifar10" / "resnet8_cifar10_float.tflite"
+    with pytest.raises(MixcimError, match="is a float network; convert it"):
+        load_network(path, formats=parse_formats(["bf16"], 12))
 
 
 def test_every_element_format_has_a_name() -> None:

@@ -257,6 +257,28 @@ def test_clamps_of_integer_layers_are_codes(tmp_path: Path) -> None:
     assert np.abs(network.layers[1].weight).max() == 7  # pyright: ignore
 
 
+def test_a_lone_add_of_integers_loses_nothing_before_it(tmp_path: Path) -> None:
+    """Its first operand has values that the sum, cut off by the Relu, does not have."""
+    graph = OnnxGraph(IMAGE)
+    y = conv(graph, sum_of(graph, "input", graph.node("Relu", conv(graph, "input", 4, 4))), 4, 4)
+    path = graph.save(tmp_path / "net.onnx", y, rank=4)
+    inputs = RNG.normal(0, 2, (8, *IMAGE)).astype(np.float32)
+    network = load_network(path, inputs, formats=parse_formats(["int8", "layer3=int8/int4"], 0))
+    lone = network.layers[1]
+    assert lone.kind is SAME and lone.floating is None and lone.residual is not None
+    assert lone.residual.quantisation == network.tensors[lone.input].quantisation and (lone.scale == 1).all()
+
+
+@pytest.mark.parametrize("clamp", ["low", "high"])
+def test_a_constant_after_a_clamp_is_no_bias(tmp_path: Path, clamp: str) -> None:
+    graph = OnnxGraph(IMAGE)
+    x = conv(graph, "input", 4, 4, False)
+    x = graph.node("Relu", x) if clamp == "low" else clipped(graph, x, -np.inf, 3)
+    path = graph.save(tmp_path / "net.onnx", graph.node("Add", x, biased(graph, (1, 4, 1, 1))), rank=4)
+    with pytest.raises(MixcimError, match="adds a constant after a clamp"):
+        load_network(path, formats=EXACT_FORMATS)
+
+
 def test_a_kernel_of_nothing_keeps_its_bias(tmp_path: Path) -> None:
     graph = OnnxGraph(IMAGE)
     weight = RNG.normal(0, 1, (3, 4, 3, 3)).astype(np.float32)

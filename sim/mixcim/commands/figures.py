@@ -20,7 +20,7 @@ DEFAULT_FOLDER = Path("build") / "figures"
 @click.option("-o", "--output", "folder", type=FILE, default=DEFAULT_FOLDER, show_default=True, help="Folder of plots.")
 @click.option("--device", "devices", multiple=True, help="Device to show (name or file); may be repeated.")
 @click.option("--seed", type=click.IntRange(0, (1 << 32) - 1), default=1, show_default=True, help="Seed of every draw.")
-@click.option("--limit", type=click.IntRange(1), help="Test images of ed5, ed8, accuracy; default: all, 400, 200.")
+@click.option("--limit", type=click.IntRange(1), help="Test images; default: all, but 400 of ed8, 200 of accuracy.")
 @click.option("--seeds", type=click.IntRange(1), help="Device seeds of accuracy, from --seed on; default: 3.")
 @json_option
 def command(
@@ -35,12 +35,14 @@ def command(
     """Make the figure NAME: measure, print records {name, value, unit, paper, goal, met, how}, draw plots.
 
     \b
+    ed2       ResNet-20 in every pair of input and weight format, and over aligned width
     ed5       word-line reads of ResNet-20's layers, uniform against tuned tables, on RTL and model
     ed8       ResNet-20 in BF16 and FP16 over aligned width: four methods of alignment and their costs
     ed9       device sheet: levels, spread, drift, noise and programming, measured from programmed cells
     accuracy  ResNet-20 on memristor over device, time since programming and word-line table
+    mobilenet MobileNet-v2 in floating point against FP32 (a table, no plot)
 
-    ed5, ed8 and accuracy read the workloads ($MIXCIM_WORKLOADS). What they have measured is kept in the output folder:
+    All but ed9 read the workloads ($MIXCIM_WORKLOADS). What they have measured is kept in the output folder:
     after Ctrl-C, and with other options, they go on from there.
     """
     try:

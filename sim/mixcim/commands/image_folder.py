@@ -6,19 +6,19 @@ import re
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from ..errors import MixcimError
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
-_CLASS = re.compile(r"(\d+)_")
+_CLASS = re.compile(r"(\d{1,9})_")
 
 
 def read_image_folder(folder: Path) -> dict[str, np.ndarray]:
     """Pictures of a folder in the order of their names: `images` uint8 (N, height, width, 3), RGB, all of one size.
 
     `labels` int64 (N,), if every name begins with a class number and an underscore (`281_cat.jpg`). Raises MixcimError
-    if there is no picture, one cannot be read, or sizes differ.
+    if there is no picture, one cannot be read or has more than 8 bits a sample, or sizes differ.
     """
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
     if not paths:
@@ -40,6 +40,9 @@ def read_image_folder(folder: Path) -> dict[str, np.ndarray]:
 def _read(path: Path) -> np.ndarray:
     try:
         with Image.open(path) as image:
+            if image.mode.startswith(("I", "F")):
+                raise MixcimError(f"picture '{path}' has more than 8 bits a sample: convert it to 8 bits")
             return np.asarray(image.convert("RGB"))
-    except (OSError, UnidentifiedImageError) as error:
+    # What Pillow raises for damaged files, and for a size that no honest picture has.
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise MixcimError(f"picture '{path}' cannot be read ({str(error).splitlines()[0]})") from None

@@ -79,27 +79,29 @@ class CompileChoice:
 
     def formats(self, chip: ChipConfig) -> Formats | None:
         """Number formats for a network on that chip, None if the user chose none. Raises MixcimError."""
-        if not self.format_rules and self.output_format is None:
+        formats = None
+        if self.format_rules or self.output_format is not None:
+            formats = parse_formats(
+                self.format_rules,
+                chip.aligned_bits,
+                None if self.aligned_bits is None else int(self.aligned_bits),
+                None if self.weight_aligned_bits is None else int(self.weight_aligned_bits),
+                ROUNDINGS[self.rounding or "nearest"],
+                self.output_format,
+            )
+        if formats is None or formats.floating is None:
             for name in ("aligned_bits", "weight_aligned_bits", "rounding"):
                 if getattr(self, name) is not None:
                     option = f"--{name.replace('_', '-')} {getattr(self, name)}"
                     raise MixcimError(f"{option} is for floating-point layers: choose them with --format, e.g. bf16")
-            return None
-        return parse_formats(
-            self.format_rules,
-            chip.aligned_bits,
-            None if self.aligned_bits is None else int(self.aligned_bits),
-            None if self.weight_aligned_bits is None else int(self.weight_aligned_bits),
-            ROUNDINGS[self.rounding or "nearest"],
-            self.output_format,
-        )
+        return formats
 
 
 #: What `compile` needs beside the network and the chip; `run` has it too, for networks that are not compiled yet.
 compile_options = _collected(
     "compilation",
     CompileChoice,
-    click.option("--calibrate", type=FILE, help="Inputs (.npz, .npy) to quantise a float network with."),
+    click.option("--calibrate", type=FILE, help="Inputs to quantise a float network with, as those of run."),
     click.option(
         "--weight-bits",
         type=click.IntRange(2, WEIGHT_BITS),

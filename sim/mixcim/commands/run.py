@@ -93,13 +93,25 @@ def different_tensors(program: Program, chip: ChipConfig, code: np.ndarray, quie
 
 
 def accuracy(values: np.ndarray, labels: np.ndarray) -> float:
-    """Share of inputs whose largest output is their label. `values` (N, ...); `labels` integers (N,)."""
-    return float((values.reshape(len(values), -1).argmax(axis=1) == labels).mean())
+    """Share of inputs whose largest output is their label, without NaN. `values` (N, ...); `labels` integers (N,)."""
+    right = values.reshape(len(values), -1).argmax(axis=1) == labels
+    return float((right & ~_no_answer(values)).mean())
+
+
+def _no_answer(values: np.ndarray) -> np.ndarray:
+    """Which inputs have a NaN among their outputs (N, ...): bool (N,)."""
+    return np.asarray(np.isnan(values.reshape(len(values), -1)).any(axis=1))
 
 
 @click.command()
 @click.argument("subject", metavar="PROGRAM|NETWORK", type=FILE)
-@click.option("--inputs", "inputs_file", type=FILE, required=True, help="Inputs, .npz (inputs or images) or .npy.")
+@click.option(
+    "--inputs",
+    "inputs_file",
+    type=FILE,
+    required=True,
+    help="Inputs: .npz (inputs or images), .npy, or a folder of pictures.",
+)
 @click.option("--on", "engine", type=click.Choice(["model", "rtl", "both"]), default="model", show_default=True)
 @click.option("--limit", type=click.IntRange(1), help="Take only the first inputs.")
 @click.option("--tensors", is_flag=True, help="With --on both: compare every intermediate tensor of the first input.")
@@ -176,6 +188,7 @@ def command(
         "output_format": program.tensors[program.output].format,
         "seconds": result.seconds,
         "inputs_per_second": len(codes) / result.seconds,
+        "without_answer": int(_no_answer(reals).sum()),
         "accuracy": None if known is None else accuracy(reals, known[: len(codes)]),
         "cycles": result.cycles,
         **{event.name.lower(): count for event, count in result.events.items()},
@@ -231,6 +244,11 @@ def _lines(summary: dict[str, Any], reals: np.ndarray) -> list[str]:
         f"memristor reads {summary['memristor_reads']:,} of {lines_on:.1f} word lines on{skipped}, "
         f"conversions {summary['adc_conversions']:,}, of them saturated {summary['adc_saturations']:,}",
     ]
+    if summary["without_answer"]:
+        lines.append(
+            f"NaN in the outputs of {summary['without_answer']} inputs: a number went beyond its format, bf16 reaches "
+            "furthest"
+        )
     if summary["cycles"] is not None:
         lines.append(f"{summary['cycles']:,} cycles for one input")
     if summary["accuracy"] is not None:

@@ -33,7 +33,7 @@ def write_tables(path: Path, found: list[LayerTuning]) -> None:
 @click.command()
 @click.argument("network", type=FILE)
 @click.option("-o", "--output", type=FILE, required=True, help="Table file (.json) to write, for --table.")
-@click.option("--calibrate", type=FILE, help="Inputs (.npz, .npy) to quantise a float network with.")
+@click.option("--calibrate", type=FILE, help="Inputs to quantise a float network with, as those of run.")
 @click.option("--inputs", type=FILE, help="Inputs to take windows from; default: those of --calibrate.")
 @click.option("--limit", type=click.IntRange(1), default=32, show_default=True, help="Inputs to take windows from.")
 @click.option("--place", "rules", multiple=True, help="LAYER=UNIT or LAYER:0-15=UNIT,16-31=UNIT; may be repeated.")

@@ -23,7 +23,7 @@ from ..model import floating
 from .calibrate import Range, range_quantisation
 from .float_import import RealNetwork
 from .formats import FP16, INT8, Formats, LayerFormat, NumberFormat
-from .network import EXACT, FloatArithmetic, Layer, Network, Quantisation, Tensor
+from .network import EXACT, FloatArithmetic, Layer, LayerKind, Network, Quantisation, Tensor
 from .onnx_graph import clamp_codes
 
 _LARGEST_BIAS = 1 << 30  #: of an integer layer: int32 with room for the sum
@@ -61,7 +61,7 @@ def integer_values(real: RealNetwork, formats: Formats) -> list[str]:
     layer_formats = formats.of(real.network)
     names = [name for name, item in elements.items() if item.element is ElementFormat.INTEGER]
     for layer in real.network.layers:
-        if layer.residual is not None and _is_integer(layer, layer_formats[layer.name], elements):
+        if _has_summand(layer) and _is_integer(layer, layer_formats[layer.name], elements):
             names.append(real.summands[layer.name])
     return names
 
@@ -85,9 +85,11 @@ def with_formats(real: RealNetwork, formats: Formats, ranges: Mapping[str, Range
         item, largest_code = layer_formats[layer.name], elements[layer.output].largest_code
         if _is_integer(layer, item, elements):
             own = tensors[layer.output].quantisation
-            if layer.residual is not None:
+            if _has_summand(layer):
                 name = real.summands[layer.name]
                 own = range_quantisation(name, ranges[name], INT8.largest_code)
+            elif layer.residual is not None:
+                own = tensors[layer.input].quantisation
             layers.append(_integer_layer(layer, item, tensors, own, largest_code))
         else:
             layers.append(_floating_layer(layer, item, tensors, formats, largest_code))
@@ -98,6 +100,11 @@ def _output_format(layer: LayerFormat) -> NumberFormat:
     if layer.inputs.element is ElementFormat.INTEGER:
         return INT8
     return layer.inputs if layer.inputs.bits == FP16.bits else FP16
+
+
+def _has_summand(layer: Layer) -> bool:
+    """Whether the layer computes something before its Add; a lone Add adds its input as it is."""
+    return layer.residual is not None and layer.kind is not LayerKind.IDENTITY
 
 
 def _is_integer(layer: Layer, item: LayerFormat, elements: Mapping[str, NumberFormat]) -> bool:

@@ -9,6 +9,8 @@ import onnx
 import onnxruntime
 from onnx import helper
 
+from mixcim_hdl.floating import FP32
+
 from .assemble import checked_quantisation
 from .network import Quantisation
 from .onnx_file import graph_inputs, input_shape
@@ -45,5 +47,7 @@ def tensor_ranges(model: onnx.ModelProto, names: Iterable[str], calibration: np.
 def range_quantisation(name: str, limits: Range, largest_code: int) -> Quantisation:
     """Unsigned codes 0..largest_code for a range; zero is in it and has its own code. `name` is for MixcimError."""
     low, high = min(limits[0], 0.0), max(limits[1], 0.0)
-    scale = float(np.float32((high - low) / largest_code)) or 1.0
+    scale = float(np.float32((high - low) / largest_code))
+    # Next to nothing is nothing: a scale below the normal numbers has no reciprocal in float32.
+    scale = scale if scale >= 2.0**FP32.smallest_exponent else 1.0
     return checked_quantisation(f"tensor '{name}'", scale, int(np.rint(-low / scale)), False)

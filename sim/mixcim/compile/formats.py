@@ -1,7 +1,7 @@
 """Number formats of a network's layers: what they are called, and rules for whole networks and single layers.
 
 A rule reads FORMAT, INPUTS/WEIGHTS, LAYER=FORMAT or LAYER=INPUTS/WEIGHTS, with the layer's name or layer1, layer2, ...
-in execution order::
+in execution order (* for all)::
 
     bf16                 inputs and weights of all layers
     bf16/int8            inputs of all layers in BF16, their weights in int8
@@ -93,6 +93,13 @@ class Formats:
     output: NumberFormat | None = None
 
     @property
+    def floating(self) -> NumberFormat | None:
+        """A floating-point format among them, None if there is none."""
+        layers = (self.default, *self.rules.values())
+        items = (*(part for item in layers for part in (item.inputs, item.weights)), self.output)
+        return next((item for item in items if item and item.element is not ElementFormat.INTEGER), None)
+
+    @property
     def integer_weight_bits(self) -> int | None:
         """Width of all weights if the network is quantised to integers in one way everywhere, else None."""
         if {self.default, *self.rules.values()} != {self.default} or self.output not in (None, INT8):
@@ -128,21 +135,21 @@ def parse_formats(
     default: LayerFormat | None = None
     layers: dict[str, LayerFormat] = {}
     for rule in rules:
-        text, _, format_text = rule.rpartition("=")
+        text, equals, format_text = rule.rpartition("=")
+        name = text.strip() if equals else "*"
         item = _layer_format(format_text, f"format '{rule}'")
-        if text.strip() in layers or (not text and default is not None):
-            thing = f"layer '{text.strip()}'" if text else "the network"
+        if name in layers or (name == "*" and default is not None):
+            thing = "the network" if name == "*" else f"layer '{name}'"
             raise MixcimError(f"format '{rule}': {thing} has a format already; give one rule")
-        if text:
-            layers[text.strip()] = item
-        else:
+        if name == "*":
             default = item
+        else:
+            layers[name] = item
     output_format = None if output is None else _number_format(output, "--output-format")
     if output_format == INT4:
         raise MixcimError("--output-format: an output of 4 bits saves nothing; give int8")
     default = default or LayerFormat()
-    items = [part for item in (default, *layers.values()) for part in (item.inputs, item.weights)]
-    floating = next((i for i in (*items, output_format) if i and i.element is not ElementFormat.INTEGER), None)
+    floating = Formats(default, layers, output=output_format).floating
     if floating and not largest_aligned_bits:
         raise MixcimError(
             f"the chip has no floating point (aligned_bits = 0), but a format is {floating.name}: choose another chip, "

@@ -45,8 +45,9 @@ def load_network(
     with path.open("rb") as file:
         mark = file.read(8)[4:]
     if mark == b"TFL3":
+        network = import_tflite(path)  # a float one has an error of its own
         _refuse(calibration, weight_bits, formats, path)
-        return import_tflite(path)
+        return network
     if is_quantised(read_onnx(path)):
         _refuse(calibration, weight_bits, formats, path)
         return import_onnx(path)

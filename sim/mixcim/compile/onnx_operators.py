@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import onnx
 
-from .assemble import Window
+from .assemble import NO_LIMITS, Window
 from .network import LayerKind
 from .onnx_file import attributes
 from .onnx_graph import Activation, GraphImporter, Handler, Pending, QuantisedConstant, Value, fail, window_of
@@ -45,10 +45,10 @@ def add(importer: GraphImporter, node: onnx.NodeProto) -> Value:
 
 def _add_constant(importer: GraphImporter, node: onnx.NodeProto, value: Value, constant: Value) -> Pending:
     """Add of a bias to an unquantised product: into the layer."""
-    if not isinstance(value, Pending) or value.weight is None or value.bias is not None or value.high < np.inf:
-        fail(
-            node, "adds a constant to a quantised tensor; mixcim adds a bias only within a Conv or Gemm, fuse it there"
-        )
+    if not isinstance(value, Pending) or value.weight is None or value.bias is not None:
+        fail(node, "adds a constant; mixcim adds one only as the bias of a Conv, Gemm or MatMul that has none, fuse it")
+    if (value.low, value.high) != NO_LIMITS:
+        fail(node, "adds a constant after a clamp; mixcim adds a bias before it, fuse it into the next layer")
     array = constant.real() if isinstance(constant, QuantisedConstant) else constant
     assert isinstance(array, np.ndarray)
     sides = [side for side in array.shape if side != 1]

@@ -16,10 +16,12 @@ if TYPE_CHECKING:
 
 #: Figure -> one line of help. The module of the same name is imported when the figure is made.
 FIGURES = {
+    "ed2": "Number formats: accuracy of ResNet-20 in every pair of input and weight format, and over aligned width.",
     "ed5": "Word lines per read: reads of every layer of ResNet-20, uniform against tuned tables, RTL and model.",
     "ed8": "Alignment of floating point: accuracy of ResNet-20 over aligned width, four methods, and their costs.",
     "ed9": "Device sheet: levels, spread, drift, noise and programming, measured from programmed cells.",
     "accuracy": "Accuracy of ResNet-20 on memristor, over device, time since programming and word-line table.",
+    "mobilenet": "MobileNet-v2 in floating point: accuracy against FP32.",
 }
 
 
