@@ -475,6 +475,7 @@ def test_parameters_that_float32_does_not_hold_are_refused(field: str) -> None:
         compile_network(network, DEMO)
 
 
+@pytest.mark.filterwarnings("error")  # nothing but the one line of the error
 def test_output_scale_whose_reciprocal_overflows_is_refused() -> None:
     network = single(output=INTEGER)
     network.tensors["y"] = dataclasses.replace(network.tensors["y"], quantisation=Quantisation(1e-40, 3, False))
