@@ -132,6 +132,9 @@ RUN, in the order in which the hardware does it. Every address is in activation 
     one of floating.ALIGNED_BITS, at most the chip's aligned_bits; other inputs have 1 to input_planes of the chip. On a
     chip without floating point weight_slices is 1, and floating, input_signed and input_zero_point are 0.
 
+    The loops of reading run ahead of those of writing: a RUN must write no word and no exponent entry that its windows
+    take. It may write the word of the residual that it has just read.
+
     `output_tiles` is the number of tiles that the RUN writes, pixels * groups * sum of tiles: another number is an
     ILLEGAL_COMMAND once all are written, and so is a RUN with memristor tiles before the first TABLE.
 """

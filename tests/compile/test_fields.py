@@ -13,6 +13,7 @@ import pytest
 from compile.random_networks import FORMATS, random_network, random_rules
 from mixcim.compile.compiler import compile_network
 from mixcim.compile.network import EXACT, FloatArithmetic, Layer, LayerKind, Network, Quantisation, Tensor
+from mixcim.compile.unused import unused_biases
 from mixcim.errors import MixcimError
 from mixcim_hdl.commands import Opcode, TinyMode, decode_command
 from mixcim_hdl.config import ChipConfig, UnitKind
@@ -176,7 +177,9 @@ def test_tiles_hold_the_layers_weights_parameters_and_entries(chip: str, seed: i
             if layer.floating:
                 bias = program.bias[tile.parameter].view(np.float32)
                 np.testing.assert_array_equal(bias[columns], layer.bias[real])
-                assert not np.delete(bias, columns).any()
+                unused = [kernel % sizes.channels for kernel in own if kernel >= len(layer.bias)]
+                assert (bias[unused] == unused_biases(network)[layer.name]).all()
+                assert not np.delete(bias, columns + unused).any()
             assert not np.delete(program.scale[tile.parameter], columns).any()
             if place.exponents:
                 entry = int(program.exponent_offset[tile.parameter])
@@ -472,6 +475,7 @@ def test_parameters_that_float32_does_not_hold_are_refused(field: str) -> None:
         compile_network(network, DEMO)
 
 
+@pytest.mark.filterwarnings("error")  # nothing but the one line of the error
 def test_output_scale_whose_reciprocal_overflows_is_refused() -> None:
     network = single(output=INTEGER)
     network.tensors["y"] = dataclasses.replace(network.tensors["y"], quantisation=Quantisation(1e-40, 3, False))

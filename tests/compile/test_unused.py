@@ -32,7 +32,7 @@ def network(limits: tuple[float, float], integer_sum: bool) -> Network:
         arithmetic = FloatArithmetic(ElementFormat.INTEGER, 8, Rounding.NEAREST_EVEN, limits)
         return Layer(
             *(name, LayerKind.IDENTITY, source, name, *window, np.full(3, bias, np.float32), one, (0, 0)),
-            residual=Residual(residual, EXACT, EXACT.limits) if residual else None,
+            residual=None if residual is None else Residual(residual, EXACT, EXACT.limits),
             floating=arithmetic,
         )
 

@@ -32,7 +32,8 @@ def unused_biases(network: Network) -> dict[str, np.float32]:
             layer, kind=LayerKind.IDENTITY, kernel=(1, 1), stride=(1, 1), padding=(0, 0, 0, 0), weight=None,
             bias=bias, scale=np.zeros(1, np.float32),
         )  # fmt: skip
-        held[layer.output] = evaluate_layer(network, lane, np.zeros((1, 1, 1, 1), np.int64), old, 1)
+        with np.errstate(all="ignore"):  # scales that do not do are refused elsewhere
+            held[layer.output] = evaluate_layer(network, lane, np.zeros((1, 1, 1, 1), np.int64), old, 1)
         if layer.floating is not None:
             biases[layer.name] = bias[0]
     return biases
