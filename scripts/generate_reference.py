@@ -418,6 +418,61 @@ def ed8_costs() -> str:
     return f"{text}\n\n" + table(["format", "alignment", *headings], rows, 2)
 
 
+def ed2_matrix() -> str:
+    """Accuracy of every pair of formats."""
+    values = measured("ed2")
+    head, last = "matrix ", ", accuracy"
+    pairs = [name.removeprefix(head).removesuffix(last) for name in values if name.startswith(head) and "/" in name]
+    inputs, weights = (list(dict.fromkeys(pair.split("/")[side] for pair in pairs)) for side in (0, 1))
+    rows = [[row, *(f"{values[f'{head}{row}/{column}{last}']:.1f}" for column in weights)] for row in inputs]
+    text = (
+        f"Accuracy in percent over {values['test images of the matrix']:,} test images, aligned to "
+        f"{values['aligned width of the matrix']} bits; FP32 {values['matrix FP32, accuracy']:.1f}."
+    )
+    return f"{text}\n\n" + table(["inputs", *(f"weights {name}" for name in weights)], rows, 1)
+
+
+def ed2_modes() -> str:
+    """What the pure and mixed formats lose over all test images."""
+    values = measured("ed2")
+    head, last = "mode ", ", accuracy lost"
+    names = [name.removeprefix(head).removesuffix(last) for name in values if name.endswith(last)]
+    widths = list(dict.fromkeys(name.rsplit(", ", 1)[1] for name in names))
+    rows = []
+    for pair in dict.fromkeys(name.rsplit(", ", 1)[0] for name in names):
+        modes = [f"{head}{pair}, {width}" for width in widths]
+        losses = [f"{values[mode + last]:+.2f} ± {values[f'{mode}, standard error of the loss']:.2f}" for mode in modes]
+        rows.append([pair, *losses, *(f"{values[f'{mode}, same answers as FP32']:.1f} %" for mode in modes)])
+    text = (
+        f"Points lost against FP32 ({values['mode FP32, accuracy']:.2f} %) over "
+        f"{values['test images of the modes']:,} test images (negative: gained), with their standard error."
+    )
+    return f"{text}\n\n" + table(
+        ["inputs/weights", *(f"lost, {width}" for width in widths), *(f"same answers, {width}" for width in widths)],
+        rows,
+        1,
+    )
+
+
+def mobilenet() -> str:
+    """What MobileNet-v2 loses."""
+    values = measured("mobilenet")
+    last = ", accuracy lost"
+    rows = [
+        [
+            name.removesuffix(last),
+            f"{values[name.removesuffix(' lost')]:.2f}",
+            f"{value:+.2f} ± {values[name.replace('accuracy lost', 'standard error of the loss')]:.2f}",
+            f"{values[name.replace('accuracy lost', 'same answers as FP32')]:.1f}",
+        ]
+        for name, value in values.items()
+        if name.endswith(last)
+    ]
+    text = f"{values['test images']:,} test images; FP32 {values['FP32, accuracy']:.2f} %."
+    headings = ["inputs/weights", "accuracy, %", "lost, points", "same answers as FP32, %"]
+    return f"{text}\n\n" + table(headings, rows, 1)
+
+
 def waivers() -> str:
     """Lint warnings that are switched off."""
     return table(["Verilator warning", "reason"], [[name, reason] for name, reason in LINT_WAIVERS.items()])
@@ -459,6 +514,9 @@ def regions() -> dict[str, str]:
         "accuracy-points": accuracy_points(),
         "alignment": docstring("mixcim.explore.alignment"),
         "alignment-cost": docstring("mixcim.explore.alignment_cost"),
+        "ed2-matrix": ed2_matrix(),
+        "ed2-modes": ed2_modes(),
+        "mobilenet": mobilenet(),
         "ed8-accuracy": ed8_accuracy(),
         "ed8-same": ed8_same(),
         "ed8-costs": ed8_costs(),

@@ -82,20 +82,26 @@ def make(request: FigureRequest) -> Figure:
     records = [
         record("ed2 test images of the matrix", len(few.labels), "images", "model"),
         record("ed2 test images of the modes", len(resnet20.labels), "images", "model"),
-        *(_record("ed2 matrix", pair, point) for pair, point in pairs.items()),
+        record("ed2 aligned width of the matrix", WIDTH, "bits", "model"),
+        record("ed2 matrix FP32, accuracy", exact[few], "%", "model"),
+        record("ed2 mode FP32, accuracy", exact[resnet20], "%", "model"),
     ]
+    for pair, point in pairs.items():
+        name = f"ed2 matrix {Pair(pair.inputs, pair.weights, None).name}"
+        records.append(record(f"{name}, accuracy", point.accuracy, "%", "model"))
     for pair, point in wide.items():
-        records += [_record("ed2 mode", pair, point), _loss(pair, point)]
+        records += [
+            record(f"ed2 mode {pair.name}, accuracy", point.accuracy, "%", "model"),
+            _loss(pair, point),
+            record(f"ed2 mode {pair.name}, standard error of the loss", point.error, "points", "model"),
+            record(f"ed2 mode {pair.name}, same answers as FP32", point.same, "%", "model"),
+        ]
     return Figure(records, tables, [plot])
 
 
 def _width(inputs: str, weights: str, width: int) -> int | None:
     """`width`, or None where both formats are integers."""
     return None if inputs.startswith("int") and weights.startswith("int") else width
-
-
-def _record(kind: str, pair: Pair, point: Accuracy) -> dict[str, Any]:
-    return record(f"{kind} {pair.name}, accuracy", point.accuracy, "%", "model")
 
 
 def _loss(pair: Pair, point: Accuracy) -> dict[str, Any]:

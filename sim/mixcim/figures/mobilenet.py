@@ -11,7 +11,7 @@ from .ed8 import compare
 from .kept import Kept
 from .number_formats import classes, open_mobilenet, reference
 
-PAIRS = (Pair("bf16", "bf16", 12), Pair("bf16", "bf16", 9), Pair("fp16", "fp16", 12))
+PAIRS = (Pair("bf16", "bf16", 12), Pair("bf16", "bf16", 9))
 
 
 def make(request: FigureRequest) -> Figure:
