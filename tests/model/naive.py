@@ -264,7 +264,7 @@ class NaiveProcessor:
             for ox in range(f["output_width"]):
                 pixel = oy * f["output_width"] + ox
                 for group in range(f["group_count"]):
-                    window, unit_exponent, special = self.window(f, oy, ox, group)
+                    window, unit_exponent, special = self.window(f, oy, ox, f["first_group"] + group)
                     low, high = (-(2 ** (f["input_bits"] - 1)), 2 ** (f["input_bits"] - 1)) if f["input_signed"] else (
                         0, 2 ** f["input_bits"]
                     )  # fmt: skip

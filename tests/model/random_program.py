@@ -253,11 +253,13 @@ class _Builder:
                 break
         groups = self.between(1, words) if depthwise else 1
         first_word = self.between(0, words - (groups if depthwise else taps))
+        # Windows begin at a word by their address or by their group, those whose entries lie elsewhere by the group.
+        first_group = self.between(0, first_word)
         exponents: dict[str, int] = {}
         if floating:
             grouped = int(source.in_order and self.chance(0.7))
             if size == 2 or not grouped:
-                first_word = 0
+                first_group = first_word
             number = taps if grouped else source.exponents
             exponents = {"grouped_exponents": grouped, "tap_exponents": number + (self.chance(0.2) and self.below(3))}
         stride_y, stride_x = self.between(1, 3), self.between(1, 3)
@@ -271,6 +273,7 @@ class _Builder:
             "kernel_height": height,
             "kernel_width": width,
             "tap_words": taps,
+            "first_group": first_group,
             "group_count": groups,
             "input_height": source.height,
             "input_width": source.width,
@@ -280,7 +283,7 @@ class _Builder:
             "pad_left": pad_left,
             "row_pitch": row_pitch,
             "pixel_pitch": pitch,
-            "window_start": source.address + size * first_word - pad_top * row_pitch - pad_left * pitch,
+            "window_start": source.address + size * (first_word - first_group) - pad_top * row_pitch - pad_left * pitch,
             "window_step_y": stride_y * row_pitch,
             "window_step_x": stride_x * pitch,
             "output_height": self.between(1, 4),
