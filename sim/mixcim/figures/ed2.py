@@ -9,7 +9,6 @@ images; nothing is trained. Losses are against FP32 (onnxruntime) on the same im
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from rich.table import Table
@@ -90,12 +89,7 @@ def make(request: FigureRequest) -> Figure:
         name = f"ed2 matrix {Pair(pair.inputs, pair.weights, None).name}"
         records.append(record(f"{name}, accuracy", point.accuracy, "%", "model"))
     for pair, point in wide.items():
-        records += [
-            record(f"ed2 mode {pair.name}, accuracy", point.accuracy, "%", "model"),
-            _loss(pair, point),
-            record(f"ed2 mode {pair.name}, standard error of the loss", point.error, "points", "model"),
-            record(f"ed2 mode {pair.name}, same answers as FP32", point.same, "%", "model"),
-        ]
+        records += point.records(f"ed2 mode {pair.name}", _goal(pair))
     return Figure(records, tables, [plot])
 
 
@@ -104,11 +98,10 @@ def _width(inputs: str, weights: str, width: int) -> int | None:
     return None if inputs.startswith("int") and weights.startswith("int") else width
 
 
-def _loss(pair: Pair, point: Accuracy) -> dict[str, Any]:
+def _goal(pair: Pair) -> float | None:
+    """Points that a pair may lose; None for pairs without a goal."""
     pure = pair.inputs == pair.weights and pair.inputs in ("bf16", "fp16")
-    goal = GOALS.get(pair.width or 0) if pure else None
-    met = None if goal is None else abs(point.loss) <= goal
-    return record(f"ed2 mode {pair.name}, accuracy lost", point.loss, "points", "model", goal=goal, met=met)
+    return GOALS.get(pair.width or 0) if pure else None
 
 
 def _matrix(pairs: dict[Pair, Accuracy], exact: float, images: int) -> Table:

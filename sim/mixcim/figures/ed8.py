@@ -75,6 +75,16 @@ class Accuracy:
     error: float
     same: float
 
+    def records(self, name: str, goal: float | None = None) -> list[dict[str, Any]]:
+        """What a figure says of it. `goal`: points that may be lost, or gained."""
+        met = None if goal is None else abs(self.loss) <= goal
+        return [
+            record(f"{name}, accuracy", self.accuracy, "%", "model"),
+            record(f"{name}, accuracy lost", self.loss, "points", "model", goal=goal, met=met),
+            record(f"{name}, standard error of the loss", self.error, "points", "model"),
+            record(f"{name}, same answers as FP32", self.same, "%", "model"),
+        ]
+
 
 @dataclass(frozen=True)
 class Needed:
@@ -183,13 +193,7 @@ def _records(
         record("ed8 loss allowed", LOSS, "points", "model"),
     ]
     for numbers, point in points.items():
-        name = f"ed8 {numbers.name}"
-        records += [
-            record(f"{name}, accuracy", point.accuracy, "%", "model"),
-            record(f"{name}, accuracy lost", point.loss, "points", "model"),
-            record(f"{name}, standard error of the loss", point.error, "points", "model"),
-            record(f"{name}, same answers as FP32", point.same, "%", "model"),
-        ]
+        records += point.records(f"ed8 {numbers.name}")
     for item in needed:
         if item.width is None or item.cost is None:
             continue

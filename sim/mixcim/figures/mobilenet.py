@@ -35,12 +35,6 @@ def make(request: FigureRequest) -> Figure:
         point = compare(exact, given, network.labels)
         lost = f"{point.loss:+.2f} ± {point.error:.2f}"
         table.add_row(pair.name, f"{point.accuracy:.2f}", lost, f"{point.same:.2f}")
-        name = f"mobilenet {pair.name}"
-        records += [
-            record(f"{name}, accuracy", point.accuracy, "%", "model"),
-            record(f"{name}, accuracy lost", point.loss, "points", "model"),
-            record(f"{name}, standard error of the loss", point.error, "points", "model"),
-            record(f"{name}, same answers as FP32", point.same, "%", "model"),
-        ]
+        records += point.records(f"mobilenet {pair.name}")
     request.advance(1, 1, "done")
     return Figure(records, [table], [])

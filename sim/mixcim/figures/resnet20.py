@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 import mixcim.model
+import mixcim_hdl
 from mixcim_hdl.config import ChipConfig
 from mixcim_hdl.presets import PRESETS
 from mixcim_hdl.program import Program
@@ -187,9 +188,11 @@ def answers(
 
 
 def model_digest() -> bytes:
-    """Hash of the model's sources: another model is asked again."""
+    """Hash of the sources of the model and of the contract that it follows: another model is asked again."""
     total = hashlib.sha256()
-    for path in sorted(Path(mixcim.model.__file__).parent.glob("*.*")):
-        if path.suffix in (".py", ".cpp"):
-            total.update(path.name.encode() + path.read_bytes())
+    for module in (mixcim.model, mixcim_hdl):
+        assert module.__file__ is not None
+        for path in sorted(Path(module.__file__).parent.glob("*.*")):
+            if path.suffix in (".py", ".cpp"):
+                total.update(path.name.encode() + path.read_bytes())
     return total.digest()
