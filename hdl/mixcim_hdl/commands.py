@@ -4,9 +4,11 @@ A program is a list of commands of `command_words(chip)` 32-bit words each, exec
 Fields are packed from bit 0 of word 0 upwards in the order given here; a field that would straddle two words starts
 the next word; unused bits are 0. RTL, model, compiler and docs read these tables; nothing else knows the layout.
 
-LOAD    copies `count` words of the weight store from `source` on into the memory of compute unit `unit` from
-        `destination` on. A word is `rows` weights (byte r = weight of row r, two's complement). SRAM-CIM: destination
-        word = slot * channels + kernel. Tiny-digital: destination word = weight word. Memristor banks take no LOAD.
+LOAD    copies `count` words of the weight store from `source` on into the memories of the compute units `unit` ..
+        `unit + units - 1`, which are of one kind, from `destination` on, the same words into each. A word is `rows`
+        weights (byte r = weight of row r, two's complement). SRAM-CIM: destination word = slot * channels + kernel.
+        Tiny-digital: destination word = weight word. Memristor banks take no LOAD. With `overlap` the RUN before it may
+        still be at work, which must then use none of the words that are written.
 TABLE   sets how all memristor banks read: entry [input bit i][digit j] (index i * digits of the chip + j, for every
         i < input_planes of the chip) holds the rows read at a time, 1..rows (`rows_per_read`), and the ADC step as a
         power of two of a digit (`step_shift`);
@@ -63,11 +65,11 @@ Write-verify (one line, by registers.MEMRISTOR_TARGET; cell[row] starts as what 
 
 RUN, in the order in which the hardware does it. Every address is in activation words, modulo 2**24::
 
-    window_row = window_start                      # address of the window's first tap: may point into the padding
-    for oy in range(output_height):
-        for ox in range(output_width):
-            for g in range(group_count):           # depthwise: one activation word of channels after the other; else 1
-                group = first_group + g
+    for g in range(group_count):                   # depthwise: one activation word of channels after the other; else 1
+        group = first_group + g
+        for oy in range(output_height):
+            for ox in range(output_width):
+                p = oy * output_width + ox         # units with copy[u] == p % copies take this window
                 for ky in range(kernel_height):
                     for kx in range(kernel_width):
                         for w in range(tap_words):
@@ -93,9 +95,9 @@ RUN, in the order in which the hardware does it. Every address is in activation 
     the window is special if one of them is. Addresses of entries are taken as they are, bit 0 too, and no element may
     have a larger exponent than the entries of its window.
 
-    Vectors are `rows` long; the last one of a window is filled up with zeros. Each vector goes to every unit whose
-    `tiles` is not 0. With V vectors a window and S = weight_slices, unit u uses for group g, vector v, tile t, slice s
-    the slot
+    Vectors are `rows` long; the last one of a window is filled up with zeros. Each vector of window p goes to every unit
+    whose `tiles` is not 0 and whose `copy` is p % copies: units with equal weights in other copies take other windows.
+    With V vectors a window and S = weight_slices, unit u uses for group g, vector v, tile t, slice s the slot
         slot[u] + (((g * V + v) * tiles[u] + t) * S + s) * stride
     (stride: slots 1; tiny-digital BROADCAST `channels`, DEPTHWISE 1, MAX 0, which has one slice)
     and adds its dot-product value, int32, times 2**(SLICE_BITS * s) to the sum of (group g, tile t), of the chip's
@@ -135,8 +137,13 @@ RUN, in the order in which the hardware does it. Every address is in activation 
     The loops of reading run ahead of those of writing: a RUN must write no word and no exponent entry that its windows
     take. It may write the word of the residual that it has just read.
 
-    `output_tiles` is the number of tiles that the RUN writes, pixels * groups * sum of tiles: another number is an
-    ILLEGAL_COMMAND once all are written, and so is a RUN with memristor tiles before the first TABLE.
+    `copies` is at least 1, and every unit with tiles has a `copy` below it. `output_tiles` is the number of tiles that
+    the RUN writes, groups * sum over units of tiles * windows of its copy: another number is an ILLEGAL_COMMAND once all
+    are written, and so is a RUN with memristor tiles before the first TABLE.
+
+Commands begin in order. The next one is fetched while a RUN is at work; a LOAD with `overlap` begins as soon as the LOAD
+before it is done, every other command when all before it are done. A command that is at fault stops the program when
+those before it are done.
 """
 
 from __future__ import annotations
@@ -193,6 +200,8 @@ class Fault(enum.IntEnum):
 LOAD_FIELDS = {
     "opcode": 8,
     "unit": 8,
+    "units": 8,  #: units that are written, at least 1
+    "overlap": 1,  #: need not wait for the RUN before it
     "source": ADDRESS_BITS,
     "destination": ADDRESS_BITS,
     "count": ADDRESS_BITS,
@@ -251,11 +260,13 @@ RUN_FIELDS = {
     "input_zero_point": ACTIVATION_BITS,
     "residual_zero_point": ACTIVATION_BITS,
     "first_group": 12,
+    "copies": 7,
 }
 
 UNIT_FIELDS = {
     "tiles": 8,
     "mode": 2,
+    "copy": 6,
     "slot": 16,
     "parameter": 16,
 }  #: one set per unit, from the word after RUN_FIELDS on
@@ -316,9 +327,14 @@ def command_layout(opcode: Opcode, chip: ChipConfig) -> dict[str, tuple[int, int
     }[opcode](chip)
 
 
+def opcode_words(opcode: Opcode, chip: ChipConfig) -> int:
+    """32-bit words that a command of this opcode uses: as many are fetched."""
+    return max((bit + width + 31) // 32 for bit, width in command_layout(opcode, chip).values())
+
+
 def command_words(chip: ChipConfig) -> int:
     """32-bit words of every command of the chip (the longest of its commands)."""
-    return max((bit + width + 31) // 32 for opcode in Opcode for bit, width in command_layout(opcode, chip).values())
+    return max(opcode_words(opcode, chip) for opcode in Opcode)
 
 
 def encode_command(opcode: Opcode, chip: ChipConfig, **fields: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 Terms: a *vector* is one row tile of an im2col window, `rows` unsigned codes long. An *activation word* holds
 `channels` consecutive channels of one pixel. A compute unit (a *bank*) works on one *kernel tile* of `channels`
 kernels at a time. A *slot* of a CIM bank holds the weights of one vector x one kernel tile (`rows` x `channels`).
+An *engine* has an equal share of the units of every kind, and an output pipeline of its own.
 """
 
 from __future__ import annotations
@@ -39,16 +40,22 @@ class ChipConfig:
     name: str = "demo"
     rows: int = 64  #: word lines of a bank = length of a vector; power of two, 16..128
     channels: int = 16  #: channels of an activation word = kernels of a bank; power of two, 4..16
-    memristor_banks: int = 1  #: memristor-CIM units
+    engines: int = 1  #: engines, each with its own output pipeline; power of two, 1..8
+    memristor_banks: int = 1  #: memristor-CIM units of all engines together, as are the next two
     memristor_slots: int = 320  #: slots of each memristor bank
     spare_columns: int = 2  #: bit lines of a memristor bank that can replace others, word by word
     sram_banks: int = 1  #: SRAM-CIM units
     sram_slots: int = 64  #: slots of each SRAM-CIM bank
     tiny_banks: int = 1  #: tiny-digital units
     tiny_words: int = 1024  #: weight words (of `rows` weights) of each tiny-digital unit
+    vector_queue: int = 2  #: vectors that wait in front of each unit, beside the one that it works on; 2..16
     accumulator_tiles: int = 64  #: kernel tiles that one unit can accumulate at a time
     activation_words: int = 16384  #: words of the activation memory (`channels` bytes each)
-    activation_banks: int = 4  #: banks of the activation memory, interleaved by the low address bits; power of two
+    activation_banks: int = 4  #: banks of the activation memory, interleaved (memory.activation.bank_of); power of two
+    feeder_words: int = 1  #: activation words that the feeder takes in a cycle; power of two, up to a vector's
+    window_words: int = (
+        32  #: words of the last window that the feeder keeps for the next; 0, or a multiple of feeder_words
+    )
     weight_words: int = 16384  #: words of the weight store (`rows` weights each)
     program_commands: int = 256  #: commands that the program store holds
     parameter_tiles: int = 512  #: kernel tiles in the output pipeline's parameter memory
@@ -83,15 +90,28 @@ class ChipConfig:
         power("channels", 4, 16)
         if self.rows < self.channels:
             raise ConfigError(f"chip '{self.name}': rows must be at least channels ({self.channels}), not {self.rows}")
-        for field in ("memristor_banks", "sram_banks"):
-            span(field, 0, 32)
-        span("tiny_banks", 1, 32)
+        power("engines", 1, 8)
+        for field in ("memristor_banks", "sram_banks", "tiny_banks"):
+            span(field, 1 if field == "tiny_banks" else 0, 64)
+            if getattr(self, field) % self.engines:
+                raise ConfigError(
+                    f"chip '{self.name}': {field} must be a multiple of engines ({self.engines}), "
+                    f"not {getattr(self, field)}"
+                )
+        span("vector_queue", 2, 16)
         span("spare_columns", 0, 8)
         for field in ("memristor_slots", "sram_slots"):
             span(field, 1, 1 << 15)
         span("tiny_words", self.channels, 1 << 15)
         span("accumulator_tiles", 1, 255)
-        power("activation_banks", 2, 16)
+        power("activation_banks", 2, 32)
+        power("feeder_words", 1, min(self.taps_per_vector, self.activation_banks))
+        span("window_words", 0, 1024)
+        if self.window_words % self.feeder_words:
+            raise ConfigError(
+                f"chip '{self.name}': window_words must be a multiple of feeder_words ({self.feeder_words}), "
+                f"not {self.window_words}"
+            )
         span("activation_words", 16, 1 << 20)
         if self.activation_words % self.activation_banks:
             raise ConfigError(
@@ -147,6 +167,11 @@ class ChipConfig:
             + (UnitKind.SRAM,) * self.sram_banks
             + (UnitKind.TINY,) * self.tiny_banks
         )
+
+    def engine_of(self, unit: int) -> int:
+        """Engine of a unit: those of a kind are dealt out in blocks, the first ones to engine 0."""
+        kind = self.units[unit]
+        return (unit - self.units.index(kind)) * self.engines // self.units.count(kind)
 
     @property
     def floating_point(self) -> bool:

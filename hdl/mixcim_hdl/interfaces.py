@@ -12,7 +12,7 @@ from amaranth.hdl import signed
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out, Signature
 
-from .commands import ADDRESS_BITS, TABLE_ENTRY_FIELDS, TABLE_FIELDS, command_words, run_layout
+from .commands import ADDRESS_BITS, TABLE_ENTRY_FIELDS, TABLE_FIELDS, UNIT_FIELDS, command_words, run_layout
 from .config import ChipConfig
 from .formats import LARGEST_SLICES, SUM_BITS
 from .registers import WRITE_REGISTERS
@@ -32,19 +32,25 @@ def sums_layout(chip: ChipConfig) -> data.ArrayLayout:
     return data.ArrayLayout(signed(chip.accumulator_bits), chip.channels)
 
 
+#: Bits of a unit's `copy` in RUN.
+COPY_BITS = UNIT_FIELDS["copy"]
+
+
 def vector_layout(chip: ChipConfig) -> data.StructLayout:
     """One row tile of a window.
 
-    `length`: rows filled (the others are 0). `pixel_start`: first vector of an output pixel; `window_start`,
-    `window_end`: first and last vector of a window. `offset`: output pixel x output_pitch, in activation words.
+    `length`: rows filled (the others are 0). `window_start`, `window_end`: first and last vector of a window. `copy`:
+    number of the window modulo RUN's `copies`. `odd_group`: bit 0 of the window's group, counted from 0. `offset`: output
+    pixel x output_pitch, in activation words.
     """
     return data.StructLayout(
         {
             "planes": planes_layout(chip),
             "length": chip.rows.bit_length(),
-            "pixel_start": 1,
             "window_start": 1,
             "window_end": 1,
+            "copy": COPY_BITS,
+            "odd_group": 1,
             "offset": ADDRESS_BITS,
             "exponent": EXPONENT_LAYOUT,
         }

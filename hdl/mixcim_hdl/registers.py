@@ -12,7 +12,7 @@ from .config import ChipConfig
 
 IDENTIFICATION = 0x4D58434D  #: "MXCM"
 CELLS_PER_WRITE = 4  #: conductance codes in one write of MEMRISTOR_DATA
-CONTRACT_VERSION = 4  #: of commands, registers and program files together
+CONTRACT_VERSION = 5  #: of commands, registers and program files together
 
 
 class Region(enum.IntEnum):
@@ -24,7 +24,7 @@ class Region(enum.IntEnum):
     ACTIVATIONS = 3  #: activation memory: word a, channel c at a * channels + c
     PARAMETERS = 4  #: parameter tile t, lane l: bias at (t * channels + l) * 8, scale (float32) 4 after it
     TILES = 5  #: parameter tile t: word_offset (15:0), lane_mask (31:16) at t * 8, exponent_offset (15:0) 4 after it
-    CYCLES = 6  #: cycle log, read only: cycles that command c took in the last run at c * 4
+    CYCLES = 6  #: cycle log, read only: cycles from the start of the last run to the begin of command c at c * 4
     WRITTEN = 7  #: read only: cell r of the last line of MEMRISTOR_TARGET at r * 4, fields WRITTEN_FIELDS
     WEAR = 8  #: read only: programmings of line r of all banks (bank * lines of a bank + line) so far at r * 4
     EXPONENTS = 9  #: exponent memory (chips with floating point): entry a at a * 4, fields EXPONENT_FIELDS
@@ -54,8 +54,8 @@ class Register(enum.IntEnum):
     NOISE_INDEX = 0x48  #: entry of the noise table: number of word lines on; counts up
     NOISE_VALUE = 0x4C  #: write only: the entry, for all banks; not reset either
     NOISE_SEED = 0x50  #: write only: seeds the noise generators of all banks
-    MEMRISTOR_LOCK = 0x54  #: locked banks, one bit each: DATA, REPAIR and TARGET answer an error; writing 1 locks
-    MEMRISTOR_UNLOCK = 0x58  #: write only: UNLOCK_KEY unlocks all banks
+    MEMRISTOR_LOCK = 0x54  #: of the 32 banks around MEMRISTOR_BANK, those that are locked; writing 1 locks (below)
+    MEMRISTOR_UNLOCK = 0x58  #: write only: UNLOCK_KEY unlocks all banks. Locked: DATA, REPAIR, TARGET answer an error
     MEMRISTOR_SPARE = 0x5C  #: spare (7:0) of word (31:8) for MEMRISTOR_REPAIR; counts up by itself
     MEMRISTOR_TARGET = 0x60  #: write only: write-verifies four cells (commands.py); requests wait until it is done
     MEMRISTOR_HELD = 0x64  #: write only: held cells of 32 rows, row 0 first; rows / 32 (at least 1) writes fill a line
