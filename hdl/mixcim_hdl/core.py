@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, ResetInserter, Signal
+from amaranth.hdl import Array, Cat, Module, Mux, ResetInserter, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import Out, connect
 
-from .commands import Fault
-from .config import ChipConfig
+from .commands import NOISE_STRIDE, UNIT_FIELDS, Fault
+from .config import ChipConfig, UnitKind
 from .control.axi_lite import AxiLiteSlave, axi_lite_ports, forward_axi_lite
 from .control.event_counters import EventCounters
+from .control.kernel_controller import KernelController
 from .control.layer_controller import LayerController
 from .control.loader import Loader
 from .control.register_bank import RegisterBank
-from .engine import Engine
+from .emission import once
+from .engine import OF_EACH_BANK, STORES, Engine, engine_kinds, engine_units, memristor_inputs
 from .feeder.feeder import Feeder
-from .interfaces import run_view
+from .interfaces import command_view, run_view
 from .memory.activation import ActivationMemory
 from .memory.exponent import ExponentMemory
 from .memory.store import Store
-from .output.pipeline import TILE_BITS, OutputPipeline
+from .memristor.write_verify import WriteVerify
 from .primitives.ram import Ram
 from .registers import program_stride
 
-#: Ports through which the host programs the memristor banks and sets their parameters.
-MEMRISTOR_PORTS = (
-    "program_banks", "program_last", "program_word", "program_column", "program_cells",
-    "repair_write", "repair_word", "repair_spare", "repair_column",
-    "write_start", "write_bank", "write_first", "write_targets", "write_held", "write_registers",
-    "adc_write", "adc_number", "adc_parameter", "adc_value", "noise_write", "noise_index", "noise_value",
-    "seed_write", "seed",
+#: What the host sets in memristor banks as it is, the same for all of them.
+OF_HOST = (
+    "repair_word", "repair_spare", "repair_column", "adc_number", "adc_parameter", "adc_value",
+    "noise_write", "noise_index", "noise_value", "seed_write",
 )  # fmt: skip
 
 
@@ -37,12 +36,12 @@ class Core(wiring.Component):
     """The whole chip behind an AXI4-Lite slave port and an interrupt.
 
     ```
-     host --> AXI4-Lite slave --> register bank --> program, weight, parameter, tile stores; cycle log
+     host --> AXI4-Lite slave --> register bank --> program and weight store, stores of the engines; cycle log
                                        |
                               layer controller --> loader --> weights of the units
                                        |
-     activation memory --> feeder --> engine --> output pipeline --> activation memory
-     (exponent memory)                                               (exponent memory: chips with floating point)
+     activation memory --> feeder --> kernel controller --> engines --> activation memory
+     (exponent memory)                                                  (exponent memory: chips with floating point)
     ```
 
     Members
@@ -61,39 +60,33 @@ class Core(wiring.Component):
         m.submodules.axi = axi = AxiLiteSlave()
         m.submodules.register_bank = host = RegisterBank(chip)
         m.submodules.layer_controller = controller = LayerController(chip)
-        m.submodules.program = program = Store(32, chip.program_commands * program_stride(chip))
-        m.submodules.weights = weights = Store(chip.rows * 8, chip.weight_words)
-        m.submodules.parameters = parameters = Store(
-            chip.output_lanes * 64, chip.parameter_tiles * chip.channels // chip.output_lanes
-        )
-        m.submodules.tiles = tiles = Store(TILE_BITS, chip.parameter_tiles)
-        m.submodules.cycle_log = cycle_log = Ram(32, chip.program_commands)
-        m.submodules.activations = activations = ActivationMemory(chip)
-        clear = Signal()
-        feeder, loader, engine, pipeline = Feeder(chip), Loader(), Engine(chip), OutputPipeline(chip)
-        for name, block in {"feeder": feeder, "loader": loader, "engine": engine, "output": pipeline}.items():
-            m.submodules[name] = ResetInserter(clear)(block)
+        m.submodules.kernel_controller = kernel_controller = ResetInserter(controller.clear)(KernelController(chip))
+        m.submodules.feeder = feeder = ResetInserter(controller.clear)(Feeder(chip))
+        m.submodules.loader = loader = ResetInserter(controller.clear)(Loader())
+        engines = [Engine(chip) for _ in range(chip.engines)]
+        for number, engine in enumerate(engines):
+            m.submodules[f"engine{number}"] = once(engine, "engine", platform)
         forward_axi_lite(m, self, axi)
         connect(m, axi.request, host.request)
         connect(m, host.response, axi.response)
-        connect(m, feeder.vector, engine.vector)
-        connect(m, engine.result, pipeline.result)
+        connect(m, feeder.vector, kernel_controller.vector)
 
-        self._build_control(m, host, controller, feeder, loader, engine, pipeline, clear)
-        self._build_stores(
-            m, host, controller, program, weights, parameters, tiles, cycle_log, loader, engine, pipeline
-        )
-        self._build_activations(m, host, controller, activations, feeder, pipeline)
+        self._build_control(m, host, controller, feeder, loader, engines)
+        self._build_units(m, controller, kernel_controller, loader, engines)
+        self._build_stores(m, host, controller, loader, engines)
+        self._build_activations(m, host, controller, feeder, engines)
         if chip.floating_point:
-            m.submodules.exponents = exponents = ExponentMemory(chip)
-            self._build_exponents(m, host, controller, exponents, feeder, pipeline)
+            self._build_exponents(m, host, controller, feeder, engines)
+        if chip.memristor_banks:
+            self._build_memristor(m, host, controller, engines)
         m.d.comb += self.interrupt.eq(host.interrupt)
         return m
 
-    def _build_control(self, m, host, controller, feeder, loader, engine, pipeline, clear):
+    def _build_control(self, m, host, controller, feeder, loader, engines):
         """Host <-> controller <-> datapath: start, status, faults, counters."""
-        run = data.View(run_view(self.chip), controller.command)
-        m.submodules.event_counters = counters = EventCounters(self.chip)
+        chip = self.chip
+        run = data.View(run_view(chip), controller.command[: run_view(chip).size])
+        m.submodules.event_counters = counters = EventCounters(chip)
         for name in (
             "busy",
             "done",
@@ -106,48 +99,73 @@ class Core(wiring.Component):
             "failed",
         ):
             m.d.comb += getattr(host, name).eq(getattr(controller, name))
+        reading = sum(engine.reading for engine in engines)
         m.d.comb += [
             controller.start.eq(host.start),
             controller.abort.eq(host.abort),
             controller.watchdog.eq(host.watchdog),
-            controller.run_busy.eq(feeder.busy | engine.busy | pipeline.busy),
-            controller.written.eq(pipeline.written),
+            controller.run_busy.eq(feeder.busy | Cat(engine.busy for engine in engines).any()),
+            controller.written.eq(sum(engine.written for engine in engines)),
             controller.load_busy.eq(loader.busy),
             controller.progress.eq(
-                engine.moving
-                | loader.busy
-                | pipeline.written
-                | (engine.reading != 0)
-                | (feeder.read_enable & feeder.read_ready)
+                Cat(engine.moving | engine.written | (engine.reading != 0) for engine in engines).any()
+                | (feeder.read_enable & feeder.read_ready).any()
                 | feeder.exponent_enable
+                | loader.busy
             ),
             feeder.start.eq(controller.run_start),
             feeder.run.eq(run),
-            engine.run.eq(run),
-            engine.table.eq(controller.table),
-            pipeline.run.eq(run),
             counters.clear.eq(host.start & ~controller.busy),
-            counters.memristor_reads.eq(engine.reading),
-            counters.adc_conversions.eq(engine.reading * self.chip.adcs),
-            counters.adc_saturations.eq(engine.saturations),
-            counters.word_lines_on.eq(engine.lines_on),
+            counters.memristor_reads.eq(reading),
+            counters.adc_conversions.eq(reading * chip.adcs),
+            counters.adc_saturations.eq(sum(engine.saturations for engine in engines)),
+            counters.word_lines_on.eq(sum(engine.lines_on for engine in engines)),
             host.event_counts.eq(counters.counts),
-            clear.eq(controller.clear),
         ]
-        sources = {
-            Fault.INPUT_ADDRESS: (feeder.fault, feeder.fault_address),
-            Fault.OUTPUT_ADDRESS: (pipeline.output_fault, pipeline.output_address),
-            Fault.UNIT_ADDRESS: (engine.fault, engine.fault_unit),
-            Fault.PARAMETER_ADDRESS: (pipeline.parameter_fault, pipeline.parameter),
-        }
-        for code, (fault, detail) in sources.items():
-            m.d.comb += [controller.faults[code].eq(fault), controller.fault_details[code].eq(detail)]
+        m.d.comb += [controller.faults[Fault.INPUT_ADDRESS].eq(feeder.fault)]
+        m.d.comb += [controller.fault_details[Fault.INPUT_ADDRESS].eq(feeder.fault_address)]
+        for number, engine in enumerate(engines):
+            m.d.comb += [
+                engine.clear.eq(controller.clear),
+                engine.start.eq(controller.run_start),
+                engine.run.eq(run),
+            ]
+            unit = Array(engine_units(chip, number))[engine.fault_unit]
+            for code, fault, detail in (
+                (Fault.OUTPUT_ADDRESS, engine.output_fault, engine.output_address),
+                (Fault.UNIT_ADDRESS, engine.fault, unit),
+                (Fault.PARAMETER_ADDRESS, engine.parameter_fault, engine.parameter),
+            ):
+                with m.If(fault):
+                    m.d.comb += [controller.faults[code].eq(1), controller.fault_details[code].eq(detail)]
 
-    def _build_stores(
-        self, m, host, controller, program, weights, parameters, tiles, cycle_log, loader, engine, pipeline
-    ):
-        """Memories that the host fills, and who reads them."""
-        for name, store in {"program": program, "weights": weights, "parameters": parameters, "tiles": tiles}.items():
+    def _build_units(self, m, controller, kernel_controller, loader, engines):
+        """What goes to each compute unit: its fields of RUN, vectors, weights."""
+        chip = self.chip
+        run = data.View(command_view(chip), controller.command)
+        for number, engine in enumerate(engines):
+            m.d.comb += [
+                engine.payload.eq(kernel_controller.vector.payload),
+                engine.load_address.eq(loader.load_address),
+            ]
+            for local, unit in enumerate(engine_units(chip, number)):
+                loaded = (unit >= loader.first) & (unit < loader.end)
+                m.d.comb += [
+                    *(engine.fields[local][name].eq(run[f"{name}[{unit}]"]) for name in UNIT_FIELDS),
+                    kernel_controller.active[unit].eq(run[f"tiles[{unit}]"] != 0),
+                    kernel_controller.copies[unit].eq(run[f"copy[{unit}]"]),
+                    engine.valid[local].eq(kernel_controller.valid[unit]),
+                    kernel_controller.ready[unit].eq(engine.ready[local]),
+                    engine.load_enable[local].eq(loader.load_enable & loaded),
+                ]
+
+    def _build_stores(self, m, host, controller, loader, engines):
+        """Memories that the host fills, and who reads them. All engines hold the same parameters and tile map."""
+        chip = self.chip
+        m.submodules.program = program = Store(32, chip.program_commands * program_stride(chip))
+        m.submodules.weights = weights = Store(chip.rows * 8, chip.weight_words)
+        m.submodules.cycle_log = cycle_log = Ram(32, chip.program_commands)
+        for name, store in {"program": program, "weights": weights}.items():
             m.d.comb += [
                 store.host_address.eq(host.window_address),
                 store.host_data.eq(host.window_data),
@@ -155,48 +173,37 @@ class Core(wiring.Component):
                 store.host_read.eq(getattr(host, f"{name}_read")),
                 getattr(host, f"{name}_data").eq(store.host_read_data),
             ]
+        for engine in engines:
+            m.d.comb += [
+                engine.host_address.eq(host.window_address),
+                engine.host_data.eq(host.window_data),
+                engine.load_data.eq(weights.read_data),
+            ]
+            for name in STORES:
+                for access in (f"{name}_write", f"{name}_read"):
+                    m.d.comb += getattr(engine, access).eq(getattr(host, access))
         m.d.comb += [
+            *(getattr(host, f"{name}_data").eq(getattr(engines[0], f"{name}_data")) for name in STORES),
             program.read_enable.eq(controller.program_enable),
             program.read_address.eq(controller.program_address),
             controller.program_data.eq(program.read_data),
             weights.read_enable.eq(loader.read_enable),
             weights.read_address.eq(loader.read_address),
             loader.start.eq(controller.load_start),
-            tiles.read_enable.eq(pipeline.tile_enable),
-            tiles.read_address.eq(pipeline.tile_address),
-            pipeline.tile_data.eq(tiles.read_data),
-            parameters.read_enable.eq(pipeline.parameter_enable),
-            parameters.read_address.eq(pipeline.parameter_address),
-            pipeline.parameter_data.eq(parameters.read_data),
             cycle_log.write_enable.eq(controller.log_enable),
             cycle_log.write_address.eq(controller.log_address),
             cycle_log.write_data.eq(controller.log_data),
             cycle_log.read_enable.eq(host.cycles_read),
             cycle_log.read_address.eq(host.window_address),
             host.cycles_data.eq(cycle_log.read_data),
-            engine.load_enable.eq(loader.load_enable),
-            engine.load_unit.eq(controller.load_unit),
-            engine.load_address.eq(loader.load_address),
-            engine.load_data.eq(weights.read_data),
         ]
-        for name in ("source", "destination", "count"):
+        for name in ("unit", "units", "source", "destination", "count"):
             m.d.comb += getattr(loader, name).eq(getattr(controller, f"load_{name}"))
-        for name in MEMRISTOR_PORTS:
-            m.d.comb += getattr(engine, name).eq(getattr(host, name))
-        for name in ("write_busy", "write_refused", "write_wear"):
-            m.d.comb += getattr(host, name).eq(getattr(engine, name))
-        m.d.comb += [
-            engine.wear_read.eq(host.wear_read),
-            engine.wear_address.eq(host.window_address),
-            host.wear_data.eq(engine.wear_data),
-            engine.written_read.eq(host.written_read),
-            engine.written_address.eq(host.window_address),
-            host.written_data.eq(engine.written_data),
-        ]
 
-    def _build_activations(self, m, host, controller, activations, feeder, pipeline):
-        """Activation memory: feeder, residual and output pipeline while busy, the host while idle."""
+    def _build_activations(self, m, host, controller, feeder, engines):
+        """Activation memory: engines and feeder while busy; the host while idle, through the first ports."""
         chip = self.chip
+        m.submodules.activations = activations = ActivationMemory(chip)
         parts = chip.channels // 4  # 32-bit parts of a word
         select = (parts - 1).bit_length()
         word = host.window_address >> select
@@ -204,33 +211,110 @@ class Core(wiring.Component):
         part_read = Signal(max(select, 1))
         with m.If(host.activations_read):
             m.d.sync += part_read.eq(part)
-        m.d.comb += [
-            activations.first_enable.eq(pipeline.residual_enable),
-            activations.first_wide.eq(pipeline.residual_wide),
-            activations.first_address.eq(pipeline.residual_address),
-            pipeline.residual_data.eq(activations.first_data),
-            activations.second_enable.eq(Mux(controller.busy, feeder.read_enable, host.activations_read)),
-            activations.second_wide.eq(controller.busy & feeder.read_wide),
-            activations.second_address.eq(Mux(controller.busy, feeder.read_address, word)),
-            feeder.read_ready.eq(activations.second_ready),
-            feeder.read_data.eq(activations.second_data),
-            host.activations_data.eq(activations.second_data.word_select(part_read, 32)),
-            activations.write_lanes.eq(
-                Mux(controller.busy, pipeline.write_lanes, host.activations_write.replicate(4) << (part << 2))
-            ),
-            activations.write_wide.eq(controller.busy & pipeline.write_wide),
-            activations.write_address.eq(Mux(controller.busy, pipeline.write_address, word)),
-            activations.write_data.eq(Mux(controller.busy, pipeline.write_data, host.window_data.replicate(parts))),
-        ]
+        for number, engine in enumerate(engines):
+            m.d.comb += [
+                activations.read_enable[number].eq(engine.residual_enable),
+                activations.read_wide[number].eq(engine.residual_wide),
+                activations.read_address[number].eq(engine.residual_address),
+                engine.residual_ready.eq(activations.read_ready[number]),
+                engine.residual_data.eq(activations.read_data[number]),
+                activations.write_lanes[number].eq(engine.write_lanes),
+                activations.write_wide[number].eq(engine.write_wide),
+                activations.write_address[number].eq(engine.write_address),
+                activations.write_data[number].eq(engine.write_data),
+                engine.write_ready.eq(activations.write_ready[number]),
+            ]
+        for lane in range(chip.feeder_words):
+            port = chip.engines + lane
+            m.d.comb += [
+                activations.read_enable[port].eq(feeder.read_enable[lane]),
+                activations.read_wide[port].eq(feeder.read_wide),
+                activations.read_address[port].eq(feeder.read_address[lane]),
+                feeder.read_ready[lane].eq(activations.read_ready[port]),
+                feeder.read_data[lane].eq(activations.read_data[port]),
+            ]
+        m.d.comb += host.activations_data.eq(activations.read_data[0].word_select(part_read, 32))
+        with m.If(~controller.busy):
+            m.d.comb += [
+                activations.read_enable[0].eq(host.activations_read),
+                activations.read_wide[0].eq(0),
+                activations.read_address[0].eq(word),
+                activations.write_lanes[0].eq(host.activations_write.replicate(4) << (part << 2)),
+                activations.write_wide[0].eq(0),
+                activations.write_address[0].eq(word),
+                activations.write_data[0].eq(host.window_data.replicate(parts)),
+            ]
 
-    def _build_exponents(self, m, host, controller, exponents, feeder, pipeline):
-        """Exponent memory: feeder and output pipeline while busy, the host while idle."""
+    def _build_exponents(self, m, host, controller, feeder, engines):
+        """Exponent memory: feeder and engines while busy; the host while idle, through the first ports."""
+        m.submodules.exponents = exponents = ExponentMemory(self.chip)
         m.d.comb += [
-            exponents.read_enable.eq(Mux(controller.busy, feeder.exponent_enable, host.exponents_read)),
-            exponents.read_address.eq(Mux(controller.busy, feeder.exponent_address, host.window_address)),
-            feeder.exponent_data.eq(exponents.read_data),
-            host.exponents_data.eq(exponents.read_data),
-            exponents.write_enable.eq(Mux(controller.busy, pipeline.exponent_write, host.exponents_write)),
-            exponents.write_address.eq(Mux(controller.busy, pipeline.exponent_address, host.window_address)),
-            exponents.write_data.eq(Mux(controller.busy, pipeline.exponent_data.as_value(), host.window_data)),
+            exponents.read_enable[0].eq(Mux(controller.busy, feeder.exponent_enable, host.exponents_read)),
+            exponents.read_address[0].eq(Mux(controller.busy, feeder.exponent_address, host.window_address)),
+            feeder.exponent_data.eq(exponents.read_data[0]),
+            host.exponents_data.eq(exponents.read_data[0]),
         ]
+        for number, engine in enumerate(engines):
+            m.d.comb += [
+                exponents.write_lanes[number].eq(engine.exponent_write),
+                exponents.write_address[number].eq(engine.exponent_address),
+                exponents.write_data[number].eq(engine.exponent_data),
+                engine.exponent_ready.eq(exponents.write_ready[number]),
+            ]
+        with m.If(~controller.busy):
+            m.d.comb += [
+                exponents.write_lanes[0].eq(host.exponents_write),
+                exponents.write_address[0].eq(host.window_address),
+                exponents.write_data[0].eq(host.window_data),
+            ]
+
+    def _build_memristor(self, m, host, controller, engines):
+        """What the host sets in the memristor banks, by itself or through the write-verify machine that they share."""
+        chip = self.chip
+        m.submodules.write_verify = write = WriteVerify(chip)
+        m.d.comb += [
+            write.word.eq(host.program_word),
+            write.column.eq(host.program_column),
+            write.last.eq(host.program_last),
+            *(
+                getattr(write, name).eq(getattr(host, f"write_{name}"))
+                for name in ("start", "bank", "first", "targets", "held", "registers")
+            ),
+            *(getattr(host, f"write_{name}").eq(getattr(write, name)) for name in ("busy", "refused", "wear")),
+            write.wear_read.eq(host.wear_read),
+            write.wear_address.eq(host.window_address),
+            host.wear_data.eq(write.wear_data),
+            write.written_read.eq(host.written_read),
+            write.written_address.eq(host.window_address),
+            host.written_data.eq(write.written_data),
+        ]
+        run = data.View(run_view(chip), controller.command[: run_view(chip).size])
+        shared = {
+            "table": controller.table,
+            "skip_zero_groups": controller.table.skip_zero_groups & (run.group_count == 1),
+            "program_last": Mux(write.busy, write.program_last, host.program_last),
+            "program_word": Mux(write.busy, write.active_word, host.program_word),
+            "program_column": Mux(write.busy, write.active_column, host.program_column),
+            "program_cells": Mux(write.busy, write.program_cells, host.program_cells),
+            "verify_connect": write.connect,
+            "verify_word": write.active_word,
+            "verify_lines": write.word_lines,
+            "verify_column": write.active_column,
+            **{name: getattr(host, name) for name in OF_HOST},
+        }
+        assert set(shared) | set(OF_EACH_BANK) == set(memristor_inputs(chip))
+        banks = engine_kinds(chip).count(UnitKind.MEMRISTOR)
+        for number, engine in enumerate(engines):
+            m.d.comb += [getattr(engine, name).eq(value) for name, value in shared.items()]
+            for local in range(banks):
+                bank = number * banks + local
+                selected = write.busy & (write.active_bank == bank)
+                m.d.comb += [
+                    engine.program_valid[local].eq(host.program_banks[bank] | (selected & write.program_valid)),
+                    engine.repair_write[local].eq(host.repair_write[bank]),
+                    engine.verify_enable[local].eq(selected),
+                    engine.adc_write[local].eq(host.adc_write[bank]),
+                    engine.seed[local].eq(host.seed + (NOISE_STRIDE * 256 * bank & 0xFFFFFFFF)),
+                ]
+            with m.If(engine.verify_enable.as_value().any()):
+                m.d.comb += write.code.eq(engine.verify_code)

@@ -26,8 +26,8 @@ class VerilogPlatform:
 def once(component: Component, name: str, platform: object, reset: Value | None = None) -> Any:
     """`component`, or in Verilog an instance of the module `shared.name` with the component's ports.
 
-    Every component passed under one name must be equal in all but its connections, have plain ports (no nested
-    interfaces), and keep no state that a ResetInserter above it is to clear. Unused clock and reset pins are left open.
+    Every component passed under one name must be equal in all but its connections, and keep no state that a
+    ResetInserter above it is to clear. Unused clock and reset pins are left open.
     `reset`: what resets the instance in Verilog; default: the reset of its clock domain.
     """
     if not isinstance(platform, VerilogPlatform):
@@ -36,5 +36,5 @@ def once(component: Component, name: str, platform: object, reset: Value | None 
     component._MustUse__used = True  # type: ignore[attr-defined]  # its ports are used; amaranth would warn otherwise
     ports: dict[str, object] = {"i_clk": ClockSignal(), "i_rst": ResetSignal() if reset is None else reset}
     for path, member, value in component.signature.flatten(component):
-        ports[f"{'i' if member.flow is Flow.In else 'o'}_{path[0]}"] = value
+        ports[f"{'i' if member.flow is Flow.In else 'o'}_{'__'.join(map(str, path))}"] = value
     return Instance(f"{SHARED}.{name}", **ports)

@@ -1,102 +1,106 @@
-"""Engine: all compute units side by side, from the broadcast of a vector to complete sums."""
+"""Engine: an equal share of the compute units of every kind, and an output pipeline for what they compute."""
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal
-from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out, connect
+from amaranth.hdl import Array, Cat, Module, ResetInserter, Signal, Value
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Member, Out, connect
 
-from .commands import ADDRESS_BITS, NOISE_STRIDE, TinyMode
+from .commands import ADDRESS_BITS
 from .config import ChipConfig, UnitKind
-from .control.accumulator import Accumulator
-from .control.kernel_controller import KernelController
-from .control.sequencer import Sequencer
-from .formats import NOISE_BITS
-from .interfaces import WRITE_LAYOUT, result_layout, run_view, table_shape, vector_layout
-from .memristor.bank import MemristorBank
-from .memristor.write_verify import WriteVerify, memristor_lines
+from .emission import once
+from .interfaces import UNIT_LAYOUT, run_view, vector_layout
+from .memory.store import Store
 from .output.arbiter import ResultArbiter
-from .registers import CELLS_PER_WRITE, WEAR_BITS, WRITTEN_FIELDS
-from .sram.bank import SramBank
-from .tiny.bank import TinyBank
+from .output.pipeline import TILE_BITS, OutputPipeline
+from .unit import ComputeUnit, own_members
 
-#: Component of each kind; docs/extending.md lists every place that a fourth kind needs.
-BANKS = {UnitKind.MEMRISTOR: MemristorBank, UnitKind.SRAM: SramBank, UnitKind.TINY: TinyBank}
+#: Inputs of memristor banks of which every bank has its own; the others are the same for all.
+OF_EACH_BANK = ("program_valid", "repair_write", "verify_enable", "adc_write", "seed")
+#: Ports of the output pipeline that lead to memories which all engines share.
+MEMORY_PORTS = (
+    "residual_enable", "residual_ready", "residual_wide", "residual_address", "residual_data",
+    "write_lanes", "write_ready", "write_wide", "write_address", "write_data",
+    "exponent_write", "exponent_ready", "exponent_address", "exponent_data",
+)  # fmt: skip
+#: What the output pipeline tells the layer controller.
+REPORTS = ("written", "parameter_fault", "parameter", "output_fault", "output_address")
+#: Stores of the output pipeline that the host fills, by the name of their registers.Region, in lower case.
+STORES = ("parameters", "tiles")
+
+
+def engine_kinds(chip: ChipConfig) -> tuple[UnitKind, ...]:
+    """Kind of each unit of an engine."""
+    return tuple(kind for unit, kind in enumerate(chip.units) if chip.engine_of(unit) == 0)
+
+
+def engine_units(chip: ChipConfig, engine: int) -> list[int]:
+    """Number on the chip of each unit of an engine, in the order of engine_kinds."""
+    return [unit for unit in range(len(chip.units)) if chip.engine_of(unit) == engine]
+
+
+def memristor_inputs(chip: ChipConfig) -> dict[str, Member]:
+    """Inputs of an engine for its memristor banks: those OF_EACH_BANK are arrays, one element a bank."""
+    banks = chip.memristor_banks // chip.engines
+    return {
+        name: In(data.ArrayLayout(member.shape, banks)) if name in OF_EACH_BANK else member
+        for name, member in (own_members(UnitKind.MEMRISTOR, chip).items() if banks else ())
+        if member.flow is In
+    }
 
 
 class Engine(wiring.Component):
-    """vector stream -> result stream.
+    """vector stream -> activation memory.
 
     ```
-                             .-> sequencer -> memristor bank -> accumulator -.
-     vector -> kernel -------+-> sequencer -> SRAM-CIM bank --> accumulator -+-> arbiter -> result
-               controller    '-> sequencer -> tiny-digital ---> accumulator -'
+               .-> memristor units ---.
+     vector ---+-> SRAM-CIM units ----+--> arbiter --> output pipeline --> activation and exponent memory
+               '-> tiny-digital units '                (parameters, tile map)
     ```
 
     Members
     -------
-    run : fields of the command, constant while vectors are in flight.    table : word-line table.
-    load_enable, load_unit, load_address, load_data : a weight word for unit `load_unit`.
-    program_* : programming port; program_banks has one bit per memristor bank.
-    repair_* : what the spare columns replace; repair_write has one bit per bank.
-    write_*, written_*, wear_* : write-verify of four cells of write_bank, at program_word and program_column.
-    adc_*, noise_*, seed_* : parameters of the memristor banks (MemristorBank); adc_write has one bit per bank.
-    reading, saturations, lines_on : counts of this cycle over all memristor banks.
-    fault, fault_unit : a unit was to read past its memory.    moving : a vector or a result moves.
-    busy : steps or results are inside.
+    clear : resets all but what the host has set.    start : one cycle, begins a layer.
+    run : fields of the command, constant while vectors are in flight.    fields : those of each unit.
+    valid, ready, payload : vector stream, with one handshake per unit.
+    load_enable (one bit per unit), load_address, load_data : a weight word.
+    host_address, host_data, <store>_write, <store>_read, <store>_data : the host's access to each of STORES.
+    MEMORY_PORTS, REPORTS : see OutputPipeline.    memristor_inputs : see MemristorBank.
+    verify_code : of the bank whose verify_enable is high.
+    reading, saturations, lines_on : counts of this cycle over the engine's memristor banks.
+    fault, fault_unit : one of its units was to read past its memory.    moving : a step is taken or a tile enters.
+    busy : vectors, steps, results or tiles are inside.
     """
 
     def __init__(self, chip: ChipConfig):
         self._chip = chip
-        banks = max(chip.memristor_banks, 1)
+        pipeline = OutputPipeline(chip).signature.members
+        kinds = engine_kinds(chip)
+        banks = max(kinds.count(UnitKind.MEMRISTOR), 1)
         super().__init__(
             {
+                "clear": In(1),
+                "start": In(1),
                 "run": In(run_view(chip)),
-                "vector": In(stream.Signature(vector_layout(chip))),
-                "result": Out(stream.Signature(result_layout(chip))),
-                "table": In(table_shape(chip)),
-                "load_enable": In(1),
-                "load_unit": In(8),
+                "fields": In(data.ArrayLayout(UNIT_LAYOUT, len(kinds))),
+                "valid": In(len(kinds)),
+                "ready": Out(len(kinds)),
+                "payload": In(vector_layout(chip)),
+                "load_enable": In(len(kinds)),
                 "load_address": In(ADDRESS_BITS),
                 "load_data": In(chip.rows * 8),
-                "program_banks": In(banks),
-                "program_last": In(1),
-                "program_word": In(range(chip.memristor_words)),
-                "program_column": In(range(chip.physical_columns)),
-                "program_cells": In(8 * CELLS_PER_WRITE),
-                "repair_write": In(banks),
-                "repair_word": In(range(chip.memristor_words)),
-                "repair_spare": In(8),
-                "repair_column": In(8),
-                "write_start": In(1),
-                "write_bank": In(8),
-                "write_first": In(1),
-                "write_targets": In(8 * CELLS_PER_WRITE),
-                "write_held": In(chip.rows),
-                "write_registers": In(WRITE_LAYOUT),
-                "write_busy": Out(1),
-                "write_refused": Out(1),
-                "write_wear": Out(WEAR_BITS),
-                "wear_read": In(1),
-                "wear_address": In(range(memristor_lines(chip))),
-                "wear_data": Out(WEAR_BITS),
-                "written_read": In(1),
-                "written_address": In(range(chip.rows)),
-                "written_data": Out(data.StructLayout(WRITTEN_FIELDS)),
-                "adc_write": In(banks),
-                "adc_number": In(8),
-                "adc_parameter": In(8),
-                "adc_value": In(16),
-                "noise_write": In(1),
-                "noise_index": In(8),
-                "noise_value": In(NOISE_BITS),
-                "seed_write": In(1),
-                "seed": In(32),
+                "host_address": In(26),
+                "host_data": In(32),
+                **{f"{store}_{access}": In(1) for store in STORES for access in ("write", "read")},
+                **{f"{store}_data": Out(32) for store in STORES},
+                **{name: pipeline[name] for name in (*MEMORY_PORTS, *REPORTS)},
+                **memristor_inputs(chip),
+                "verify_code": Out(chip.conductance_bits),
                 "reading": Out(range(banks + 1)),
                 "saturations": Out(range(chip.adcs * banks + 1)),
                 "lines_on": Out(range(chip.rows * banks + 1)),
                 "fault": Out(1),
-                "fault_unit": Out(8),
+                "fault_unit": Out(range(max(len(kinds), 2))),
                 "moving": Out(1),
                 "busy": Out(1),
             }
@@ -104,111 +108,84 @@ class Engine(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        chip, run = self._chip, self.run
-        m.submodules.kernel_controller = controller = KernelController(chip)
-        m.submodules.arbiter = arbiter = ResultArbiter(chip)
-        connect(m, wiring.flipped(self.vector), controller.vector)
-        connect(m, arbiter.result, wiring.flipped(self.result))
-        m.d.comb += controller.active.eq(Cat(run[f"tiles[{unit}]"] != 0 for unit in range(len(chip.units))))
-
-        write = self._build_write_verify(m) if chip.memristor_banks else None
-        memristors: list[MemristorBank] = []
-        steps, inside = [], []
-        for unit, kind in enumerate(chip.units):
-            name = f"{kind.value}{unit}"
-            m.submodules[f"sequencer_{name}"] = sequencer = Sequencer(chip, chip.unit_capacity(kind))
-            m.submodules[f"bank_{name}"] = bank = BANKS[kind](chip)
-            m.submodules[f"accumulator_{name}"] = accumulator = Accumulator(chip)
-            connect(m, getattr(controller, f"unit{unit}"), sequencer.vector)
-            connect(m, sequencer.step, bank.step)
-            connect(m, bank.dpv, accumulator.dpv)
-            connect(m, accumulator.result, getattr(arbiter, f"unit{unit}"))
-            mode = run[f"mode[{unit}]"]
+        chip = self._chip
+        m.submodules.arbiter = arbiter = ResetInserter(self.clear)(ResultArbiter(chip))
+        m.submodules.output = pipeline = ResetInserter(self.clear)(OutputPipeline(chip))
+        connect(m, arbiter.result, pipeline.result)
+        self._build_stores(m, pipeline)
+        units: list[ComputeUnit] = []
+        memristors: list[ComputeUnit] = []
+        for number, kind in enumerate(engine_kinds(chip)):
+            unit = ComputeUnit(chip, kind)
+            m.submodules[f"unit{number}"] = once(unit, f"unit_{kind.value}", platform)
+            connect(m, unit.result, getattr(arbiter, f"unit{number}"))
             m.d.comb += [
-                sequencer.tiles.eq(run[f"tiles[{unit}]"]),
-                sequencer.slot.eq(run[f"slot[{unit}]"]),
-                sequencer.parameter.eq(run[f"parameter[{unit}]"]),
-                sequencer.stride.eq(1),
-                sequencer.slices.eq(run.weight_slices),
-                bank.input_bits.eq(run.input_bits),
-                bank.input_signed.eq(run.input_signed),
-                bank.mode.eq(mode),
-                bank.load_enable.eq(self.load_enable & (self.load_unit == unit)),
-                bank.load_address.eq(self.load_address),
-                bank.load_data.eq(self.load_data),
+                unit.clear.eq(self.clear),
+                unit.start.eq(self.start),
+                unit.run.eq(self.run),
+                unit.fields.eq(self.fields[number]),
+                unit.vector.payload.eq(self.payload),
+                unit.vector.valid.eq(self.valid[number]),
+                self.ready[number].eq(unit.vector.ready),
+                unit.load_enable.eq(self.load_enable[number]),
+                unit.load_address.eq(self.load_address),
+                unit.load_data.eq(self.load_data),
             ]
-            if kind is UnitKind.TINY:
-                broadcast = Mux(mode == TinyMode.BROADCAST, chip.channels, 1)
-                m.d.comb += [
-                    sequencer.stride.eq(Mux(mode == TinyMode.MAX, 0, broadcast)),
-                    accumulator.maximum.eq(mode == TinyMode.MAX),
-                ]
-            if isinstance(bank, MemristorBank):
-                self._build_memristor(m, bank, len(memristors), write)
-                memristors.append(bank)
-            with m.If(sequencer.fault):
-                m.d.comb += [self.fault.eq(1), self.fault_unit.eq(unit)]
-            steps.append(bank.step.valid & bank.step.ready)
-            count = Signal(4, name=f"inside_{name}")  # steps taken whose dot-product values are not accumulated yet
-            m.d.sync += count.eq(count + (bank.step.valid & bank.step.ready) - (bank.dpv.valid & bank.dpv.ready))
-            inside.append(count != 0)
-        stepping = Signal()
+            with m.If(unit.fault):
+                m.d.comb += [self.fault.eq(1), self.fault_unit.eq(number)]
+            units.append(unit)
+            if kind is UnitKind.MEMRISTOR:
+                for name in memristor_inputs(chip):
+                    port = getattr(self, name)
+                    m.d.comb += getattr(unit, name).eq(port[len(memristors)] if name in OF_EACH_BANK else port)
+                memristors.append(unit)
+        moving = Signal()
         m.d.comb += [
-            self.reading.eq(sum(bank.reading for bank in memristors)),
-            self.saturations.eq(sum(bank.saturations for bank in memristors)),
-            self.lines_on.eq(sum(bank.lines_on for bank in memristors)),
-            stepping.eq(Cat(steps).any()),
-            self.busy.eq(Cat(inside).any() | self.result.valid),
-            self.moving.eq(stepping | (self.result.valid & self.result.ready)),
+            self.reading.eq(_sum(unit.reading for unit in memristors)),
+            self.saturations.eq(_sum(unit.saturations for unit in memristors)),
+            self.lines_on.eq(_sum(unit.lines_on for unit in memristors)),
+            moving.eq(Cat(unit.moving for unit in units).any()),
+            self.moving.eq(moving | (pipeline.result.valid & pipeline.result.ready)),
+            self.busy.eq(Cat(unit.busy for unit in units).any() | pipeline.result.valid | pipeline.busy),
+            pipeline.run.eq(self.run),
         ]
-        if write is not None:
-            codes = Array(bank.verify_code for bank in memristors)
-            m.d.comb += write.code.eq(codes[write.active_bank])
+        if memristors:
+            codes = Array(unit.verify_code for unit in memristors)
+            selected = Signal(range(max(len(memristors), 2)))
+            for number in range(len(memristors)):
+                with m.If(self.verify_enable[number]):
+                    m.d.comb += selected.eq(number)
+            m.d.comb += self.verify_code.eq(codes[selected])
+        pipeline_members = OutputPipeline(chip).signature.members
+        for name in (*MEMORY_PORTS, *REPORTS):
+            outside, inside = getattr(self, name), getattr(pipeline, name)
+            m.d.comb += inside.eq(outside) if pipeline_members[name].flow is In else outside.eq(inside)
         return m
 
-    def _build_write_verify(self, m: Module) -> WriteVerify:
-        """The write-verify machine that all memristor banks share, on the host's side."""
-        m.submodules.write_verify = write = WriteVerify(self._chip)
+    def _build_stores(self, m: Module, pipeline: OutputPipeline) -> None:
+        """Parameters and tile map of the output pipeline."""
+        chip = self._chip
+        beats = chip.channels // chip.output_lanes
+        m.submodules.parameters = parameters = Store(chip.output_lanes * 64, chip.parameter_tiles * beats)
+        m.submodules.tiles = tiles = Store(TILE_BITS, chip.parameter_tiles)
+        for name, store in zip(STORES, (parameters, tiles), strict=True):
+            m.d.comb += [
+                store.host_address.eq(self.host_address),
+                store.host_data.eq(self.host_data),
+                store.host_write.eq(getattr(self, f"{name}_write")),
+                store.host_read.eq(getattr(self, f"{name}_read")),
+                getattr(self, f"{name}_data").eq(store.host_read_data),
+            ]
         m.d.comb += [
-            write.word.eq(self.program_word),
-            write.column.eq(self.program_column),
-            write.last.eq(self.program_last),
-            *(
-                getattr(write, name).eq(getattr(self, f"write_{name}"))
-                for name in ("start", "bank", "first", "targets", "held", "registers")
-            ),
-            *(getattr(self, f"write_{name}").eq(getattr(write, name)) for name in ("busy", "refused", "wear")),
-            write.wear_read.eq(self.wear_read),
-            write.wear_address.eq(self.wear_address),
-            self.wear_data.eq(write.wear_data),
-            write.written_read.eq(self.written_read),
-            write.written_address.eq(self.written_address),
-            self.written_data.eq(write.written_data),
+            tiles.read_enable.eq(pipeline.tile_enable),
+            tiles.read_address.eq(pipeline.tile_address),
+            pipeline.tile_data.eq(tiles.read_data),
+            parameters.read_enable.eq(pipeline.parameter_enable),
+            parameters.read_address.eq(pipeline.parameter_address),
+            pipeline.parameter_data.eq(parameters.read_data),
         ]
-        return write
 
-    def _build_memristor(self, m: Module, bank: MemristorBank, number: int, write: WriteVerify | None) -> None:
-        """What only memristor bank `number` has: table, programming, readout's parameters."""
-        assert write is not None
-        selected = write.busy & (write.active_bank == number)
-        m.d.comb += [
-            bank.table.eq(self.table),
-            bank.skip_zero_groups.eq(self.table.skip_zero_groups & (self.run.group_count == 1)),
-            bank.program_valid.eq(self.program_banks[number] | (selected & write.program_valid)),
-            bank.program_last.eq(Mux(write.busy, write.program_last, self.program_last)),
-            bank.program_word.eq(Mux(write.busy, write.active_word, self.program_word)),
-            bank.program_column.eq(Mux(write.busy, write.active_column, self.program_column)),
-            bank.program_cells.eq(Mux(write.busy, write.program_cells, self.program_cells)),
-            bank.repair_write.eq(self.repair_write[number]),
-            bank.verify_enable.eq(selected),
-            bank.verify_connect.eq(selected & write.connect),
-            bank.verify_word.eq(write.active_word),
-            bank.verify_lines.eq(write.word_lines),
-            bank.verify_column.eq(write.active_column),
-            bank.adc_write.eq(self.adc_write[number]),
-            bank.seed.eq(self.seed + (NOISE_STRIDE * 256 * number & 0xFFFFFFFF)),
-            bank.seed_write.eq(self.seed_write),
-        ]
-        for name in ("adc_number", "adc_parameter", "adc_value", "noise_write", "noise_index", "noise_value",
-                     "repair_word", "repair_spare", "repair_column"):  # fmt: skip
-            m.d.comb += getattr(bank, name).eq(getattr(self, name))
+
+def _sum(values) -> Value:
+    """Sum of any number of values."""
+    return sum(values, Value.cast(0))

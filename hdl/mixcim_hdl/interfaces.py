@@ -2,17 +2,20 @@
 
 ```
  feeder --vector--> kernel controller --vector--> sequencer --step--> bank --dpv--> accumulator --result--> output
-                    (one per chip)                '------------- one of each per compute unit -----------'
+                    (one per chip)                '------------- one of each per compute unit -----------'  (one per
+                                                                                                            engine)
 ```
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from amaranth.hdl import signed
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out, Signature
 
-from .commands import ADDRESS_BITS, TABLE_ENTRY_FIELDS, TABLE_FIELDS, UNIT_FIELDS, command_words, run_layout
+from .commands import ADDRESS_BITS, RUN_FIELDS, TABLE_ENTRY_FIELDS, TABLE_FIELDS, UNIT_FIELDS, run_layout
 from .config import ChipConfig
 from .formats import LARGEST_SLICES, SUM_BITS
 from .registers import WRITE_REGISTERS
@@ -92,11 +95,24 @@ def result_layout(chip: ChipConfig) -> data.StructLayout:
 
 
 def run_view(chip: ChipConfig) -> data.FlexibleLayout:
+    """RUN's fields but those of the units, over the first words of the command."""
+    return _view(RUN_FIELDS, chip)
+
+
+def command_view(chip: ChipConfig) -> data.FlexibleLayout:
     """RUN's fields over the command register; unit fields by names such as `tiles[0]`."""
-    fields: dict[str | int, data.Field] = {
-        name: data.Field(width, bit) for name, (bit, width) in run_layout(chip).items()
-    }
-    return data.FlexibleLayout(command_words(chip) * 32, fields)
+    return _view(run_layout(chip), chip)
+
+
+def _view(names: Iterable[str], chip: ChipConfig) -> data.FlexibleLayout:
+    layout = run_layout(chip)
+    fields: dict[str | int, data.Field] = {name: data.Field(layout[name][1], layout[name][0]) for name in names}
+    words = -(-max(bit + width for bit, width in (layout[name] for name in names)) // 32)
+    return data.FlexibleLayout(words * 32, fields)
+
+
+#: A unit's fields of RUN.
+UNIT_LAYOUT = data.StructLayout(UNIT_FIELDS)
 
 
 def table_shape(chip: ChipConfig) -> data.StructLayout:

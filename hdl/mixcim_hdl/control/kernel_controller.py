@@ -1,51 +1,53 @@
-"""Kernel controller: broadcasts every input vector to all compute units that take part in the layer."""
+"""Kernel controller: broadcasts every input vector to all compute units that take part in its window."""
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Signal
-from amaranth.lib import stream, wiring
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import ChipConfig
-from ..interfaces import vector_layout
+from ..interfaces import COPY_BITS, vector_layout
 
 
 class KernelController(wiring.Component):
-    """One vector stream in, one per compute unit out: each active unit takes every vector once, at its own pace.
+    """One vector stream in, one handshake per compute unit out: each active unit takes the vector once.
 
-    The vector leaves when the slowest active unit has taken it. Combinational: latency 0, one vector per cycle.
+    The payload goes to all units as it is. The vector leaves when the slowest active unit has taken it, at once if
+    there is none. Combinational: latency 0, one vector per cycle.
 
     Members
     -------
-    vector : stream in.    unit<n> : stream out to compute unit n.
-    active : bit n: unit n takes part (at least one does).
+    vector : stream in.
+    active : bit n: unit n takes part in the layer.    copies : of every unit: the copy whose windows it takes.
+    valid, ready : bit n: handshake of unit n.
     """
 
     def __init__(self, chip: ChipConfig):
-        self._units = len(chip.units)
-        payload = vector_layout(chip)
+        units = len(chip.units)
         super().__init__(
             {
-                "vector": In(stream.Signature(payload)),
-                "active": In(self._units),
-                **{f"unit{number}": Out(stream.Signature(payload)) for number in range(self._units)},
+                "vector": In(stream.Signature(vector_layout(chip))),
+                "active": In(units),
+                "copies": In(data.ArrayLayout(COPY_BITS, units)),
+                "valid": Out(units),
+                "ready": In(units),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        outputs = [getattr(self, f"unit{number}") for number in range(self._units)]
-        taken = Signal(self._units)  # units that have the present vector already
-        finished = Signal(self._units)
-        m.d.comb += finished.eq(taken | ~self.active | Cat(output.valid & output.ready for output in outputs))
-        for number, output in enumerate(outputs):
-            m.d.comb += [
-                output.payload.eq(self.vector.payload),
-                output.valid.eq(self.vector.valid & self.active[number] & ~taken[number]),
-            ]
-        m.d.comb += self.vector.ready.eq(finished.all())
+        units = len(self.active)
+        concerned = Signal(units)
+        taken = Signal(units)  # units that have the present vector already
+        waiting = Signal(units)
+        copy = self.vector.payload.copy
+        m.d.comb += [
+            concerned.eq(self.active & Cat(self.copies[unit] == copy for unit in range(units)) & ~taken),
+            self.valid.eq(Mux(self.vector.valid, concerned, 0)),
+            waiting.eq(concerned & ~self.ready),
+            self.vector.ready.eq(~waiting.any()),
+        ]
         with m.If(self.vector.valid):
-            m.d.sync += taken.eq(finished)
-            with m.If(finished.all()):
-                m.d.sync += taken.eq(0)
+            m.d.sync += taken.eq(Mux(self.vector.ready, 0, taken | (concerned & self.ready)))
         return m

@@ -4,51 +4,63 @@ from __future__ import annotations
 
 import enum
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..commands import ADDRESS_BITS, Fault, Opcode, TinyMode, command_words, load_layout, table_layout
+from ..commands import (
+    ADDRESS_BITS,
+    LOAD_FIELDS,
+    Fault,
+    Opcode,
+    TinyMode,
+    command_words,
+    opcode_words,
+    pack_layout,
+    table_layout,
+)
 from ..config import ChipConfig, UnitKind
 from ..floating import ALIGNED_BITS, ElementFormat
 from ..formats import LARGEST_SLICES
-from ..interfaces import run_view, table_shape
+from ..interfaces import command_view, table_shape
 from ..registers import program_stride
 
 
+_LOAD_LAYOUT = pack_layout(LOAD_FIELDS)[0]
+
+
 class State(enum.Enum):
-    """What the layer controller is doing."""
+    """What the layer controller does with the next command; the RUN before it may still be at work."""
 
     IDLE = 0
     FETCH = 1
-    CHECK = 2
-    LOAD = 3
-    RUN = 4
-    LOG = 5
+    ISSUE = 2
 
 
 class LayerController(wiring.Component):
-    """Program store -> commands, one after the other: fetch (command_words + 1 cycles), check, execute, log.
+    """Program store -> commands: fetch (words of the command + 1 cycles), check, begin, one after the other.
 
     ```
-     idle --start--> fetch --> check --+--> load --+
-      ^                ^               +--> run  --+--> log --> fetch the next command
-      |                |               +--> table -+
-      +--- done (END), or fault ----------------'
+     idle --start--> fetch --> issue --> what precedes is done? --+--> load --+
+      ^                ^                                          +--> run ---+--> fetch the next command
+      |                |                                          +--> table -+
+      +--- done (END), or fault ------------------------------------'
     ```
 
-    Any fault ends the program: `clear` resets the datapath for a cycle, and the cause stays in `fault`.
+    RUN and LOAD go on while the commands after them are fetched (commands.py says who waits for whom). A RUN's fields
+    are in `command` from the cycle of run_start until the next RUN begins. Any fault ends the program: `clear` resets
+    the datapath for a cycle, and the cause stays in `fault`.
 
     Members
     -------
     start, abort : from the host.    watchdog : cycles without `progress` before a fault; 0: off.
     program_enable, program_address, program_data : program store, 32-bit words, latency 1.
-    command : the present command's words.    table : word-line table of the memristor banks.
-    run_start, run_busy : layer datapath.    written : an output tile was written.    progress : anything moved.
-    load_start, load_unit, load_source, load_destination, load_count, load_busy : loader.
+    command : words of the last RUN.    table : word-line table of the memristor banks.
+    run_start, run_busy : layer datapath.    written : output tiles written in this cycle.    progress : anything moved.
+    load_start, load_unit, load_units, load_source, load_destination, load_count, load_busy : loader.
     faults : causes that the datapath reports, one bit per Fault code; fault_details : their values, 24 bits each.
     busy, done, fault, fault_command, fault_detail, run_cycles, index : for the host's registers.
-    log_enable, log_address, log_data : cycle log.    clear : resets the datapath.
+    log_enable, log_address, log_data : cycle log, with the begin of each command.    clear : resets the datapath.
     finished, failed : one cycle, for the interrupt.
     """
 
@@ -67,10 +79,11 @@ class LayerController(wiring.Component):
                 "table": Out(table_shape(chip)),
                 "run_start": Out(1),
                 "run_busy": In(1),
-                "written": In(1),
+                "written": In(range(chip.engines + 1)),
                 "progress": In(1),
                 "load_start": Out(1),
                 "load_unit": Out(8),
+                "load_units": Out(8),
                 "load_source": Out(ADDRESS_BITS),
                 "load_destination": Out(ADDRESS_BITS),
                 "load_count": Out(ADDRESS_BITS),
@@ -96,37 +109,54 @@ class LayerController(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         chip = self._chip
-        words = command_words(chip)
         state = Signal(State)
         stride = program_stride(chip)
-        word = Signal(range(stride + 1))
-        arriving = Signal()
-        cycles, idle_cycles, tiles = Signal(32), Signal(32), Signal(32)
-        run = data.View(run_view(chip), self.command)
+        fetched = Signal(32 * command_words(chip))  # the next command
+        asked, arrived = Signal(range(stride + 1)), Signal(range(stride + 1))  # words of it
+        arriving, complete = Signal(), Signal()
+        idle_cycles, tiles = Signal(32), Signal(32)
+        running, loading = Signal(), Signal()  # a RUN, a LOAD is at work
+        run_index = Signal.like(self.index)
+        run = data.View(command_view(chip), self.command)
 
-        fault = Signal(8)
+        fault, fault_command = Signal(8), Signal.like(self.index)
         detail = Signal(32)
-        opcode = self.command[:8]
-        table_set = Signal()
-        illegal = self._illegal(m, table_set)
-        load_fault = self._load_fault(m)
+        opcode = fetched[:8]
+        table_set, past_end = Signal(), Signal()
+        illegal = self._illegal(m, fetched, table_set)
+        load_fault = self._load_fault(m, fetched)
 
-        for name in ("unit", "source", "destination", "count"):
-            m.d.comb += getattr(self, f"load_{name}").eq(self._load(name))
+        for name in ("unit", "units", "source", "destination", "count"):
+            m.d.comb += getattr(self, f"load_{name}").eq(_load(fetched, name))
         m.d.comb += [
-            self.program_address.eq(self.index * stride + word),
+            self.busy.eq(state != State.IDLE),
+            self.program_address.eq(self.index * stride + asked),
             self.log_address.eq(self.index),
-            self.log_data.eq(cycles),
+            self.log_data.eq(self.run_cycles),
+            loading.eq(self.load_busy),
+            fault_command.eq(self.index),
+            past_end.eq(self.index == chip.program_commands),
         ]
         with m.If(self.busy):
             m.d.sync += [
                 self.run_cycles.eq(self.run_cycles + 1),
-                cycles.eq(cycles + 1),
-                idle_cycles.eq(Mux(self.progress, 0, idle_cycles + 1)),
+                idle_cycles.eq(Mux(self.progress | ~(running | loading), 0, idle_cycles + 1)),
             ]
-        with m.If(self.written):
-            m.d.sync += tiles.eq(tiles + 1)
+        m.d.sync += [tiles.eq(tiles + self.written), self.run_start.eq(0)]
 
+        # The RUN at work; everything has come out when the datapath is no longer busy.
+        run_done = running & ~self.run_start & ~self.run_busy
+        with m.If(run_done):
+            m.d.sync += running.eq(0)
+            # Fewer or more tiles than stated is a mistake in the program.
+            with m.If(tiles != run.output_tiles):
+                m.d.comb += [fault.eq(Fault.ILLEGAL_COMMAND), detail.eq(self.command[:32])]
+                m.d.comb += fault_command.eq(run_index)
+
+        begin = Signal()  # the next command begins
+        m.d.comb += self.log_enable.eq(begin)
+        with m.If(begin):
+            m.d.sync += [self.index.eq(self.index + 1), asked.eq(0), arrived.eq(0), state.eq(State.FETCH)]
         with m.Switch(state):
             with m.Case(State.IDLE), m.If(self.start):
                 m.d.comb += self.clear.eq(1)
@@ -137,110 +167,121 @@ class LayerController(wiring.Component):
                     self.fault_detail.eq(0),
                     self.run_cycles.eq(0),
                     self.index.eq(0),
-                    word.eq(0),
-                    cycles.eq(1),
+                    asked.eq(0),
+                    arrived.eq(0),
                     idle_cycles.eq(0),
+                    running.eq(0),
                 ]
                 m.d.sync += state.eq(State.FETCH)
             with m.Case(State.FETCH):
-                m.d.comb += [self.busy.eq(1), self.program_enable.eq(word != words)]
-                m.d.sync += [arriving.eq(word != words), word.eq(word + 1), idle_cycles.eq(0)]
+                # The first word says how many there are.
+                words = self._words(m, Mux(arrived == 0, self.program_data[:8], opcode))
+                m.d.comb += [
+                    complete.eq(past_end | (arriving & (arrived + 1 == words))),
+                    self.program_enable.eq(~complete & (asked != command_words(chip))),
+                ]
+                m.d.sync += arriving.eq(self.program_enable)
+                with m.If(self.program_enable):
+                    m.d.sync += asked.eq(asked + 1)
                 with m.If(arriving):
-                    m.d.sync += self.command.eq(Cat(self.command[32:], self.program_data))
-                with m.If(self.index == chip.program_commands):
-                    m.d.comb += [fault.eq(Fault.PROGRAM_END), detail.eq(self.index)]
-                with m.If(word == words):
-                    m.d.sync += arriving.eq(0)
-                    m.d.sync += state.eq(State.CHECK)
-            with m.Case(State.CHECK):
-                m.d.comb += self.busy.eq(1)
-                m.d.sync += [tiles.eq(0), idle_cycles.eq(0)]
-                with m.If(illegal):
-                    m.d.comb += [fault.eq(Fault.ILLEGAL_COMMAND), detail.eq(self.command[:32])]
-                with m.Elif(opcode == Opcode.END):
-                    m.d.sync += state.eq(State.LOG)
-                with m.Elif(opcode == Opcode.TABLE):
-                    m.d.sync += [*self._set_table(), table_set.eq(1)]
-                    m.d.sync += state.eq(State.LOG)
+                    m.d.sync += [fetched.word_select(arrived, 32).eq(self.program_data), arrived.eq(arrived + 1)]
+                with m.If(complete):
+                    m.d.sync += [arriving.eq(0), state.eq(State.ISSUE)]
+            with m.Case(State.ISSUE):
+                quiet = ~running & ~loading
+                with m.If(past_end | illegal | (load_fault[0] != 0)):
+                    with m.If(quiet & past_end):
+                        m.d.comb += [fault.eq(Fault.PROGRAM_END), detail.eq(self.index)]
+                    with m.Elif(quiet & illegal):
+                        m.d.comb += [fault.eq(Fault.ILLEGAL_COMMAND), detail.eq(fetched[:32])]
+                    with m.Elif(quiet):
+                        m.d.comb += [fault.eq(load_fault[0]), detail.eq(load_fault[1])]
                 with m.Elif(opcode == Opcode.LOAD):
-                    m.d.comb += [fault.eq(load_fault[0]), detail.eq(load_fault[1])]
-                    m.d.comb += self.load_start.eq(load_fault[0] == 0)
-                    m.d.sync += state.eq(State.LOAD)
-                with m.Else():
-                    m.d.comb += self.run_start.eq(1)
-                    m.d.sync += state.eq(State.RUN)
-            with m.Case(State.LOAD):
-                m.d.comb += self.busy.eq(1)
-                with m.If(~self.load_busy):
-                    m.d.sync += state.eq(State.LOG)
-            with m.Case(State.RUN):
-                m.d.comb += self.busy.eq(1)
-                with m.If(~self.run_busy):
-                    # Everything has come out: fewer or more tiles than stated is a mistake in the program.
-                    with m.If(tiles != run.output_tiles):
-                        m.d.comb += [fault.eq(Fault.ILLEGAL_COMMAND), detail.eq(self.command[:32])]
-                    m.d.sync += state.eq(State.LOG)
-            with m.Case(State.LOG):
-                m.d.comb += [self.busy.eq(1), self.log_enable.eq(1)]
-                m.d.sync += [cycles.eq(1), word.eq(0)]
-                with m.If(opcode == Opcode.END):
-                    m.d.comb += self.finished.eq(1)
-                    m.d.sync += self.done.eq(1)
-                    m.d.sync += state.eq(State.IDLE)
-                with m.Else():
-                    m.d.sync += self.index.eq(self.index + 1)
-                    m.d.sync += state.eq(State.FETCH)
+                    m.d.comb += begin.eq(~loading & (~running | _load(fetched, "overlap")))
+                    m.d.comb += self.load_start.eq(begin)
+                with m.Elif(quiet):
+                    m.d.comb += begin.eq(1)
+                    with m.If(opcode == Opcode.END):
+                        m.d.comb += self.finished.eq(1)
+                        m.d.sync += [self.done.eq(1), self.index.eq(self.index), state.eq(State.IDLE)]
+                    with m.Elif(opcode == Opcode.TABLE):
+                        m.d.sync += [*self._set_table(fetched), table_set.eq(1)]
+                    with m.Else():
+                        m.d.sync += [
+                            self.command.eq(fetched),
+                            run_index.eq(self.index),
+                            self.run_start.eq(1),
+                            running.eq(1),
+                            tiles.eq(0),
+                        ]
 
         # Last, so that they win over every state.
         with m.If(self.busy & (self.watchdog != 0) & (idle_cycles >= self.watchdog)):
-            m.d.comb += [fault.eq(Fault.WATCHDOG), detail.eq(self.command[:32])]
+            m.d.comb += [fault.eq(Fault.WATCHDOG), detail.eq(self.command[:32]), fault_command.eq(run_index)]
         for code in Fault:
             with m.If(self.busy & self.faults[code]):
-                m.d.comb += [fault.eq(code), detail.eq(self.fault_details[code])]
-        with m.If(fault != 0):
-            m.d.comb += [self.failed.eq(1), self.clear.eq(1), self.finished.eq(0), self.log_enable.eq(0)]
+                m.d.comb += [fault.eq(code), detail.eq(self.fault_details[code]), fault_command.eq(run_index)]
+        stopped = self.abort | (fault != 0)
+        with m.If(stopped):
+            m.d.comb += [self.clear.eq(1), self.finished.eq(0), self.log_enable.eq(0), self.load_start.eq(0)]
             m.d.sync += [
-                self.fault.eq(fault),
-                self.fault_command.eq(self.index),
-                self.fault_detail.eq(detail),
                 self.done.eq(0),
                 arriving.eq(0),
+                running.eq(0),
+                self.run_start.eq(0),
+                self.fault.eq(Mux(self.abort, 0, fault)),
+                self.fault_command.eq(Mux(self.abort, 0, fault_command)),
+                self.fault_detail.eq(Mux(self.abort, 0, detail)),
+                self.index.eq(self.index),
+                state.eq(State.IDLE),
             ]
-            m.d.sync += state.eq(State.IDLE)
-        with m.If(self.abort):
-            m.d.comb += [self.clear.eq(1), self.failed.eq(0), self.finished.eq(0)]
-            m.d.sync += [self.fault.eq(0), self.fault_command.eq(0), self.fault_detail.eq(0), self.done.eq(0)]
-            m.d.sync += arriving.eq(0)
-            m.d.sync += state.eq(State.IDLE)
+            m.d.comb += self.failed.eq(~self.abort)
         return m
 
-    def _entries(self):
-        """(rows_per_read, step_shift) of every entry of a TABLE command in the command register."""
+    def _words(self, m: Module, opcode: Value) -> Signal:
+        """Words of a command by its opcode; an unknown one has its first word only."""
+        words = Signal(range(command_words(self._chip) + 1), init=1)
+        with m.Switch(opcode):
+            for item in Opcode:
+                with m.Case(item):
+                    m.d.comb += words.eq(opcode_words(item, self._chip))
+        return words
+
+    def _entries(self, fetched: Value):
+        """(rows_per_read, step_shift) of every entry of a TABLE command."""
         for entry in range(self._chip.input_planes * len(self._chip.mode.cells)):
-            yield tuple(self._table_field(f"{name}[{entry}]") for name in ("rows_per_read", "step_shift"))
+            yield tuple(self._table_field(fetched, f"{name}[{entry}]") for name in ("rows_per_read", "step_shift"))
 
-    def _table_field(self, name: str):
-        """A field of the TABLE command in the register."""
+    def _table_field(self, fetched: Value, name: str):
+        """A field of a TABLE command."""
         bit, width = table_layout(self._chip)[name]
-        return self.command[bit : bit + width]
+        return fetched[bit : bit + width]
 
-    def _set_table(self):
+    def _set_table(self, fetched: Value):
         """Statements that take over the word-line table."""
         for name in ("digits", "skip_zero_groups"):
-            yield self.table[name].eq(self._table_field(name))
-        for entry, (rows, shift) in enumerate(self._entries()):
+            yield self.table[name].eq(self._table_field(fetched, name))
+        for entry, (rows, shift) in enumerate(self._entries(fetched)):
             fields = self.table.entries[entry]
             yield from (fields.rows_per_read.eq(rows), fields.step_shift.eq(shift))
 
-    def _illegal(self, m: Module, table_set: Signal) -> Signal:
-        """High where the command in the register is one that this chip cannot do."""
+    def _illegal(self, m: Module, fetched: Value, table_set: Signal) -> Signal:
+        """High where the fetched command is one that this chip cannot do."""
         chip = self._chip
-        run = data.View(run_view(chip), self.command)
+        run = data.View(command_view(chip), fetched)
         illegal = Signal()
-        digits = self._table_field("digits")
-        bad_table = [(rows == 0) | (rows > chip.rows) for rows, _ in self._entries()]
+        digits = self._table_field(fetched, "digits")
+        bad_table = [(rows == 0) | (rows > chip.rows) for rows, _ in self._entries(fetched)]
         bad_table.append((digits == 0) | (digits > len(chip.mode.cells)))
-        limits = ("tap_words", "kernel_height", "kernel_width", "group_count", "output_height", "output_width")
+        limits = (
+            "tap_words",
+            "kernel_height",
+            "kernel_width",
+            "group_count",
+            "output_height",
+            "output_width",
+            "copies",
+        )
         bad_run = [run[name] == 0 for name in limits]
         bad_run += [
             *self._bad_formats(run),
@@ -249,21 +290,26 @@ class LayerController(wiring.Component):
         ]
         for unit, kind in enumerate(chip.units):
             bad_run.append(run[f"tiles[{unit}]"] > chip.accumulator_tiles)
+            bad_run.append((run[f"tiles[{unit}]"] != 0) & (run[f"copy[{unit}]"] >= run.copies))
             if kind is UnitKind.MEMRISTOR:
                 bad_run.append((run[f"tiles[{unit}]"] != 0) & ~table_set)
             bad_run.append(run[f"mode[{unit}]"] > (max(TinyMode) if kind is UnitKind.TINY else 0))
             if kind is UnitKind.TINY:
                 maximum = (run[f"tiles[{unit}]"] != 0) & (run[f"mode[{unit}]"] == TinyMode.MAX)
                 bad_run.append(maximum & (run.weight_slices != 1))
-        number = self._load("unit")
-        loadable = [number == unit for unit, kind in enumerate(chip.units) if kind is not UnitKind.MEMRISTOR]
-        with m.Switch(self.command[:8]):
+        first, units = _load(fetched, "unit"), _load(fetched, "units")
+        loadable = []  # all units are of one kind
+        for kind in (UnitKind.SRAM, UnitKind.TINY):
+            if kind in chip.units:
+                start = chip.units.index(kind)
+                loadable.append((first >= start) & (first + units <= start + chip.units.count(kind)))
+        with m.Switch(fetched[:8]):
             with m.Case(Opcode.END):
                 m.d.comb += illegal.eq(0)
             with m.Case(Opcode.TABLE):
                 m.d.comb += illegal.eq(Cat(bad_table).any())
             with m.Case(Opcode.LOAD):
-                m.d.comb += illegal.eq(~Cat(loadable).any())
+                m.d.comb += illegal.eq(~Cat(loadable).any() | (units == 0))
             with m.Case(Opcode.RUN):
                 m.d.comb += illegal.eq(Cat(bad_run).any())
             with m.Default():
@@ -284,24 +330,27 @@ class LayerController(wiring.Component):
         yield floating_input & (~aligned | ~run.input_signed | (run.tap_exponents == 0))
         yield ~Cat(run.weight_slices == slices for slices in range(1, LARGEST_SLICES + 1)).any()
 
-    def _load(self, name: str):
-        """A field of the LOAD command in the register."""
-        bit, width = load_layout(self._chip)[name]
-        return self.command[bit : bit + width]
-
-    def _load_fault(self, m: Module) -> tuple[Signal, Signal]:
-        """(fault code or 0, detail) of the LOAD command in the register."""
+    def _load_fault(self, m: Module, fetched: Value) -> tuple[Signal, Signal]:
+        """(fault code or 0, detail) of the fetched command if it is a LOAD."""
         chip = self._chip
         code, detail = Signal(8, name="load_fault"), Signal(24, name="load_fault_detail")
         source_end, destination_end = Signal(25), Signal(25)
+        unit = _load(fetched, "unit")
         m.d.comb += [
-            source_end.eq(self._load("source") + self._load("count")),
-            destination_end.eq(self._load("destination") + self._load("count")),
+            source_end.eq(_load(fetched, "source") + _load(fetched, "count")),
+            destination_end.eq(_load(fetched, "destination") + _load(fetched, "count")),
         ]
-        for unit, kind in enumerate(chip.units):
-            words = chip.unit_capacity(kind) * (chip.channels if kind is UnitKind.SRAM else 1)
-            with m.If((self._load("unit") == unit) & (destination_end > words)):
-                m.d.comb += [code.eq(Fault.UNIT_ADDRESS), detail.eq(unit)]
-        with m.If(source_end > chip.weight_words):
-            m.d.comb += [code.eq(Fault.WEIGHT_ADDRESS), detail.eq(source_end - 1)]
+        with m.If(fetched[:8] == Opcode.LOAD):
+            for number, kind in enumerate(chip.units):
+                words = chip.unit_capacity(kind) * (chip.channels if kind is UnitKind.SRAM else 1)
+                with m.If((unit == number) & (destination_end > words)):
+                    m.d.comb += [code.eq(Fault.UNIT_ADDRESS), detail.eq(number)]
+            with m.If(source_end > chip.weight_words):
+                m.d.comb += [code.eq(Fault.WEIGHT_ADDRESS), detail.eq(source_end - 1)]
         return code, detail
+
+
+def _load(fetched: Value, name: str) -> Value:
+    """A field of a LOAD command."""
+    bit, width = _LOAD_LAYOUT[name]
+    return fetched[bit : bit + width]

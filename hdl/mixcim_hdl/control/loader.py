@@ -1,4 +1,4 @@
-"""Loader: copies words of the weight store into the memory of a compute unit (command LOAD)."""
+"""Loader: copies words of the weight store into the memories of compute units (command LOAD)."""
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
@@ -12,12 +12,14 @@ class Loader(wiring.Component):
 
     Members
     -------
-    start, source, destination, count : one cycle; the rest holds while busy.
-    read_enable, read_address : weight store, whose word (latency 1) goes straight to the unit.
-    load_enable, load_address : of the unit.
+    start, unit, units, source, destination, count : one cycle.
+    read_enable, read_address : weight store, whose word (latency 1) goes straight to the units.
+    load_enable, load_address : of the units from `first` up to, without, `end`.
     """
 
     start: In(1)
+    unit: In(8)
+    units: In(8)
     source: In(ADDRESS_BITS)
     destination: In(ADDRESS_BITS)
     count: In(ADDRESS_BITS)
@@ -26,6 +28,8 @@ class Loader(wiring.Component):
     read_address: Out(ADDRESS_BITS)
     load_enable: Out(1)
     load_address: Out(ADDRESS_BITS)
+    first: Out(8)
+    end: Out(9)
 
     def elaborate(self, platform):
         m = Module()
@@ -44,5 +48,7 @@ class Loader(wiring.Component):
                 remaining.eq(self.count),
                 self.read_address.eq(self.source),
                 destination.eq(self.destination),
+                self.first.eq(self.unit),
+                self.end.eq(self.unit + self.units),
             ]
         return m

@@ -132,7 +132,7 @@ class RegisterBank(wiring.Component):
         m.d.comb += self.watchdog.eq(watchdog)
         bank, word, column = Signal(8), Signal(24), Signal(8)
         spare, spare_word = Signal(8), Signal(24)
-        locked = Signal(max(chip.memristor_banks, 1))
+        locked = Signal(max(-(-chip.memristor_banks // 32), 1) * 32)
         held = Signal(chip.rows)
         write_registers = Signal(WRITE_LAYOUT)
         adc, adc_parameter, noise_index = Signal(8), Signal(8), Signal(8)
@@ -175,7 +175,7 @@ class RegisterBank(wiring.Component):
             Register.MEMRISTOR_LINE: Cat(column, word),
             Register.ADC_SELECT: Cat(adc, adc_parameter),
             Register.NOISE_INDEX: noise_index,
-            Register.MEMRISTOR_LOCK: locked,
+            Register.MEMRISTOR_LOCK: locked.word_select(bank >> 5, 32),
             Register.MEMRISTOR_SPARE: Cat(spare, spare_word),
             Register.WRITE_STATUS: Cat(self.write_refused, Const(0, 7), self.write_wear),
             **{register: write_registers[name] for register, name in zip(WRITE_REGISTERS, WRITE_NAMES, strict=True)},
@@ -228,9 +228,11 @@ class RegisterBank(wiring.Component):
                         last_spare = spare == chip.spare_columns - 1
                         m.d.comb += [error.eq(0), self.repair_write.eq(1 << bank)]
                         m.d.sync += [spare.eq(Mux(last_spare, 0, spare + 1)), spare_word.eq(spare_word + last_spare)]
-                with m.Case(Register.MEMRISTOR_LOCK), m.If(request.data < 1 << chip.memristor_banks):
-                    m.d.comb += error.eq(0)
-                    m.d.sync += locked.eq(locked | request.data)
+                with m.Case(Register.MEMRISTOR_LOCK):
+                    wanted = request.data << ((bank >> 5) << 5)
+                    with m.If(wanted >> chip.memristor_banks == 0):
+                        m.d.comb += error.eq(0)
+                        m.d.sync += locked.eq(locked | wanted)
                 with m.Case(Register.MEMRISTOR_UNLOCK), m.If(request.data == UNLOCK_KEY):
                     m.d.comb += error.eq(0)
                     m.d.sync += locked.eq(0)

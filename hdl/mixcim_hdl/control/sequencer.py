@@ -14,11 +14,13 @@ from ..interfaces import step_layout, vector_layout
 class Sequencer(wiring.Component):
     """vector stream -> `tiles` x `slices` steps each: the slices of a tile's weights in a row, the lowest first.
 
-    Addresses start at `slot` with a pixel's first vector and grow by `stride` with every step; parameter tiles start
-    at `parameter` and grow by `tiles` with every window of the pixel. Combinational: latency 0, one step per cycle.
+    Addresses grow by `stride` with every step, from `slot` on in the windows of the first group, and from behind the
+    last group's in those of the next; parameter tiles start at `parameter` and grow by `tiles` with every group.
+    Combinational: latency 0, one step per cycle.
 
     Members
     -------
+    start : one cycle, before the first vector of a layer.
     vector, step : streams (interfaces.vector_layout, step_layout); the step repeats the vector's payload.
     tiles, slices, slot, parameter, stride : constant while vectors are in flight; tiles and slices >= 1. A chip without
         floating point has one slice.
@@ -29,6 +31,7 @@ class Sequencer(wiring.Component):
         self._chip, self._capacity = chip, capacity
         super().__init__(
             {
+                "start": In(1),
                 "vector": In(stream.Signature(vector_layout(chip))),
                 "step": Out(stream.Signature(step_layout(chip))),
                 "tiles": In(8),
@@ -44,10 +47,10 @@ class Sequencer(wiring.Component):
         m = Module()
         vector, step = self.vector.payload, self.step.payload
         tile = Signal(8)
-        address = Signal(17)
-        parameter = Signal(16)
-        address_now = Signal(17)
-        parameter_now = Signal(16)
+        address, first_address, address_now = Signal(17), Signal(17), Signal(17)  # next, of the group, present
+        parameter, parameter_now = Signal(16), Signal(16)
+        fresh, odd_group = Signal(), Signal()  # no window yet; whose bit 0 the group of the last window had
+        window_begins, new_group = Signal(), Signal()
         last_tile, first_slice, last_slice = Signal(), Signal(init=1), Signal(init=1)
         if self._chip.floating_point:
             slice = Signal(range(LARGEST_SLICES))
@@ -59,8 +62,10 @@ class Sequencer(wiring.Component):
             with m.If(self.step.valid & self.step.ready):
                 m.d.sync += slice.eq(Mux(last_slice, 0, slice + 1))
         m.d.comb += [
-            address_now.eq(Mux(vector.pixel_start & (tile == 0) & first_slice, self.slot, address)),
-            parameter_now.eq(Mux(vector.pixel_start, self.parameter, parameter)),
+            window_begins.eq(vector.window_start & (tile == 0) & first_slice),
+            new_group.eq(window_begins & (vector.odd_group != odd_group)),
+            address_now.eq(Mux(window_begins, Mux(fresh, self.slot, Mux(new_group, address, first_address)), address)),
+            parameter_now.eq(Mux(fresh, self.parameter, Mux(new_group, parameter + self.tiles, parameter))),
             last_tile.eq(tile + 1 == self.tiles),
             self.fault.eq(self.vector.valid & (self.stride != 0) & (address_now + self.stride > self._capacity)),
             self.step.valid.eq(self.vector.valid & ~self.fault),
@@ -76,9 +81,16 @@ class Sequencer(wiring.Component):
             step.tag.exponent.eq(vector.exponent),
         ]
         with m.If(self.step.valid & self.step.ready):
-            m.d.sync += address.eq(address_now + self.stride)
+            m.d.sync += [
+                address.eq(address_now + self.stride),
+                parameter.eq(parameter_now),
+                fresh.eq(0),
+                odd_group.eq(vector.odd_group),
+            ]
+            with m.If(window_begins):
+                m.d.sync += first_address.eq(address_now)
             with m.If(last_slice):
                 m.d.sync += tile.eq(Mux(last_tile, 0, tile + 1))
-            with m.If(last_slice & last_tile):
-                m.d.sync += parameter.eq(Mux(vector.window_end, parameter_now + self.tiles, parameter_now))
+        with m.If(self.start):
+            m.d.sync += fresh.eq(1)
         return m

@@ -1,4 +1,4 @@
-"""Result arbiter: joins the result streams of all compute units into one."""
+"""Result arbiter: joins the result streams of an engine's compute units into one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class ResultArbiter(wiring.Component):
     """
 
     def __init__(self, chip: ChipConfig):
-        self._units = len(chip.units)
+        self._units = len(chip.units) // chip.engines
         payload = result_layout(chip)
         super().__init__(
             {

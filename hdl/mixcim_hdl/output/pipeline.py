@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, EnableInserter, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -31,17 +31,20 @@ class OutputPipeline(wiring.Component):
 
     Lanes are those of integers or, if run.floating, those of floating point. A tile takes channels / output_lanes
     cycles (beats); latency Lane.LATENCY or FloatLane.LATENCY, + EXTRA_LATENCY, from the cycle that takes a tile to the
-    cycle that writes its last beat. It never stalls once a tile is in.
+    cycle that writes its last beat. It stands still as a whole while a memory refuses one of its accesses; the others
+    are then made again.
 
     Members
     -------
     result : stream in.    run : fields of the command, constant while tiles are inside.
     tile_enable, tile_address, tile_data : reads an entry of the tile map (registers.Region.TILES), latency 1.
     parameter_enable, parameter_address, parameter_data : reads bias and scale of `output_lanes` channels, latency 1.
-    residual_enable, residual_wide, residual_address, residual_data : reader of the activation memory, latency 1.
-    write_lanes, write_wide, write_address, write_data : writer of the activation memory.
+    residual_enable, residual_ready, residual_wide, residual_address, residual_data : reader of the activation memory,
+        latency 1.
+    write_lanes, write_ready, write_wide, write_address, write_data : writer of the activation memory.
         Data has two words; the upper one counts if `wide`: the word after an even address.
-    exponent_write, exponent_address, exponent_data : writer of the exponent memory, with a tile's last beat.
+    exponent_write, exponent_ready, exponent_address, exponent_data : writer of the exponent memory, with a tile's last
+        beat.
     written : a tile's last beat is written.    busy : a tile is inside.
     parameter_fault, parameter : tile number past the parameter memory.
     output_fault, output_address : word or entry past the activation memory; nothing is written.
@@ -63,14 +66,17 @@ class OutputPipeline(wiring.Component):
                 "parameter_address": Out(20),
                 "parameter_data": In(chip.output_lanes * 64),
                 "residual_enable": Out(1),
+                "residual_ready": In(1),
                 "residual_wide": Out(1),
                 "residual_address": Out(ADDRESS_BITS),
                 "residual_data": In(words),
                 "write_lanes": Out(chip.channels),
+                "write_ready": In(1),
                 "write_wide": Out(1),
                 "write_address": Out(ADDRESS_BITS),
                 "write_data": Out(words),
                 "exponent_write": Out(1),
+                "exponent_ready": In(1),
                 "exponent_address": Out(ADDRESS_BITS),
                 "exponent_data": Out(data.StructLayout(EXPONENT_FIELDS)),
                 "written": Out(1),
@@ -84,6 +90,19 @@ class OutputPipeline(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        advance = Signal()  # no memory refuses
+        m.d.comb += advance.eq(
+            (self.residual_ready | ~self.residual_enable)
+            & (self.write_ready | ~self.write_lanes.any())
+            & (self.exponent_ready | ~self.exponent_write)
+        )
+        stages = Module()
+        self._build_stages(stages, advance)
+        m.submodules.stages = EnableInserter(advance)(stages)
+        return m
+
+    def _build_stages(self, m: Module, advance: Signal) -> None:
+        """All registers; they keep their contents without `advance`."""
         chip, run, result = self._chip, self.run, self.result
         lanes, beats = chip.output_lanes, chip.channels // chip.output_lanes
         beat_bits = (beats - 1).bit_length()
@@ -97,10 +116,10 @@ class OutputPipeline(wiring.Component):
             self.parameter_fault.eq(result.valid & (result.payload.parameter >= chip.parameter_tiles)),
             self.parameter.eq(result.payload.parameter),
             taken.eq(result.valid & ~self.parameter_fault),
-            result.ready.eq(taken & last),
-            self.tile_enable.eq(taken & (beat == 0)),
+            result.ready.eq(taken & last & advance),
+            self.tile_enable.eq(taken & (beat == 0) & advance),
             self.tile_address.eq(result.payload.parameter),
-            self.parameter_enable.eq(taken),
+            self.parameter_enable.eq(taken & advance),
             self.parameter_address.eq(result.payload.parameter * beats + beat),
         ]
         with m.If(taken):
@@ -178,22 +197,23 @@ class OutputPipeline(wiring.Component):
                 }
             )
 
-        latency = Lane.LATENCY
+        latency, last_written = Lane.LATENCY, Signal()
         done, words = delayed(m, tag2, Lane.LATENCY, "tag"), [self._codes(m, operands)]
         if chip.floating_point:
             latency = FloatLane.LATENCY
             m.d.sync += tag2.entry.eq(entry1)
             done, words = self._build_floating(m, operands, exponent2, done, words[0])
+            m.d.comb += self.exponent_write.eq(last_written & (run.output_format != ElementFormat.INTEGER))
         m.d.comb += [
             self.write_address.eq(done.address),
             self.write_data.eq(Cat(word.replicate(beats) for word in words)),
             self.write_lanes.eq(Mux(done.valid, done.mask << (done.beat * lanes), 0)),
-            self.written.eq(done.valid & (done.beat == beats - 1)),
+            last_written.eq(done.valid & (done.beat == beats - 1)),
+            self.written.eq(last_written & advance),
         ]
         inside = Signal(range(latency + 4))
         m.d.sync += inside.eq(inside + taken - (done.valid & (inside != 0)))
         m.d.comb += self.busy.eq(taken | (inside != 0))
-        return m
 
     def _address(self, first: Value, word_offset: Value, format: Value) -> Value:
         """Address of a tile's elements, modulo 2**ADDRESS_BITS: of two bytes, those of the low ones."""
@@ -251,7 +271,6 @@ class OutputPipeline(wiring.Component):
         spare = FloatLane.LATENCY - FloatLane.EXPONENT_LATENCY - 2
         m.d.comb += [
             self.write_wide.eq(_two_bytes(run.output_format)),
-            self.exponent_write.eq(self.written & (run.output_format != ElementFormat.INTEGER)),
             self.exponent_address.eq(done.entry),
             self.exponent_data.eq(delayed(m, of_tile, spare, "tile_exponent")),
         ]

@@ -1,0 +1,116 @@
+"""Compute unit: a bank of any kind with what is in front of it and behind it."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Mux, ResetInserter, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.fifo import SyncFIFO
+from amaranth.lib.wiring import In, Out, connect
+
+from .commands import ADDRESS_BITS, TinyMode
+from .config import ChipConfig, UnitKind
+from .control.accumulator import Accumulator
+from .control.sequencer import Sequencer
+from .interfaces import UNIT_LAYOUT, BankSignature, result_layout, run_view, vector_layout
+from .memristor.bank import MemristorBank
+from .sram.bank import SramBank
+from .tiny.bank import TinyBank
+
+#: Component of each kind; docs/extending.md lists every place that a fourth kind needs.
+BANKS = {UnitKind.MEMRISTOR: MemristorBank, UnitKind.SRAM: SramBank, UnitKind.TINY: TinyBank}
+
+
+def own_members(kind: UnitKind, chip: ChipConfig) -> dict[str, wiring.Member]:
+    """Members that banks of a kind have besides those of all kinds (interfaces.BankSignature)."""
+    common = BankSignature(chip).members
+    return {name: member for name, member in BANKS[kind](chip).signature.members.items() if name not in common}
+
+
+class ComputeUnit(wiring.Component):
+    """vector stream -> result stream of one unit.
+
+    ```
+     vector --> queue --> sequencer --step--> bank --dpv--> accumulator --> result
+                (vector_queue)
+    ```
+
+    Latency: 1 (queue) + that of the bank + 2 (accumulator). Its pace is that of the slowest of sequencer (a step a
+    cycle), bank and accumulator (2 cycles a step).
+
+    Members
+    -------
+    clear : resets all but what the host has set.    start : one cycle, begins a layer.
+    run : fields of the command, constant while vectors are in flight.    fields : those of this unit.
+    vector, result : streams.
+    load_enable, load_address, load_data : a weight word for the bank.
+    Those of the kind's own: see its bank.
+    fault : it was to read past its memory.    moving : it takes a step.    busy : vectors, steps or results are inside.
+    """
+
+    def __init__(self, chip: ChipConfig, kind: UnitKind):
+        self._chip, self._kind = chip, kind
+        super().__init__(
+            {
+                "clear": In(1),
+                "start": In(1),
+                "run": In(run_view(chip)),
+                "fields": In(UNIT_LAYOUT),
+                "vector": In(stream.Signature(vector_layout(chip))),
+                "result": Out(stream.Signature(result_layout(chip))),
+                "load_enable": In(1),
+                "load_address": In(ADDRESS_BITS),
+                "load_data": In(chip.rows * 8),
+                **own_members(kind, chip),
+                "fault": Out(1),
+                "moving": Out(1),
+                "busy": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        chip, kind, run, fields = self._chip, self._kind, self.run, self.fields
+        queue = SyncFIFO(width=vector_layout(chip).size, depth=chip.vector_queue)
+        sequencer = Sequencer(chip, chip.unit_capacity(kind))
+        bank, accumulator = BANKS[kind](chip), Accumulator(chip)
+        blocks = {"queue": queue, "sequencer": sequencer, "bank": bank, "accumulator": accumulator}
+        for name, block in blocks.items():
+            m.submodules[name] = ResetInserter(self.clear)(block)
+        connect(m, sequencer.step, bank.step)
+        connect(m, bank.dpv, accumulator.dpv)
+        connect(m, accumulator.result, wiring.flipped(self.result))
+        stride: object = 1
+        if kind is UnitKind.TINY:
+            broadcast = Mux(fields.mode == TinyMode.BROADCAST, chip.channels, 1)
+            stride = Mux(fields.mode == TinyMode.MAX, 0, broadcast)
+            m.d.comb += accumulator.maximum.eq(fields.mode == TinyMode.MAX)
+        m.d.comb += [
+            queue.w_data.eq(self.vector.payload),
+            queue.w_en.eq(self.vector.valid),
+            self.vector.ready.eq(queue.w_rdy),
+            sequencer.vector.payload.eq(queue.r_data),
+            sequencer.vector.valid.eq(queue.r_rdy),
+            queue.r_en.eq(sequencer.vector.ready),
+            sequencer.start.eq(self.start),
+            sequencer.tiles.eq(fields.tiles),
+            sequencer.slot.eq(fields.slot),
+            sequencer.parameter.eq(fields.parameter),
+            sequencer.stride.eq(stride),
+            sequencer.slices.eq(run.weight_slices),
+            bank.input_bits.eq(run.input_bits),
+            bank.input_signed.eq(run.input_signed),
+            bank.mode.eq(fields.mode),
+            *(getattr(bank, name).eq(getattr(self, name)) for name in ("load_enable", "load_address", "load_data")),
+            self.fault.eq(sequencer.fault),
+            self.moving.eq(bank.step.valid & bank.step.ready),
+        ]
+        for name, member in own_members(kind, chip).items():
+            outside, inside = getattr(self, name), getattr(bank, name)
+            m.d.comb += inside.eq(outside) if member.flow is In else outside.eq(inside)
+        inside = Signal(4)  # steps taken whose dot-product values are not accumulated yet
+        with m.If(self.clear):
+            m.d.sync += inside.eq(0)
+        with m.Else():
+            m.d.sync += inside.eq(inside + self.moving - (bank.dpv.valid & bank.dpv.ready))
+        m.d.comb += self.busy.eq(queue.r_rdy | (inside != 0))
+        return m
