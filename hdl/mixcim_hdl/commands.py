@@ -95,9 +95,9 @@ RUN, in the order in which the hardware does it. Every address is in activation 
     the window is special if one of them is. Addresses of entries are taken as they are, bit 0 too, and no element may
     have a larger exponent than the entries of its window.
 
-    Vectors are `rows` long; the last one of a window is filled up with zeros. Each vector of window p goes to every unit
-    whose `tiles` is not 0 and whose `copy` is p % copies: units with equal weights in other copies take other windows.
-    With V vectors a window and S = weight_slices, unit u uses for group g, vector v, tile t, slice s the slot
+    Vectors are `rows` long; the last one of a window is filled up with zeros. Each vector of window p goes to every
+    unit whose `tiles` is not 0 and whose `copy` is p % copies: units with equal weights, in other copies, take other
+    windows. With V vectors a window and S = weight_slices, unit u uses for group g, vector v, tile t, slice s the slot
         slot[u] + (((g * V + v) * tiles[u] + t) * S + s) * stride
     (stride: slots 1; tiny-digital BROADCAST `channels`, DEPTHWISE 1, MAX 0, which has one slice)
     and adds its dot-product value, int32, times 2**(SLICE_BITS * s) to the sum of (group g, tile t), of the chip's
@@ -138,12 +138,12 @@ RUN, in the order in which the hardware does it. Every address is in activation 
     take. It may write the word of the residual that it has just read.
 
     `copies` is at least 1, and every unit with tiles has a `copy` below it. `output_tiles` is the number of tiles that
-    the RUN writes, groups * sum over units of tiles * windows of its copy: another number is an ILLEGAL_COMMAND once all
-    are written, and so is a RUN with memristor tiles before the first TABLE.
+    the RUN writes, groups * sum over units of tiles * windows of its copy: another number is an ILLEGAL_COMMAND once
+    all are written, and so is a RUN with memristor tiles before the first TABLE.
 
-Commands begin in order. The next one is fetched while a RUN is at work; a LOAD with `overlap` begins as soon as the LOAD
-before it is done, every other command when all before it are done. A command that is at fault stops the program when
-those before it are done.
+Commands begin in order. The next one is fetched while a RUN is at work; a LOAD with `overlap` begins as soon as the
+LOAD before it is done, every other command when all before it are done. A command that is at fault stops the program
+when those before it are done.
 """
 
 from __future__ import annotations

@@ -43,8 +43,8 @@ def vector_layout(chip: ChipConfig) -> data.StructLayout:
     """One row tile of a window.
 
     `length`: rows filled (the others are 0). `window_start`, `window_end`: first and last vector of a window. `copy`:
-    number of the window modulo RUN's `copies`. `odd_group`: bit 0 of the window's group, counted from 0. `offset`: output
-    pixel x output_pitch, in activation words.
+    number of the window modulo RUN's `copies`. `odd_group`: bit 0 of the window's group, counted from 0. `offset`:
+    output pixel x output_pitch, in activation words.
     """
     return data.StructLayout(
         {

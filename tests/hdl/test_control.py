@@ -7,7 +7,7 @@ import random
 import pytest
 
 from hdl.chips import NO_FLOAT, OTHER, TINY
-from hdl.streams import STALLS, receive, send, simulate
+from hdl.streams import STALLS, plain, receive, send, simulate
 from mixcim_hdl.control.accumulator import Accumulator
 from mixcim_hdl.control.kernel_controller import KernelController
 from mixcim_hdl.control.loader import Loader
@@ -18,21 +18,29 @@ by_stall = pytest.mark.parametrize("stalls", STALLS)
 
 
 def vectors(rng: random.Random, pixels: int, groups: int, per_window: int) -> list[dict]:
-    """Payloads of whole pixels."""
+    """Payloads of whole layers, group after group; windows are of copies 0 and 1 in turn."""
     return [
         {
             "planes": [rng.getrandbits(16) for _ in range(TINY.input_planes)],
             "length": rng.randint(1, 16),
-            "pixel_start": int(group == 0 and number == 0),
             "window_start": int(number == 0),
             "window_end": int(number == per_window - 1),
+            "copy": pixel % 2,
+            "odd_group": group % 2,
             "offset": 10 * pixel,
             "exponent": {"unit": rng.randint(-140, 122), "special": rng.getrandbits(1)},
         }
-        for pixel in range(pixels)
         for group in range(groups)
+        for pixel in range(pixels)
         for number in range(per_window)
     ]
+
+
+async def begin(ctx, sequencer: Sequencer) -> None:
+    """Begin a layer."""
+    ctx.set(sequencer.start, 1)
+    await ctx.tick()
+    ctx.set(sequencer.start, 0)
 
 
 @by_stall
@@ -47,20 +55,22 @@ def test_sequencer_numbers_slots_and_parameters(stalls, tiles, stride, groups, p
         fields = {"tiles": tiles, "slices": slices, "stride": stride, "slot": slot, "parameter": parameter}
         for name, value in fields.items():
             ctx.set(getattr(sequencer, name), value)
+        await begin(ctx, sequencer)
         await send(ctx, sequencer.vector, payloads, stalls[0], 1)
 
     async def check(ctx):
         steps = iter(await receive(ctx, sequencer.step, len(payloads) * tiles * slices, stalls[1], 1))
         for number, payload in enumerate(payloads):
-            within = number % (groups * per_window)
+            pixels = len(payloads) // (groups * per_window)
+            group, within = number // (pixels * per_window), number % per_window
             for tile in range(tiles):
                 for slice in range(slices):
                     step = next(steps)
                     assert step["planes"] == payload["planes"]
-                    assert step["address"] == slot + ((within * tiles + tile) * slices + slice) * stride
+                    assert step["address"] == slot + (((group * per_window + within) * tiles + tile) * slices + slice) * stride
                     assert step["tag"] == {
                         "tile": tile,
-                        "parameter": parameter + within // per_window * tiles + tile,
+                        "parameter": parameter + group * tiles + tile,
                         "offset": payload["offset"],
                         "first": int(payload["window_start"] and slice == 0),
                         "last": int(payload["window_end"] and slice == slices - 1),
@@ -82,6 +92,7 @@ def test_sequencer_without_floating_point_has_one_slice():
         ctx.set(sequencer.tiles, 1)
         ctx.set(sequencer.slices, 3)
         ctx.set(sequencer.stride, 1)
+        await begin(ctx, sequencer)
         await send(ctx, sequencer.vector, payloads, 0.0, 1)
 
     async def check(ctx):
@@ -103,6 +114,7 @@ def test_sequencer_refuses_an_address_past_the_memory():
         ctx.set(sequencer.stride, 4)
         ctx.set(sequencer.slot, 5)
         ctx.set(sequencer.step.ready, 1)
+        await begin(ctx, sequencer)
         ctx.set(sequencer.vector.payload, vectors(random.Random(1), 1, 1, 1)[0])
         ctx.set(sequencer.vector.valid, 1)
         for _ in range(3):
@@ -133,30 +145,37 @@ def test_sequencer_without_memory_never_faults():
 
 @by_stall
 @pytest.mark.parametrize("active", [0b000001, 0b101010, 0b111111])
-def test_kernel_controller_gives_every_vector_once_to_every_active_unit(stalls, active):
+@pytest.mark.parametrize("copies", [0b000000, 0b001010])
+def test_kernel_controller_gives_every_vector_once_to_every_unit_that_it_concerns(stalls, active, copies):
+    """Units of either copy take the windows of that copy; without any, the vector leaves by itself."""
     controller = KernelController(OTHER)
     payloads = vectors(random.Random(2), 3, 1, 4)
+    units = len(OTHER.units)
+    taken: list[list[dict]] = [[] for _ in range(units)]
+    sent = []
 
     async def drive(ctx):
         ctx.set(controller.active, active)
+        for unit in range(units):
+            ctx.set(controller.copies[unit], copies >> unit & 1)
         await send(ctx, controller.vector, payloads, stalls[0], 5)
+        sent.append(True)
 
-    def receiver(unit):
-        async def check(ctx):
-            stream = getattr(controller, f"unit{unit}")
-            if active >> unit & 1:
-                assert await receive(ctx, stream, len(payloads), stalls[1], unit) == payloads
-                for _ in range(50):
-                    *_, valid = await ctx.tick().sample(stream.valid)
-                    assert not valid, "a vector came twice"
-            else:
-                for _ in range(200):
-                    *_, valid = await ctx.tick().sample(stream.valid)
-                    assert not valid, "an inactive unit got a vector"
+    async def check(ctx):
+        rng = random.Random(7)
+        for _ in range(600):
+            ready = sum((rng.random() >= stalls[1]) << unit for unit in range(units))
+            ctx.set(controller.ready, ready)
+            *_, valid, payload = await ctx.tick().sample(controller.valid, controller.vector.payload)
+            for unit in range(units):
+                if valid & ready & 1 << unit:
+                    taken[unit].append(plain(payload))
 
-        return check
-
-    simulate(controller, drive, *(receiver(unit) for unit in range(len(OTHER.units))))
+    simulate(controller, drive, check)
+    assert sent == [True]
+    for unit in range(units):
+        own = [payload for payload in payloads if payload["copy"] == copies >> unit & 1]
+        assert taken[unit] == (own if active >> unit & 1 else [])
 
 
 @by_stall
@@ -237,10 +256,13 @@ def test_loader_copies_words_one_per_cycle():
 
     async def drive(ctx):
         for source, destination, count in [(5, 100, 4), (0, 7, 1), (9, 0, 0)]:
-            for name, value in {"source": source, "destination": destination, "count": count, "start": 1}.items():
+            fields = {"source": source, "destination": destination, "count": count, "unit": source, "units": 3}
+            for name, value in {**fields, "start": 1}.items():
                 ctx.set(getattr(loader, name), value)
             await ctx.tick()
-            ctx.set(loader.start, 0)
+            for name in (*fields, "start"):
+                ctx.set(getattr(loader, name), 0)
+            assert (ctx.get(loader.first), ctx.get(loader.end)) == (source, source + 3)
             busy_cycles = 0
             for _ in range(10):
                 *_, read, address, write, target, busy = await ctx.tick().sample(

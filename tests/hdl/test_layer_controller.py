@@ -19,7 +19,7 @@ BF16, FP8, INTEGER = ElementFormat.BF16, ElementFormat.FP8_E5M2, ElementFormat.I
 #: A RUN that every chip takes, on the tiny-digital unit; and one with floating-point input, of chips that have it.
 PLAIN = {
     "input_bits": 8, "granule_log2": 2, "kernel_height": 1, "kernel_width": 1, "output_height": 1, "output_width": 1,
-    "tap_words": 1, "group_count": 1, "weight_slices": 1, "tiles[2]": 1,
+    "tap_words": 1, "group_count": 1, "weight_slices": 1, "copies": 1, "tiles[2]": 1,
 }  # fmt: skip
 FLOATING = PLAIN | {"floating": 1, "input_signed": 1, "input_format": int(BF16), "tap_exponents": 1}
 

@@ -24,8 +24,12 @@ def pattern_of(value: float) -> int:
     return int(np.float32(value).view(np.uint32))
 
 
-def bench(pipeline, chip, tiles, run, memory):
-    """Background bench that plays tile map, parameter memory and activation memory around the pipeline."""
+def bench(pipeline, chip, tiles, run, memory, refusal=0.0):
+    """Background bench that plays tile map, parameter memory and activation memory around the pipeline.
+
+    `refusal`: how often each access to a memory of all engines is refused.
+    """
+    rng = random.Random(len(memory))
     lanes = chip.output_lanes
     beats = chip.channels // lanes
 
@@ -33,9 +37,11 @@ def bench(pipeline, chip, tiles, run, memory):
         for name, value in run.items():
             ctx.set(pipeline.run[name], value)
         while True:
+            for ready in (pipeline.residual_ready, pipeline.write_ready, pipeline.exponent_ready):
+                ctx.set(ready, rng.random() >= refusal)
             *_, tile, tile_address, parameter, address, residual, word = await ctx.tick().sample(
                 pipeline.tile_enable, pipeline.tile_address, pipeline.parameter_enable, pipeline.parameter_address,
-                pipeline.residual_enable, pipeline.residual_address,
+                pipeline.residual_enable & pipeline.residual_ready, pipeline.residual_address,
             )  # fmt: skip
             if tile:
                 entry = tiles[tile_address]
@@ -101,6 +107,7 @@ def test_tiles_reach_their_words(chip, stall, residual):
             *_, lanes, address, data, written = await ctx.tick().sample(
                 pipeline.write_lanes, pipeline.write_address, pipeline.write_data, pipeline.written
             )
+            lanes &= -ctx.get(pipeline.write_ready)
             current.update({lane: data >> 8 * lane & 0xFF for lane in range(chip.channels) if lanes >> lane & 1})
             if written:
                 mask = sum(1 << lane for lane in current)
@@ -111,7 +118,7 @@ def test_tiles_reach_their_words(chip, stall, residual):
         await ctx.tick()
         assert not ctx.get(pipeline.busy)
 
-    simulate(pipeline, drive, collect, background=[bench(pipeline, chip, tiles, run, memory)])
+    simulate(pipeline, drive, collect, background=[bench(pipeline, chip, tiles, run, memory, stall / 2)])
     assert finished == want
 
 
@@ -206,8 +213,9 @@ def test_floating_tiles_reach_words_and_exponent_entries(chip, output, residual_
             for lane in range(chip.channels):
                 for byte in range((1 + wide) * (enables >> lane & 1)):
                     got[word + byte, lane] = data >> 8 * (byte * chip.channels + lane) & 0xFF
-            if write:
-                assert written
+            if written:
+                assert write == (output is not ElementFormat.INTEGER)
+            if write and written:
                 got_entries.append((entry, exponent))
             finished.extend([1] * written)
             if len(finished) == len(payloads):
@@ -215,7 +223,7 @@ def test_floating_tiles_reach_words_and_exponent_entries(chip, output, residual_
         await ctx.tick()
         assert not ctx.get(pipeline.busy)
 
-    simulate(pipeline, drive, collect, background=[bench(pipeline, chip, tiles, run, memory)])
+    simulate(pipeline, drive, collect, background=[bench(pipeline, chip, tiles, run, memory, stall / 2)])
     assert got == image
     assert got_entries == entries
 

@@ -25,7 +25,6 @@ from ..formats import LARGEST_SLICES
 from ..interfaces import command_view, table_shape
 from ..registers import program_stride
 
-
 _LOAD_LAYOUT = pack_layout(LOAD_FIELDS)[0]
 
 
@@ -66,7 +65,6 @@ class LayerController(wiring.Component):
 
     def __init__(self, chip: ChipConfig):
         self._chip = chip
-        words = command_words(chip)
         super().__init__(
             {
                 "start": In(1),
@@ -75,7 +73,7 @@ class LayerController(wiring.Component):
                 "program_enable": Out(1),
                 "program_address": Out(range(chip.program_commands * program_stride(chip))),
                 "program_data": In(32),
-                "command": Out(32 * words),
+                "command": Out(command_view(chip).size),
                 "table": Out(table_shape(chip)),
                 "run_start": Out(1),
                 "run_busy": In(1),
@@ -268,21 +266,13 @@ class LayerController(wiring.Component):
     def _illegal(self, m: Module, fetched: Value, table_set: Signal) -> Signal:
         """High where the fetched command is one that this chip cannot do."""
         chip = self._chip
-        run = data.View(command_view(chip), fetched)
+        run = data.View(command_view(chip), fetched[: command_view(chip).size])
         illegal = Signal()
         digits = self._table_field(fetched, "digits")
         bad_table = [(rows == 0) | (rows > chip.rows) for rows, _ in self._entries(fetched)]
         bad_table.append((digits == 0) | (digits > len(chip.mode.cells)))
-        limits = (
-            "tap_words",
-            "kernel_height",
-            "kernel_width",
-            "group_count",
-            "output_height",
-            "output_width",
-            "copies",
-        )
-        bad_run = [run[name] == 0 for name in limits]
+        counts = ("tap_words", "kernel_height", "kernel_width", "group_count", "output_height", "output_width")
+        bad_run = [run[name] == 0 for name in (*counts, "copies")]
         bad_run += [
             *self._bad_formats(run),
             run.granule_log2 > (chip.channels - 1).bit_length(),

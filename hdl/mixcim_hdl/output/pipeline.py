@@ -90,19 +90,20 @@ class OutputPipeline(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        advance = Signal()  # no memory refuses
-        m.d.comb += advance.eq(
-            (self.residual_ready | ~self.residual_enable)
-            & (self.write_ready | ~self.write_lanes.any())
-            & (self.exponent_ready | ~self.exponent_write)
-        )
+        advance, written, residual = Signal(), Signal(), Signal()  # no memory refuses; no writer; residual wanted
+        m.d.comb += [
+            written.eq((self.write_ready | ~self.write_lanes.any()) & (self.exponent_ready | ~self.exponent_write)),
+            # The word that is there must stay while a write is refused.
+            self.residual_enable.eq(residual & written),
+            advance.eq(written & (self.residual_ready | ~residual)),
+        ]
         stages = Module()
-        self._build_stages(stages, advance)
+        self._build_stages(stages, advance, residual)
         m.submodules.stages = EnableInserter(advance)(stages)
         return m
 
-    def _build_stages(self, m: Module, advance: Signal) -> None:
-        """All registers; they keep their contents without `advance`."""
+    def _build_stages(self, m: Module, advance: Signal, residual: Signal) -> None:
+        """All registers; they keep their contents without `advance`. Sets `residual`."""
         chip, run, result = self._chip, self.run, self.result
         lanes, beats = chip.output_lanes, chip.channels // chip.output_lanes
         beat_bits = (beats - 1).bit_length()
@@ -148,7 +149,7 @@ class OutputPipeline(wiring.Component):
             self.output_fault.eq(valid1 & (write_fault | residual_fault | entry_fault)),
             self.output_address.eq(Mux(write_fault, write1, Mux(residual_fault, residual1, entry1))),
             self.residual_address.eq(residual1),
-            self.residual_enable.eq(valid1 & (beat1 == 0) & run.residual & ~residual_fault),
+            residual.eq(valid1 & (beat1 == 0) & run.residual & ~residual_fault),
         ]
         if chip.floating_point:
             m.d.comb += [
