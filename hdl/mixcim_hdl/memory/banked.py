@@ -93,18 +93,20 @@ class BankedMemory(wiring.Component):
         write_bank, write_row, write_served = self._arbitrate(
             m, "write", [lane.any() for lane in lanes], self.write_wide, self.write_address, self.write_ready
         )
+        read_rows, write_rows = Signal(len(Cat(read_row))), Signal(len(Cat(write_row)))
+        m.d.comb += [read_rows.eq(Cat(read_row)), write_rows.eq(Cat(write_row))]
         banks = []
         for number in range(self._banks):
             bank = _Bank(self._width, depth, readers, writers, self._lanes, self._pairs)
             name = f"bank_{self._width}x{depth}_{readers}r{writers}w"
             m.d.comb += [
                 bank.read_select.eq(Cat(served[number] for served in read_served)),
-                bank.read_row.eq(Cat(read_row)),
+                bank.read_row.eq(read_rows),
                 bank.write_select.eq(Cat(served[number] for served in write_served)),
                 bank.write_upper.eq(Cat(bank[0] ^ number % 2 for bank in write_bank)),
-                bank.write_lanes.eq(self.write_lanes),
-                bank.write_row.eq(Cat(write_row)),
-                bank.write_data.eq(self.write_data),
+                bank.write_lanes.eq(self.write_lanes.as_value()),
+                bank.write_row.eq(write_rows),
+                bank.write_data.eq(self.write_data.as_value()),
             ]
             m.submodules[f"bank{number}"] = once(bank, name, platform)
             banks.append(bank.read_data)
@@ -130,7 +132,7 @@ class BankedMemory(wiring.Component):
         """For each port: bank of its (lower) word, row in the bank, and the banks that serve it, a bit each."""
         select = (self._banks - 1).bit_length()
         used = (self._depth - 1).bit_length()
-        taken: Value = Value.cast(0)  # banks that ports of lower index want
+        taken: Value = C(0)  # banks that ports of lower index want
         ports = []
         for index, enable in enumerate(enables):
             bank, wanted, served = (
@@ -138,7 +140,7 @@ class BankedMemory(wiring.Component):
                 for name, width in (("bank", select), ("wanted", self._banks), ("served", self._banks))
             )
             address = addresses[index][:used]
-            wide = wides[index] if self._pairs else Value.cast(0)
+            wide = wides[index] if self._pairs else C(0)
             before = Signal(self._banks, name=f"{kind}_before{index}")
             one = Value.cast(1) << bank
             if self._pairs:
@@ -156,7 +158,7 @@ class BankedMemory(wiring.Component):
 
 
 class _Bank(wiring.Component):
-    """One bank: at most one reader and one writer are selected in a cycle.
+    """One bank: at most one reader and one writer are selected in a cycle. What each has lies side by side.
 
     Members: read_select, read_row; read_data, of the reader that was selected last; write_select, write_upper (the bank
     has the upper half of this writer's data), write_lanes, write_row, write_data.
@@ -168,13 +170,13 @@ class _Bank(wiring.Component):
         super().__init__(
             {
                 "read_select": In(readers),
-                "read_row": In(data.ArrayLayout(row, readers)),
+                "read_row": In(row * readers),
                 "read_data": Out(width),
                 "write_select": In(writers),
                 "write_upper": In(writers),
-                "write_lanes": In(data.ArrayLayout(lanes, writers)),
-                "write_row": In(data.ArrayLayout(row, writers)),
-                "write_data": In(data.ArrayLayout(words * width, writers)),
+                "write_lanes": In(lanes * writers),
+                "write_row": In(row * writers),
+                "write_data": In(words * width * writers),
             }
         )
 
@@ -188,18 +190,21 @@ class _Bank(wiring.Component):
             ram.write_enable.eq(_selected(self.write_select, self.write_lanes)),
             ram.write_address.eq(_selected(self.write_select, self.write_row)),
         ]
-        halves = []
-        for index in range(len(self.write_select)):
-            low, high = self.write_data[index][: self._width], self.write_data[index][self._width :]
-            halves.append(Mux(self.write_upper[index], high, low) if self._pairs else low)
-        m.d.comb += ram.write_data.eq(_selected(self.write_select, halves))
+        chosen = Signal(len(self.write_data) // len(self.write_select))
+        m.d.comb += [
+            chosen.eq(_selected(self.write_select, self.write_data)),
+            ram.write_data.eq(chosen),
+        ]
+        if self._pairs:
+            with m.If((self.write_select & self.write_upper).any()):
+                m.d.comb += ram.write_data.eq(chosen[self._width :])
         return m
 
 
-def _selected(select: Value, values) -> Value:
-    """The value whose bit of `select` is set, 0 for none."""
-    result: Value = Value.cast(0)
+def _selected(select: Value, values: Value) -> Value:
+    """Of the values side by side the one whose bit of `select` is set, 0 for none."""
+    width = len(values) // len(select)
+    result: Value = C(0)
     for index in range(len(select)):
-        value = values[index]
-        result = result | (value & select[index].replicate(len(value)))
+        result = result | Mux(select[index], values[index * width : (index + 1) * width], 0)
     return result
