@@ -6,9 +6,10 @@ import random
 
 import pytest
 
-from hdl.chips import CHIPS, TINY
+from hdl.chips import CHIPS
 from hdl.streams import simulate
 from mixcim_hdl.memory.activation import ActivationMemory
+from mixcim_hdl.memory.banked import BankedMemory, bank_of
 from mixcim_hdl.memory.exponent import ExponentMemory
 from mixcim_hdl.memory.store import Store
 from mixcim_hdl.primitives.ram import Ram
@@ -71,72 +72,97 @@ def test_store_is_little_endian_for_the_host(width, depth):
     simulate(store, drive)
 
 
+#: As banked memories: of a power of two words and not, with pairs and without, of different numbers of ports.
+SHAPES = {
+    "pairs": {"width": 8, "depth": 64, "banks": 4, "readers": 3, "writers": 2, "lanes": 2, "pairs": True},
+    "two_banks": {"width": 6, "depth": 22, "banks": 2, "readers": 2, "writers": 1, "lanes": 3, "pairs": True},
+    "no_pairs": {"width": 4, "depth": 40, "banks": 8, "readers": 5, "writers": 3},
+    "row_each": {"width": 5, "depth": 16, "banks": 16, "readers": 4, "writers": 4, "pairs": True},
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_banked_memory_serves_the_first_of_each_bank(shape):
+    """Random traffic of all ports, narrow and wide: who is served, what is read, what stays."""
+    size = {"lanes": 1, "pairs": False} | SHAPES[shape]
+    memory, rng = BankedMemory(**size), random.Random(3)
+    width, depth, banks, lanes = (size[name] for name in ("width", "depth", "banks", "lanes"))
+    contents, refused = [0] * depth, {"read": 0, "write": 0}
+
+    def traffic(ports: int) -> list[tuple[bool, int, int]]:
+        """(enabled, wide, address) of each port; few addresses, so that they meet."""
+        span = rng.choice([4, depth])
+        return [(rng.random() < 0.6, rng.getrandbits(1), rng.randrange(depth - span, depth)) for _ in range(ports)]
+
+    def words(wide: int, address: int) -> list[int]:
+        return [address & ~1, address | 1] if wide and size["pairs"] else [address]
+
+    def served(kind: str, ports) -> list[bool]:
+        """Whether each port is served if it is enabled."""
+        wanted, result = set(), []
+        for enable, wide, address in ports:
+            own = {bank_of(word, banks) for word in words(wide, address)}
+            result.append(not own & wanted)
+            refused[kind] += enable and not result[-1]
+            wanted |= own if enable else set()
+        return result
+
+    async def drive(ctx):
+        expected = [[0]] * size["readers"]
+        for _ in range(1500):
+            reads, writes = traffic(size["readers"]), traffic(size["writers"])
+            enables = [rng.randrange(1, 1 << lanes) if enable else 0 for enable, *_ in writes]
+            values = [rng.getrandbits(2 * width) for _ in writes]
+            ctx.set(memory.read_enable, sum(enable << index for index, (enable, *_) in enumerate(reads)))
+            for kind, ports in (("read", reads), ("write", writes)):
+                ctx.set(getattr(memory, f"{kind}_wide"), sum(wide << n for n, (_, wide, _) in enumerate(ports)))
+                ctx.set(getattr(memory, f"{kind}_address"), [address for *_, address in ports])
+            ctx.set(memory.write_lanes, enables)
+            ctx.set(memory.write_data, values if size["pairs"] else [value % (1 << width) for value in values])
+            *_, read_ready, write_ready = await ctx.tick().sample(memory.read_ready, memory.write_ready)
+            read_served, write_served = served("read", reads), served("write", writes)
+            for ready, ports, want in ((read_ready, reads, read_served), (write_ready, writes, write_served)):
+                assert all(ready >> n & 1 == want[n] for n, (enable, *_) in enumerate(ports) if enable)
+            assert read_ready & 1 and write_ready & 1
+            for index, (enable, wide, address) in enumerate(reads):
+                if enable and read_served[index]:
+                    expected[index] = [contents[word] for word in words(wide, address)]
+                got = ctx.get(memory.read_data[index])
+                assert [got >> width * half & (1 << width) - 1 for half in range(len(expected[index]))] == expected[
+                    index
+                ]
+            for index, (_, wide, address) in enumerate(writes):
+                lane = width // lanes
+                mask = sum((1 << lane) - 1 << lane * n for n in range(lanes) if enables[index] >> n & 1)
+                for half, word in enumerate(words(wide, address) if write_served[index] else []):
+                    contents[word] = (contents[word] & ~mask) | (values[index] >> width * half & mask)
+
+    simulate(memory, drive)
+    assert refused["read"] > 50 and (size["writers"] == 1 or refused["write"] > 50)
+
+
+@pytest.mark.parametrize("banks", [2, 4, 8, 16])
+def test_words_a_power_of_two_apart_lie_in_different_banks(banks):
+    """And every address has a place of its own: (bank, row)."""
+    places = {(bank_of(address, banks), address // banks) for address in range(12 * banks)}
+    assert len(places) == 12 * banks and {row for _, row in places} == set(range(12))
+    for power in (2**n for n in range(12)):
+        assert len({bank_of(power * n, banks) for n in range(banks)}) == banks
+
+
+def test_banked_memory_refuses_sizes_that_do_not_fit():
+    with pytest.raises(ValueError, match="banks must be a power of two, at least 2, not 3"):
+        BankedMemory(8, 12, 3, readers=1, writers=1)
+    with pytest.raises(ValueError, match=r"depth must be a multiple of banks \(4\), not 10"):
+        BankedMemory(8, 10, 4, readers=1, writers=1)
+
+
 @pytest.mark.parametrize("chip", CHIPS, ids=lambda chip: chip.name)
-def test_activation_memory_serves_both_readers(chip):
-    """Random traffic of both readers and the writer, narrow and wide; the second reader waits exactly while the first
-    has one of its banks."""
-    memory, rng = ActivationMemory(chip), random.Random(3)
-    contents, bits = [0] * chip.activation_words, 8 * chip.channels
-    conflicts, word = [], (1 << bits) - 1
-
-    def touched(address: int, wide: int) -> list[int]:
-        """Words of an access, the lower one first."""
-        return [address & ~1, address | 1] if wide else [address]
-
-    async def drive(ctx):
-        expected: dict[str, list[int]] = {"first": [0], "second": [0]}
-        for _ in range(2000):
-            use = {name: rng.getrandbits(1) for name in expected}
-            wide = {name: rng.getrandbits(1) if chip.floating_point else 0 for name in (*expected, "write")}
-            address = {name: rng.randrange(chip.activation_words) for name in (*expected, "write")}
-            lanes, data = rng.getrandbits(chip.channels), rng.getrandbits(2 * bits)
-            for name in expected:
-                ctx.set(getattr(memory, f"{name}_enable"), use[name])
-            for name, value in address.items():
-                ctx.set(getattr(memory, f"{name}_address"), value)
-                ctx.set(getattr(memory, f"{name}_wide"), wide[name])
-            ctx.set(memory.write_lanes, lanes)
-            ctx.set(memory.write_data, data)
-            words = {name: touched(address[name], wide[name]) for name in address}
-            banks = {name: {place % chip.activation_banks for place in words[name]} for name in expected}
-            conflict = use["first"] and banks["first"] & banks["second"]
-            *_, ready = await ctx.tick().sample(memory.second_ready)
-            assert ready == (not conflict)
-            conflicts.append(bool(conflict and use["second"]))
-            if use["first"]:
-                expected["first"] = [contents[place] for place in words["first"]]
-            if use["second"] and ready:
-                expected["second"] = [contents[place] for place in words["second"]]
-            for name, values in expected.items():
-                got = ctx.get(getattr(memory, f"{name}_data"))
-                assert [got >> bits * half & word for half in range(len(values))] == values
-            mask = sum(0xFF << 8 * n for n in range(chip.channels) if lanes >> n & 1)
-            for half, target in enumerate(words["write"]):
-                contents[target] = (contents[target] & ~mask) | (data >> bits * half & mask)
-
-    simulate(memory, drive)
-    assert sum(conflicts) > 50
-
-
-def test_exponent_memory_keeps_what_was_read():
-    memory, rng = ExponentMemory(TINY), random.Random(4)
-    contents = [0] * TINY.activation_words
-
-    async def drive(ctx):
-        expected = 0
-        for _ in range(500):
-            write, read = rng.getrandbits(1), rng.getrandbits(1)
-            target, source = rng.randrange(8), rng.choice([rng.randrange(8), TINY.activation_words - 1])
-            entry = rng.getrandbits(9)
-            for name, value in {"write_enable": write, "write_address": target, "write_data": entry,
-                                "read_enable": read, "read_address": source}.items():  # fmt: skip
-                ctx.set(getattr(memory, name), value)
-            await ctx.tick()
-            if read:
-                expected = contents[source]
-            assert ctx.get(memory.read_data) == expected
-            if write:
-                contents[target] = entry
-
-    simulate(memory, drive)
-    assert sum(entry > 255 for entry in contents) > 2
+def test_memories_of_a_chip_have_the_ports_that_their_users_need(chip):
+    activations, exponents = ActivationMemory(chip), ExponentMemory(chip)
+    words = 2 if chip.floating_point else 1
+    assert len(activations.read_enable) == chip.engines + chip.feeder_words
+    assert [len(data) for data in activations.read_data] == [words * 8 * chip.channels] * len(activations.read_enable)
+    assert [len(lanes) for lanes in activations.write_lanes] == [chip.channels] * chip.engines
+    assert (len(exponents.read_enable), len(exponents.read_data[0])) == (1, 9)
+    assert len(exponents.write_wide) == chip.engines

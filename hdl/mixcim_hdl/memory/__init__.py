@@ -1,1 +1,1 @@
-"""Host-loadable stores and the banked activation memory."""
+"""Host-loadable stores and the banked memories of activations and exponents."""

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from ..config import ChipConfig
-from ..primitives.ram import Ram
 from ..registers import EXPONENT_FIELDS
+from .banked import BankedMemory
 
 
-class ExponentMemory(Ram):
-    """`activation_words` entries of EXPONENT_FIELDS (RUN in commands.py); 0 at power-up.
+class ExponentMemory(BankedMemory):
+    """`activation_words` entries of EXPONENT_FIELDS (RUN in commands.py), a BankedMemory of `activation_banks`.
 
-    Read latency 1, and `read_data` stays until the next read; one read and one write a cycle. Reading an entry in the
-    cycle that writes it gives the old one. Addresses beyond the memory must not be given.
-
-    Members: read_enable, read_address, read_data; write_enable, write_address, write_data.
+    Reader 0 is the feeder, which is always served; writers are the output pipelines of the engines.
     """
 
     def __init__(self, chip: ChipConfig):
-        super().__init__(sum(EXPONENT_FIELDS.values()), chip.activation_words)
+        super().__init__(
+            sum(EXPONENT_FIELDS.values()),
+            chip.activation_words,
+            chip.activation_banks,
+            readers=1,
+            writers=chip.engines,
+        )
