@@ -55,8 +55,8 @@ class Feeder(wiring.Component):
                 "read_enable": Out(1),
                 "read_wide": Out(1),
                 "read_ready": In(1),
-                "read_address": Out(data.ArrayLayout(ADDRESS_BITS, 1)),
-                "read_data": In(data.ArrayLayout(2 * chip.channels * ACTIVATION_BITS, 1)),
+                "read_address": Out(ADDRESS_BITS),
+                "read_data": In(2 * chip.channels * ACTIVATION_BITS),
                 "exponent_enable": Out(1),
                 "exponent_address": Out(ADDRESS_BITS),
                 "exponent_data": In(ENTRY_LAYOUT.size),
@@ -79,7 +79,6 @@ class Feeder(wiring.Component):
         position, last_position = Signal(range(chip.rows)), Signal(range(chip.rows))  # of the granule in its vector
         first_vector = Signal()  # of its window
         offset = Signal(ADDRESS_BITS)
-        copy = Signal(6)
         may_issue, value_fault, vector_end = Signal(), Signal(), Signal()
         place = walker.group + walker.inner
         address = walker.tap + place
@@ -89,13 +88,13 @@ class Feeder(wiring.Component):
             walker.run.eq(run),
             walker.start.eq(self.start),
             self.read_wide.eq(wide),
-            self.read_address[0].eq(address),
+            self.read_address.eq(address),
             last_position.eq((chip.rows >> run.granule_log2) - 1),
             vector_end.eq((position == last_position) | walker.window_end),
             may_issue.eq(walker.walking & advance & (exponent_ready | ~floating)),
-            value_fault.eq(may_issue & walker.inside & (self.read_address[0] >= chip.activation_words)),
+            value_fault.eq(may_issue & walker.inside & (self.read_address >= chip.activation_words)),
             self.fault.eq(value_fault | exponent_fault),
-            self.fault_address.eq(Mux(value_fault, self.read_address[0], exponent_fault_address)),
+            self.fault_address.eq(Mux(value_fault, self.read_address, exponent_fault_address)),
             self.read_enable.eq(may_issue & walker.inside & ~value_fault),
             walker.step.eq(may_issue & ~value_fault & (~walker.inside | self.read_ready)),
         ]
@@ -104,10 +103,9 @@ class Feeder(wiring.Component):
             with m.If(vector_end):
                 m.d.sync += first_vector.eq(walker.window_end)
             with m.If(walker.pixel_end):
-                m.d.sync += offset.eq(Mux(walker.group_end, 0, offset + run.output_pitch))
-                m.d.sync += copy.eq(Mux(walker.group_end | (copy + 1 == run.copies), 0, copy + 1))
+                m.d.sync += offset.eq(offset + run.output_pitch)
         with m.If(self.start):
-            m.d.sync += [first_vector.eq(1), copy.eq(0), position.eq(0), offset.eq(0)]
+            m.d.sync += [first_vector.eq(1), position.eq(0), offset.eq(0)]
 
         # What goes along with a granule while it is read and aligned.
         layout = data.StructLayout(
@@ -116,8 +114,7 @@ class Feeder(wiring.Component):
                 "last": 1,  # of its vector
                 "inside": 1,
                 "position": position.shape(),
-                "copy": 6,
-                "odd": 1,
+                "pixel_start": 1,
                 "window_start": 1,
                 "window_end": 1,
                 "offset": ADDRESS_BITS,
@@ -130,8 +127,7 @@ class Feeder(wiring.Component):
             issued.last.eq(vector_end),
             issued.inside.eq(walker.inside),
             issued.position.eq(position),
-            issued.copy.eq(copy),
-            issued.odd.eq(walker.odd),
+            issued.pixel_start.eq(walker.pixel_start & first_vector),
             issued.window_start.eq(first_vector),
             issued.window_end.eq(walker.window_end),
             issued.offset.eq(offset),
@@ -146,7 +142,7 @@ class Feeder(wiring.Component):
         there, aligned = stages[1], stages[-1]  # the granule whose elements are there now, and whose integers are
         m.submodules.pre_alignment = EnableInserter(advance)(pre_alignment)
         m.d.comb += [
-            pre_alignment.elements.eq(self.read_data[0]),
+            pre_alignment.elements.eq(self.read_data),
             pre_alignment.inside.eq(there.inside),
             pre_alignment.exponent.eq(there.exponent.biased),
             advance.eq(~(aligned.valid & aligned.last & self.vector.valid)),
@@ -163,8 +159,7 @@ class Feeder(wiring.Component):
             m.d.sync += [
                 self.vector.valid.eq(1),
                 payload.length.eq((aligned.position + 1) << run.granule_log2),
-                payload.copy.eq(aligned.copy),
-                payload.odd_group.eq(aligned.odd),
+                payload.pixel_start.eq(aligned.pixel_start),
                 payload.window_start.eq(aligned.window_start),
                 payload.window_end.eq(aligned.window_end),
                 payload.offset.eq(aligned.offset),

@@ -43,8 +43,6 @@ class WindowWalker(wiring.Component):
                 "window_start": Out(1),
                 "window_end": Out(1),
                 "pixel_end": Out(1),
-                "group_end": Out(1),
-                "odd": Out(1),
             }
         )
 
@@ -59,9 +57,9 @@ class WindowWalker(wiring.Component):
             (self.inner, run[self._inner]),
             (tap_x, run.kernel_width),
             (tap_y, run.kernel_height),
+            (group, run.group_count),
             (pixel_x, run.output_width),
             (pixel_y, run.output_height),
-            (group, run.group_count),
         )
         ends = []  # ends[n]: counters 0..n are all at their end
         for level, (counter, limit) in enumerate(counters):
@@ -70,8 +68,7 @@ class WindowWalker(wiring.Component):
             with m.If(step & (ends[-1] if ends else 1)):
                 m.d.sync += counter.eq(Mux(end, 0, counter + 1))
             ends.append(end)
-        end_tap, end_row, end_window, end_line, end_group, end_layer = ends
-        end_pixel = end_window
+        end_tap, end_row, end_window, end_pixel, end_line, end_layer = ends
 
         # Addresses of window, row of taps and tap; in the padding they may point anywhere.
         line_start, window_start, row_start = (
@@ -82,8 +79,8 @@ class WindowWalker(wiring.Component):
         m.d.comb += next_window.eq(
             Mux(
                 end_line,
-                Mux(end_group, run.window_start, line_start + run.window_step_y),
-                window_start + run.window_step_x,
+                line_start + run.window_step_y,
+                Mux(end_pixel, window_start + run.window_step_x, window_start),
             )
         )
         with m.If(step):
@@ -98,8 +95,6 @@ class WindowWalker(wiring.Component):
                 m.d.sync += left.eq(left + run.stride_x)
             with m.If(end_line):
                 m.d.sync += [line_start.eq(next_window), left.eq(-run.pad_left), top.eq(top + run.stride_y)]
-            with m.If(end_group):
-                m.d.sync += top.eq(-run.pad_top)
             with m.If(end_layer):
                 m.d.sync += self.walking.eq(0)
         with m.If(self.start):
@@ -115,7 +110,5 @@ class WindowWalker(wiring.Component):
             self.pixel_start.eq(group == 0),
             self.window_end.eq(end_window),
             self.pixel_end.eq(end_pixel),
-            self.group_end.eq(end_group),
-            self.odd.eq(group[0]),
         ]
         return m
