@@ -12,7 +12,16 @@ from amaranth.hdl import signed
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out, Signature
 
-from .commands import ADDRESS_BITS, TABLE_ENTRY_FIELDS, TABLE_FIELDS, UNIT_FIELDS, command_words, run_layout
+from .commands import (
+    ADDRESS_BITS,
+    RUN_FIELDS,
+    TABLE_ENTRY_FIELDS,
+    TABLE_FIELDS,
+    UNIT_FIELDS,
+    command_words,
+    pack_layout,
+    run_layout,
+)
 from .config import ChipConfig
 from .formats import LARGEST_SLICES, SUM_BITS
 from .registers import WRITE_REGISTERS
@@ -97,6 +106,12 @@ def run_view(chip: ChipConfig) -> data.FlexibleLayout:
         name: data.Field(width, bit) for name, (bit, width) in run_layout(chip).items()
     }
     return data.FlexibleLayout(command_words(chip) * 32, fields)
+
+
+def layer_view() -> data.FlexibleLayout:
+    """RUN's fields without those of the units, which lie behind: the same on every chip, the start of run_view."""
+    layout, words = pack_layout(RUN_FIELDS)
+    return data.FlexibleLayout(words * 32, {name: data.Field(width, bit) for name, (bit, width) in layout.items()})
 
 
 def table_shape(chip: ChipConfig) -> data.StructLayout:
