@@ -358,7 +358,7 @@ def steady(chip, element=ElementFormat.INTEGER, **fields: int) -> dict[str, int]
 
 
 def arrivals_by_definition(chip, run, lanes_ready: list[int], vector_ready: list[int]) -> list[int]:
-    """Cycles after that of `start` in which a vector is offered, by the feeder's description, of the cycles in the lists."""
+    """Cycles after that of `start` in which a vector is offered, by the feeder's description."""
     beats, element = beats_of(chip, run), ElementFormat(run["input_format"])
     entries = run["kernel_height"] * run["kernel_width"] * max(run["tap_exponents"], 1)
     exponent = entries + 2 if element.floating else 0  # cycle in which that of the window is there
@@ -411,8 +411,7 @@ def cycles_of_vectors(chip, run, cycles: int = 200, conflict: float = 0.0, stall
     ids=lambda item: item.name,
 )
 def test_feeder_takes_a_beat_per_cycle(chip, element, taps):
-    """The first vector is as late as documented, and they follow each other without a gap: one per cycle if a beat fills
-    it."""
+    """The first vector is as late as documented, and they follow without a gap: one per cycle if a beat fills it."""
     run = steady(chip, element, kernel_width=taps)
     arrivals = cycles_of_vectors(chip, run)
     lanes, beats = chip.feeder_words, -(-taps // chip.feeder_words)

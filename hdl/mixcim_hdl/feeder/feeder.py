@@ -142,7 +142,8 @@ class Feeder(wiring.Component):
             self.fault.eq(value_fault | exponent_fault),
             self.fault_address.eq(Mux(value_fault, value_address, exponent_fault_address)),
         ]
-        m.d.comb += [self.read_address[lane].eq(tap.address & ~wide) for lane, tap in enumerate(taps)]
+        for lane, tap in enumerate(taps):
+            m.d.comb += self.read_address[lane].eq(Cat(tap.address[0] & ~wide, tap.address[1:]))
         for lane in reversed(range(lanes)):
             with m.If(outside[lane]):
                 m.d.comb += value_address.eq(self.read_address[lane])
