@@ -25,7 +25,8 @@ FLOATING = [item for item in ElementFormat if item.floating]
 TWO = dataclasses.replace(TINY, name="two", feeder_words=2)
 FOUR = dataclasses.replace(TINY, name="four", feeder_words=4, activation_banks=4)
 LANES = [
-    TWO, FOUR, dataclasses.replace(FOUR, name="forgets", window_words=0), dataclasses.replace(TINY, name="of_5", window_words=5),
+    TWO, FOUR,
+    dataclasses.replace(FOUR, name="forgets", window_words=0), dataclasses.replace(TINY, name="of_5", window_words=5),
     dataclasses.replace(FOUR, name="four_of_3", window_words=12, aligned_bits=0),
     dataclasses.replace(TWO, name="two_of_4", window_words=8, aligned_bits=0),
 ]  # fmt: skip
@@ -35,8 +36,7 @@ EXTRA = ("base", "words")
 
 @dataclass
 class Window:
-    """A window of a run: its output pixel, column and group (from 0), and where its taps lie for group 0 and w 0, None in
-    the padding."""
+    """A window of a run: output pixel, column and group, and where its taps lie for group and w 0 (None: padding)."""
 
     pixel: int
     column: int
@@ -418,7 +418,7 @@ def test_feeder_takes_a_beat_per_cycle(chip, element, taps):
     vectors = -(-taps // chip.taps_per_vector)
     first = (max(lanes, taps) if element.floating else lanes) + beats - vectors + 4 + PreAlignment(chip).LATENCY
     assert arrivals[0] == first and len(arrivals) == 16 * vectors
-    assert arrivals[-1] - first == 15 * max(beats, taps if element.floating else 0) + vectors - 1
+    assert arrivals[-1] - arrivals[-1 - 8 * vectors] == 8 * max(beats, taps if element.floating else 0)
 
 
 @pytest.mark.parametrize("chip", [TINY, FOUR, NO_FLOAT, *LANES[3:]], ids=lambda chip: chip.name)
@@ -437,32 +437,30 @@ def test_feeder_takes_the_cycles_of_its_description(chip, conflict, stall):
 def test_a_pixel_is_read_once_per_row_of_windows(chip):
     """3 x 3 with stride 1 reads a pixel three times, not nine; a memory of the last window that is too small does not
     help; a stride of 2 takes over a column of three, one of 3 nothing."""
-    size = {"input_height": 10, "input_width": 12, "pad_top": 1, "pad_left": 1, "kernel_height": 3, "kernel_width": 3}
+    size = {"input_height": 5, "input_width": 6, "pad_top": 1, "pad_left": 1, "kernel_height": 3, "kernel_width": 3}
 
     def reads(chip, stride: int) -> int:
-        run = steady(
-            chip, output_height=10, output_width=-(-12 // stride), stride_x=stride, row_pitch=12, **size
-        )  # fmt: skip
-        run["window_start"] = -13 % (1 << 24)
+        run = steady(chip, output_height=5, output_width=6 // stride, stride_x=stride, row_pitch=6, **size)
+        run["window_start"] = -7 % (1 << 24)
         log, feeder = [], Feeder(chip)
         contents = [(np.zeros((256, chip.channels), int), np.zeros(256, int))]
 
         async def drive(ctx):
             ctx.set(feeder.vector.ready, 1)
             await start(ctx, feeder, run)
-            for _ in range(10 * 12 * 9 + 30):
+            for _ in range(5 * 6 * 9 + 20):
                 await ctx.tick()
             assert not ctx.get(feeder.busy)
 
         simulate(feeder, drive, background=answers(feeder, contents, 0.0, 1, log))
         return sum(reads for *_, reads in log)
 
-    once = 12 * (3 * 10 - 2)  # the two outer rows are in two rows of windows
+    once = 6 * (3 * 5 - 2)  # of the outer rows, two windows each lie outside
     assert reads(chip, 1) == once
-    assert reads(chip, 2) == once  # columns -1..1, then 2 more each
-    assert reads(chip, 3) == once - 28  # columns -1..10, each in one window
+    assert reads(chip, 2) == once  # columns -1..1, 1..3, 3..5
+    assert reads(chip, 3) == once - 13  # columns -1..1, 2..4
     small = dataclasses.replace(chip, window_words=8)
-    assert reads(small, 1) == (3 * 12 - 2) * (3 * 10 - 2)
+    assert reads(small, 1) == (3 * 6 - 2) * (3 * 5 - 2)
 
 
 def test_feeder_goes_on_while_a_vector_waits():
@@ -572,6 +570,7 @@ def test_pre_alignment_of_many_elements(chip, element):
             inside, pad = rng.integers(0, 4, count) > 0, int(rng.integers(2))
             expected[~inside] = -(1 << (bits - 1)) if pad else 0
             got = unit(
+                enable=1,
                 elements=np.concatenate([patterns & 0xFF, patterns >> 8], 1).astype(np.uint8).view(np.uint32),
                 inside=inside,
                 exponent=exponent + format.bias,
@@ -580,16 +579,18 @@ def test_pre_alignment_of_many_elements(chip, element):
                 rounding=rounding.value,
                 input_zero_point=99,
                 pad_value=pad,
-            )["integers"]
+            )["planes"]
             assert np.array_equal(integers_of(got, chip), expected)
 
 
 def integers_of(packed: np.ndarray, chip) -> np.ndarray:
-    """Sign-extended integers (count, channels) of PreAlignment's output, at most 64 bits wide."""
+    """Sign-extended integers (count, channels) of PreAlignment's bit planes, at most 64 bits of them."""
     words = packed.astype(np.uint64) if packed.ndim == 1 else packed.copy().view(np.uint64)[:, 0]
-    planes = chip.input_planes
-    shifted = [words << np.uint64(64 - (channel + 1) * planes) for channel in range(chip.channels)]
-    return np.stack(shifted, 1).view(np.int64) >> (64 - planes)
+    places = np.arange(chip.input_planes * chip.channels, dtype=np.uint64)
+    bits = (words[:, None] >> places & np.uint64(1)).astype(np.int64).reshape(-1, chip.input_planes, chip.channels)
+    weights = 1 << np.arange(chip.input_planes)
+    weights[-1] *= -1
+    return np.einsum("npc,p->nc", bits, weights)
 
 
 @pytest.mark.parametrize("stalls", STALLS)
