@@ -85,7 +85,7 @@ class Core(wiring.Component):
     def _build_control(self, m, host, controller, feeder, loader, engines):
         """Host <-> controller <-> datapath: start, status, faults, counters."""
         chip = self.chip
-        run = data.View(run_view(chip), controller.command[: run_view(chip).size])
+        run = data.View(run_view(), controller.command[: run_view().size])
         m.submodules.event_counters = counters = EventCounters(chip)
         for name in (
             "busy",
@@ -288,7 +288,7 @@ class Core(wiring.Component):
             write.written_address.eq(host.window_address),
             host.written_data.eq(write.written_data),
         ]
-        run = data.View(run_view(chip), controller.command[: run_view(chip).size])
+        run = data.View(run_view(), controller.command[: run_view().size])
         shared = {
             "table": controller.table,
             "skip_zero_groups": controller.table.skip_zero_groups & (run.group_count == 1),

@@ -81,7 +81,7 @@ class Engine(wiring.Component):
             {
                 "clear": In(1),
                 "start": In(1),
-                "run": In(run_view(chip)),
+                "run": In(run_view()),
                 "fields": In(data.ArrayLayout(UNIT_LAYOUT, len(kinds))),
                 "valid": In(len(kinds)),
                 "ready": Out(len(kinds)),

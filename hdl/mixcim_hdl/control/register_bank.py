@@ -230,10 +230,9 @@ class RegisterBank(wiring.Component):
                         last_spare = spare == chip.spare_columns - 1
                         m.d.comb += [error.eq(0), self.repair_write.eq(1 << bank)]
                         m.d.sync += [spare.eq(Mux(last_spare, 0, spare + 1)), spare_word.eq(spare_word + last_spare)]
-                with m.Case(Register.MEMRISTOR_LOCK):
-                    with m.If((request.data & ~present_banks[bank >> 5]) == 0):
-                        m.d.comb += error.eq(0)
-                        m.d.sync += of_bank.eq(of_bank | request.data)
+                with m.Case(Register.MEMRISTOR_LOCK), m.If((request.data & ~present_banks[bank >> 5]) == 0):
+                    m.d.comb += error.eq(0)
+                    m.d.sync += of_bank.eq(of_bank | request.data)
                 with m.Case(Register.MEMRISTOR_UNLOCK), m.If(request.data == UNLOCK_KEY):
                     m.d.comb += error.eq(0)
                     m.d.sync += [word.eq(0) for word in locked]

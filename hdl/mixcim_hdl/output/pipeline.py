@@ -58,7 +58,7 @@ class OutputPipeline(wiring.Component):
         super().__init__(
             {
                 "result": In(stream.Signature(result_layout(chip))),
-                "run": In(run_view(chip)),
+                "run": In(run_view()),
                 "tile_enable": Out(1),
                 "tile_address": Out(16),
                 "tile_data": In(TILE_BITS),
