@@ -6,7 +6,7 @@ from amaranth.hdl import Module, Mux, ResetInserter, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import Out, connect
 
-from .commands import Fault
+from .commands import Fault, Opcode, Pooling
 from .config import ChipConfig
 from .control.axi_lite import AxiLiteSlave, axi_lite_ports, forward_axi_lite
 from .control.event_counters import EventCounters
@@ -20,6 +20,7 @@ from .memory.activation import ActivationMemory
 from .memory.exponent import ExponentMemory
 from .memory.store import Store
 from .output.pipeline import TILE_BITS, OutputPipeline
+from .pool.float_pool import FloatPool
 from .primitives.ram import Ram
 from .registers import program_stride
 
@@ -41,8 +42,10 @@ class Core(wiring.Component):
                                        |
                               layer controller --> loader --> weights of the units
                                        |
-     activation memory --> feeder --> engine --> output pipeline --> activation memory
-     (exponent memory)                                               (exponent memory: chips with floating point)
+     activation memory -+-> feeder --> engine -+-> output pipeline --> activation memory
+     (exponent memory)  '---> float pool ------'                       (exponent memory)
+
+    Exponent memory and float pool: chips with floating point. A RUN goes through the engine or through the pool.
     ```
 
     Members
@@ -87,6 +90,9 @@ class Core(wiring.Component):
         if chip.floating_point:
             m.submodules.exponents = exponents = ExponentMemory(chip)
             self._build_exponents(m, host, controller, exponents, feeder, pipeline)
+            pool = FloatPool(chip)
+            m.submodules.pool = ResetInserter(clear)(pool)
+            self._build_pool(m, controller, activations, feeder, pool, pipeline)
         m.d.comb += self.interrupt.eq(host.interrupt)
         return m
 
@@ -222,6 +228,31 @@ class Core(wiring.Component):
             activations.write_address.eq(Mux(controller.busy, pipeline.write_address, word)),
             activations.write_data.eq(Mux(controller.busy, pipeline.write_data, host.window_data.replicate(parts))),
         ]
+
+    def _build_pool(self, m, controller, activations, feeder, pool, pipeline):
+        """Float pool: in a RUN with pooling it takes the place of feeder and engine, after all other connections."""
+        run = data.View(run_view(self.chip), controller.command)
+        pooled = controller.busy & (run.opcode == Opcode.RUN) & (run.pooling != Pooling.NONE)
+        m.d.comb += [
+            pool.run.eq(run),
+            pool.read_ready.eq(activations.second_ready),
+            pool.read_data.eq(activations.second_data),
+            pool.result.ready.eq(pipeline.result.ready),
+        ]
+        with m.If(pooled):
+            m.d.comb += [
+                feeder.start.eq(0),
+                pool.start.eq(controller.run_start),
+                controller.run_busy.eq(pool.busy | pipeline.busy),
+                controller.progress.eq(pool.moving | pipeline.written),
+                controller.faults[Fault.INPUT_ADDRESS].eq(pool.fault),
+                controller.fault_details[Fault.INPUT_ADDRESS].eq(pool.fault_address),
+                activations.second_enable.eq(pool.read_enable),
+                activations.second_wide.eq(pool.read_wide),
+                activations.second_address.eq(pool.read_address),
+                pipeline.result.valid.eq(pool.result.valid),
+                pipeline.result.payload.eq(pool.result.payload),
+            ]
 
     def _build_exponents(self, m, host, controller, exponents, feeder, pipeline):
         """Exponent memory: feeder and output pipeline while busy, the host while idle."""

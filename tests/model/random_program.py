@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mixcim_hdl.commands import Opcode, TinyMode, encode_command
+from mixcim_hdl.commands import Opcode, Pooling, TinyMode, encode_command
 from mixcim_hdl.config import ChipConfig, UnitKind
 from mixcim_hdl.floating import ALIGNED_BITS, ElementFormat, FloatFormat
 from mixcim_hdl.formats import (
@@ -306,6 +306,17 @@ class _Builder:
         bits = self.between(max((widest - 1).bit_length() + 1, 1), chip.input_planes)
         return {"input_bits": bits, "input_signed": 1, "input_zero_point": zero_point, "pad_value": pad}
 
+    def _unused_input(self) -> dict[str, int]:
+        """The same fields, any at all, where no input becomes an integer."""
+        return {
+            **{"input_bits": self.below(32), "input_signed": self.below(2), "rounding": self.below(2)},
+            **{"pad_value": self.below(256), "tap_exponents": self.below(4), "grouped_exponents": self.below(2)},
+        }
+
+    def _pool(self) -> dict[str, int]:
+        """Fields of a RUN that pools."""
+        return {"pooling": int(self.random.choice([Pooling.SUM, Pooling.MAXIMUM]))}
+
     def _units(self, vectors: int, groups: int, full_granule: bool, slices: int) -> dict[str, int] | None:
         """Unit fields of a RUN with the LOADs that it needs, or None when this draw uses no unit."""
         fields: dict[str, int] = {}
@@ -341,7 +352,9 @@ class _Builder:
                 places.append((int(word), full & ~split))
         return places + [(0, 0)] * (tiles - len(places))
 
-    def _parameters(self, places: list[tuple[int, int]], window: int, floating: bool, slices: int) -> None:
+    def _parameters(
+        self, places: list[tuple[int, int]], window: int, floating: bool, slices: int, pooled: bool
+    ) -> None:
         """Parameters of new tiles; bias and scale such that most results are of use."""
         for word, mask in places:
             spread = 60.0 * 40.0 * window**0.5
@@ -351,6 +364,9 @@ class _Builder:
                 spread *= 2.0 ** (8 * (slices - 1) + self.between(-4, 4))
                 scale = self.random.choice([1.0, 1.0, -1.0], self.chip.channels) * scale * 80 / spread
                 bias = self.random.normal(0, 1, self.chip.channels)
+                if pooled:
+                    scale = self.random.choice([1.0, 1.0, -1.0, 1 / window, 0.3], self.chip.channels)
+                    bias = bias * self.below(2)
                 if self.chance(0.3):  # small results, down to subnormal ones
                     small = 2.0 ** -self.random.integers(3, 20, self.chip.channels)
                     scale, bias = scale * small, bias * small
@@ -395,11 +411,12 @@ class _Builder:
             return
         full_granule = 1 << fields["granule_log2"] == self.chip.channels
         slices = self.between(1, LARGEST_SLICES) if self.chip.floating_point and self.chance(0.4) else 1
-        units = self._units(vectors, fields["group_count"], full_granule, slices)
+        pooled = fields["input_format"] > 0 and self.chance(0.35)
+        units = self._pool() if pooled else self._units(vectors, fields["group_count"], full_granule, slices)
         if units is None:
             return
         numbers = [unit for unit in range(len(self.chip.units)) if f"tiles[{unit}]" in units]
-        tiles = fields["group_count"] * sum(units[f"tiles[{unit}]"] for unit in numbers)
+        tiles = fields["group_count"] * (1 if pooled else sum(units[f"tiles[{unit}]"] for unit in numbers))
         if len(self.bias) + tiles > self.chip.parameter_tiles:
             return
         floating = bool(fields["input_format"]) or (self.chip.floating_point and self.chance(0.4))
@@ -411,12 +428,14 @@ class _Builder:
             return
         if residual is not None:
             fields |= self._residual(residual, floating)
+        if pooled:
+            units["pool_parameter"] = len(self.bias)
         for unit in numbers:
             units[f"parameter[{unit}]"] = len(self.bias) + fields["group_count"] * sum(
                 units[f"tiles[{before}]"] for before in numbers if before < unit
             )
         places = self._places(tiles, target.words)
-        self._parameters(places, length, floating, slices)
+        self._parameters(places, length, floating, slices, pooled)
         if format.floating is not None:
             self._entries(places, target)
         else:
@@ -424,7 +443,7 @@ class _Builder:
         if floating:
             fields |= self._floating_output(format)
         limit = max(source.limit, 1)
-        fields |= self._input(fields, limit) | {
+        fields |= (self._unused_input() if pooled else self._input(fields, limit)) | {
             "weight_slices": slices,
             "zero_point": self.below(256) if self.chance(0.7) else 0,
             "output_base": target.address,

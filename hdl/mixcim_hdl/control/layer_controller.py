@@ -8,7 +8,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..commands import ADDRESS_BITS, Fault, Opcode, TinyMode, command_words, load_layout, table_layout
+from ..commands import ADDRESS_BITS, Fault, Opcode, Pooling, TinyMode, command_words, load_layout, table_layout
 from ..config import ChipConfig, UnitKind
 from ..floating import ALIGNED_BITS, ElementFormat
 from ..formats import LARGEST_SLICES
@@ -245,7 +245,7 @@ class LayerController(wiring.Component):
         bad_run += [
             *self._bad_formats(run),
             run.granule_log2 > (chip.channels - 1).bit_length(),
-            Cat(run[f"tiles[{unit}]"] != 0 for unit in range(len(chip.units))) == 0,
+            Cat(run[f"tiles[{unit}]"] != 0 for unit in range(len(chip.units))).any() == (run.pooling != Pooling.NONE),
         ]
         for unit, kind in enumerate(chip.units):
             bad_run.append(run[f"tiles[{unit}]"] > chip.accumulator_tiles)
@@ -280,8 +280,11 @@ class LayerController(wiring.Component):
         aligned = Cat(run.input_bits == bits for bits in ALIGNED_BITS if bits <= chip.aligned_bits).any()
         yield from (format > max(ElementFormat) for format in formats)
         yield ~run.floating & (Cat(*formats) != 0)
-        yield (run.input_bits == 0) | (run.input_bits > chip.input_planes)
-        yield floating_input & (~aligned | ~run.input_signed | (run.tap_exponents == 0))
+        pooled = run.pooling != Pooling.NONE
+        yield pooled & (~run.floating | ~floating_input)
+        yield run.pooling > max(Pooling)
+        yield ~pooled & ((run.input_bits == 0) | (run.input_bits > chip.input_planes))
+        yield ~pooled & floating_input & (~aligned | ~run.input_signed | (run.tap_exponents == 0))
         yield ~Cat(run.weight_slices == slices for slices in range(1, LARGEST_SLICES + 1)).any()
 
     def _load(self, name: str):
