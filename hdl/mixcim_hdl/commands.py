@@ -111,9 +111,9 @@ RUN, in the order in which the hardware does it. Every address is in activation 
             MAXIMUM:  y = the larger of y and x, -0 below +0; NaN if one of them is
         after the window: y is the number of parameter tile pool_parameter + g
 
-    Padding takes no part: a window all in it gives +0 or -infinity. Fields of the units and of what becomes integers
-    (input_bits, input_signed, rounding, grouped_exponents, tap_exponents, pad_value; granule_log2 and weight_slices, which
-    must be legal all the same) do not count.
+    Padding takes no part: a window all in it gives +0 or -infinity. Fields of what becomes integers (input_bits,
+    input_signed, rounding, grouped_exponents, tap_exponents, pad_value) do not count, nor do granule_log2 and
+    weight_slices, which must be legal all the same.
 
     After a window, for each parameter tile (fields word_offset, lane_mask, exponent_offset; per lane bias and scale),
     unless `floating`:
@@ -149,8 +149,9 @@ RUN, in the order in which the hardware does it. Every address is in activation 
     The loops of reading run ahead of those of writing: a RUN must write no word and no exponent entry that its windows
     take. It may write the word of the residual that it has just read.
 
-    `output_tiles` is the number of tiles that the RUN writes, pixels * groups * sum of tiles (pixels * groups if
-    `pooling`): another number is an ILLEGAL_COMMAND once all are written, and so is a RUN with memristor tiles before the first TABLE.
+    `output_tiles` is the number of tiles that the RUN writes, pixels * groups * sum of tiles, or pixels * groups if
+    `pooling`: another number is an ILLEGAL_COMMAND once all are written, and so is a RUN with memristor tiles before
+    the first TABLE.
 """
 
 from __future__ import annotations

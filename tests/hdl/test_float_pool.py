@@ -63,10 +63,7 @@ def test_lane_is_the_definition(item, pooling, period):
     for turn in range(0, count, period):
         here = slice(turn, turn + period)
         y = np.where(first[here], nothing, number[turn - period : turn] if turn else nothing)
-        if pooling == Pooling.SUM:
-            result = model.add(y, x[here])
-        else:
-            result = model.clamp(x[here], y, np.float32(np.inf))
+        result = model.add(y, x[here]) if pooling == Pooling.SUM else model.clamp(x[here], y, np.float32(np.inf))
         number[here] = np.where(inside[here], result, y)
     got = unit(PoolLane, period)(
         element=elements, inside=inside, first=first, pooling=int(pooling), format=item.value

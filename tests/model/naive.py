@@ -448,7 +448,7 @@ class NaiveProcessor:
 
     @np.errstate(all="ignore")
     def scaled(self, tile: int, sums: list[int], unit: int, special: bool) -> list[np.float32]:
-        """Sums in units of 2**unit as float32, times what their scale has beyond m: the number to be multiplied by m."""
+        """Sums in units of 2**unit as float32, times the 2**t of their scale: what is to be multiplied by m."""
         if special:
             return [np.float32(np.nan)] * len(sums)
         return [
@@ -477,9 +477,7 @@ class NaiveProcessor:
             target[lane] = code
 
     @np.errstate(all="ignore")
-    def write_floating(
-        self, f: dict[str, int], pixel: int, tile: int, numbers: list[np.float32]
-    ) -> None:
+    def write_floating(self, f: dict[str, int], pixel: int, tile: int, numbers: list[np.float32]) -> None:
         """The floating steps, conversion, masked write of one parameter tile, and its exponent entry."""
         program = self.program
         output, residual = ElementFormat(f["output_format"]), ElementFormat(f["residual_format"])

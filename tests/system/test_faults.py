@@ -8,7 +8,7 @@ import pytest
 from mixcim.rtl.processor import rtl_processor
 from mixcim.rtl.simulator import BusError
 from mixcim_hdl.commands import Fault, Opcode, Pooling, command_words, encode_command
-from mixcim_hdl.floating import FP32, ElementFormat
+from mixcim_hdl.floating import BF16, FP32, ElementFormat
 from mixcim_hdl.presets import PRESETS
 from mixcim_hdl.registers import WRITE_REGISTERS, Region, Register, program_stride, window_address, window_bytes
 
@@ -222,7 +222,7 @@ def test_a_floating_run_copies_elements_and_their_exponent(chip, format):
 @pytest.mark.parametrize("pooling", [Pooling.SUM, Pooling.MAXIMUM], ids=lambda item: item.name)
 def test_a_pooling_run_keeps_elements_far_below_the_largest(chip, pooling):
     """A window of two words in BF16: 2**100 and 1 stay what they are, and a NaN is one of its own channel only."""
-    format = ElementFormat.BF16.floating
+    format = BF16
     one, far = (format.bias << format.mantissa_bits), (format.bias + 100) << format.mantissa_bits
     minus, small, nan = 1 << format.bits - 1, 3, format.nan_pattern | 1
     for first, second, want in (

@@ -6,7 +6,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..commands import ADDRESS_BITS
+from ..commands import ADDRESS_BITS, Pooling
 from ..config import ChipConfig
 from ..floating import ElementFormat
 from ..floating_point.element import ELEMENT_BITS
@@ -226,7 +226,11 @@ class OutputPipeline(wiring.Component):
         for index, operand in enumerate(operands):
             m.submodules[f"float_lane{index}"] = lane = FloatLane(self._chip)
             m.d.comb += [getattr(lane, name).eq(value) for name, value in operand.items()]
-            m.d.comb += [lane.unit.eq(exponent.unit), lane.special.eq(exponent.special), lane.pooled.eq(run.pooling != 0)]
+            m.d.comb += [
+                lane.unit.eq(exponent.unit),
+                lane.special.eq(exponent.special),
+                lane.pooled.eq(run.pooling != Pooling.NONE),
+            ]
             for name in ("residual", "residual_format", "residual_zero_point", "residual_scale", "float_low",
                          "float_high", "output_format", "output_scale", "zero_point", "clamp_low",
                          "clamp_high"):  # fmt: skip

@@ -17,7 +17,7 @@ from .lane import PoolLane
 
 
 def word_period(chip: ChipConfig) -> int:
-    """Cycles from one word to the next: a beat for each `output_lanes` of its channels, and no less than an addition."""
+    """Cycles from one word to the next: a beat for each `output_lanes` channels, and no less than an addition takes."""
     return max(chip.channels // chip.output_lanes, FloatAdd.LATENCY)
 
 
@@ -37,7 +37,8 @@ class FloatPool(wiring.Component):
     Members
     -------
     run : fields of the command, constant from `start` until `busy` falls.
-    start : one cycle, begins the layer.    busy : until the last result has left.    moving : a word or a result went on.
+    start : one cycle, begins the layer.    busy : until the last result has left.    moving : a word is taken, read or
+        padding, or a result.
     read_enable, read_wide, read_ready, read_address, read_data : reader of the activation memory, latency 1, two words;
         the data stays until the next read.
     result : stream out; sums hold FP32 patterns in their low bits.
@@ -100,11 +101,12 @@ class FloatPool(wiring.Component):
                 word.first.eq(walker.window_start),
                 word.last.eq(walker.window_end),
             ]
-        done = Signal(data.StructLayout({"beat": range(beats), "valid": 1}))  # a beat whose numbers will count
-        m.d.comb += [done.beat.eq(phase), done.valid.eq(word.valid & word.last & (phase < beats))]
-        stages = [done]
+        layout = data.StructLayout({"beat": range(beats), "valid": 1})
+        begun = Signal(layout)  # a beat whose numbers will count
+        m.d.comb += [begun.beat.eq(phase), begun.valid.eq(word.valid & word.last & (phase < beats))]
+        stages = [begun]
         for number in range(PoolLane.LATENCY):
-            stage = Signal(done.shape(), name=f"stage{number}")
+            stage = Signal(layout, name=f"stage{number}")
             with m.If(advance):
                 m.d.sync += stage.eq(stages[-1])
             stages.append(stage)

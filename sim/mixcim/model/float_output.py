@@ -117,8 +117,8 @@ class FloatOutput:
     ) -> None:
         """Add the residual to numbers, limit and convert them, and write them with their exponents, tile after tile.
 
-        `numbers` float32 (inputs, pixels, tiles, channels) from scaled_sums or scaled_numbers, of the output pixels `pixels`; the rest:
-        of each tile. Addresses have been checked. Lanes that are not in the mask keep their content.
+        `numbers` float32 (inputs, pixels, tiles, channels) from scaled_sums or scaled_numbers, of the output pixels
+        `pixels`; the rest: of each tile. Addresses have been checked. Lanes that are not in the mask stay.
         """
         places = zip(word_offset, lane_mask, exponent_offset, strict=True)
         for number, (offset, mask, exponent) in enumerate(places):
