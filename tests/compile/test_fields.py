@@ -230,9 +230,8 @@ def check_floating(layer: Layer, arithmetic: FloatArithmetic, fields, source, ou
     assert fields["pooling"] == (0 if not pools else Pooling.MAXIMUM if maximum else Pooling.SUM)
     assert any(fields[f"tiles[{unit}]"] for unit in range(len(chip.units))) != pools
     if pools:
-        assert not any(
-            fields[name] for name in ("input_bits", "input_signed", "tap_exponents", "pad_value", "rounding")
-        )
+        assert not any(fields[name] for name in ("input_bits", "input_signed", "rounding", "pad_value"))
+        assert (fields["tap_exponents"], fields["grouped_exponents"]) == (0, 0)
         assert 1 << fields["granule_log2"] == chip.channels and fields["tap_words"] == 1
         assert fields["group_count"] == -(-source.shape[2] // chip.channels) and fields["first_group"] == 0
     elif source.element is INTEGER:
@@ -319,6 +318,8 @@ def single(
     }
     if kind is LayerKind.CONVOLUTION and weights is None:
         weights = np.ones((kernels, 1, 1, channels), np.int32)
+    if kind is LayerKind.DEPTHWISE:
+        weights = np.ones((kernels, 1, 1), np.int32)
     layer = Layer(
         *("only", kind, "x", "y", (1, 1), (1, 1), (0, 0, 0, 0), weights),
         *(np.zeros(kernels, np.float32), np.ones(kernels, np.float32), (0, 255)),
@@ -430,7 +431,7 @@ def test_slices_count_when_tiles_are_spread_over_banks() -> None:
 
 def test_readers_of_split_words_take_every_entry() -> None:
     """Two layers that keep channels apart: the second reads words that the first has written in parts."""
-    first, second = single(LayerKind.IDENTITY), single(LayerKind.IDENTITY)
+    first, second = single(LayerKind.DEPTHWISE), single(LayerKind.DEPTHWISE)
     tensors = {**first.tensors, "z": dataclasses.replace(first.tensors["y"], name="z")}
     layers = [first.layers[0], dataclasses.replace(second.layers[0], name="next", input="y", output="z")]
     network = dataclasses.replace(first, tensors=tensors, layers=layers, output="z")
@@ -447,7 +448,7 @@ def test_readers_of_split_words_take_every_entry() -> None:
 
 @pytest.mark.parametrize("source", [FP16, FP8])
 def test_groups_in_several_runs_begin_with_their_own_words_and_entries(source: ElementFormat) -> None:
-    program = compile_network(single(LayerKind.IDENTITY, source), DEMO, ["only:0-31=sram,32-39=tiny"])
+    program = compile_network(single(LayerKind.DEPTHWISE, source), DEMO, ["only:0-31=sram,32-39=tiny"])
     runs = [run.fields for run in runs_of(program, DEMO, 0)]
     assert [(fields["first_group"], fields["group_count"]) for fields in runs] == [(0, 2), (2, 1)]
     assert {fields["window_start"] for fields in runs} == {program.tensors["x"].address}
@@ -466,6 +467,17 @@ def test_groups_in_several_runs_begin_with_their_own_words_and_entries(source: E
 )
 def test_records_name_the_formats(network: Network, format: str) -> None:
     assert compile_network(network, DEMO).layers[0].format == format
+
+
+@pytest.mark.parametrize("kind", [LayerKind.IDENTITY, LayerKind.MAX_POOL, LayerKind.AVERAGE_POOL])
+def test_a_pool_aligns_nothing(kind: LayerKind) -> None:
+    """So a chip that aligns to fewer bits takes it, and every word of channels is a tile with its own entry."""
+    network, chip = single(kind, input_bits=16), dataclasses.replace(DEMO, aligned_bits=8)
+    program = compile_network(network, chip)
+    (run,) = runs_of(program, chip, 0)
+    assert (run.fields["group_count"], run.fields["output_tiles"], program.layers[0].kernels) == (3, 48, {"pool": 40})
+    assert program.exponent_offset.tolist() == program.word_offset.tolist() == [0, 1, 2]
+    assert len(program.weights) == 0
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,8 @@ BIAS = -10.0
 
 
 def network(limits: tuple[float, float], integer_sum: bool) -> Network:
-    """out = copy(sum), a depthwise layer in 8 aligned bits, sum = copy(own) + in; with `integer_sum`, in + in in integers
-    for `in`."""
+    """out = copy(sum), a depthwise layer in 8 aligned bits, sum = copy(own) + in; with `integer_sum`, in + in in
+    integers for `in`."""
     tensors = {
         "in": Tensor("in", SHAPE, INPUT),
         "twice": Tensor("twice", SHAPE, Quantisation(1.0, -100, True)),
