@@ -102,8 +102,8 @@ RUN, in the order in which the hardware does it. Every address is in activation 
     accumulator_bits (wraps), kept in accumulator entry t, so tiles[u] <= accumulator_tiles; its parameters are those of
     parameter tile parameter[u] + g * tiles[u] + t.
 
-    If `pooling`, no unit takes part, and a window becomes one number for each channel c < channels of the chip instead,
-    in float32, all of it in the format of the input: nothing is aligned, no exponent entry is read::
+    If `pooling`, no unit takes part. A window of floating-point elements becomes one float32 number for each channel
+    c < channels of the chip instead; nothing is aligned, and no exponent entry is read::
 
         y = +0 for SUM, -infinity for MAXIMUM
         for every tap inside, in the order above:   x = element c of its word, exact
@@ -195,8 +195,8 @@ class Pooling(enum.IntEnum):
     """What becomes of a window whose channels are pooled in float32 (field `pooling` of RUN)."""
 
     NONE = 0  #: nothing: it goes to the compute units
-    SUM = 1
-    MAXIMUM = 2
+    SUM = 1  #: a sum for each channel
+    MAXIMUM = 2  #: the largest element for each channel
 
 
 class Fault(enum.IntEnum):

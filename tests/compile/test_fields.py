@@ -283,17 +283,8 @@ def test_programs_use_everything() -> None:
             place = program.tensors[layer.output]
             seen |= {"split"} if place.exponents > -(-place.shape[2] // CROWDED.channels) else set()
     numbers = {(name, int(item)) for name in ("in", "out", "residual") for item in ElementFormat}
-    others = {
-        ("pooling", 0),
-        ("pooling", 1),
-        ("pooling", 2),
-        ("slices", 1),
-        ("slices", 2),
-        ("slices", 3),
-        ("grouped", 0),
-        ("grouped", 1),
-        *LayerKind,
-    }
+    others = {*(("pooling", item) for item in Pooling), *(("slices", number) for number in (1, 2, 3))}
+    others |= {("grouped", 0), ("grouped", 1), *LayerKind}
     assert seen == numbers | others | {"integer", "several runs", "split"}
 
 
