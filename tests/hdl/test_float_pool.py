@@ -28,6 +28,14 @@ BEATS = [dataclasses.replace(TINY, name=f"lanes{lanes}", channels=8, output_lane
 POOLS = [Pooling.SUM, Pooling.MAXIMUM]
 
 
+PLAIN = dict.fromkeys(("input_height", "input_width", "kernel_height", "kernel_width", "tap_words"), 1) | {
+    "group_count": 1, "output_height": 1, "output_width": 1, "pixel_pitch": 2, "row_pitch": 2, "output_pitch": 1,
+    "input_format": int(ElementFormat.BF16), "pooling": int(Pooling.SUM),
+}  # fmt: skip
+#: What the model looks up beside.
+EXTRA_FIELDS = ("pool_parameter", "first_group", "pad_top", "pad_left", "stride_y", "window_step_y", "window_start")
+
+
 def patterns(numbers: np.ndarray) -> np.ndarray:
     """FP32 patterns, int64, NaN canonical."""
     return model.canonical(numbers).astype(np.float32).view(np.uint32).astype(np.int64)
@@ -126,15 +134,29 @@ def test_pool_is_the_model(chip, stalls, item):
     assert len(seen) > 8
 
 
+@pytest.mark.parametrize("chip", [TINY, *BEATS], ids=lambda chip: chip.name)
+@pytest.mark.parametrize("taps", [1, 2])
+def test_nothing_is_lost_while_results_wait_for_long(chip, taps):
+    """The word that is there stays while its last beat stands still, as it does where a period has a beat a cycle."""
+    rng, pool = np.random.default_rng(taps), FloatPool(chip)
+    run = PLAIN | {
+        "kernel_width": taps, "input_width": 99, "output_width": 20, "stride_x": 1, "window_step_x": 2, "base": 0,
+        "words": 1, "row_pitch": 200,
+    }  # fmt: skip
+    run |= {"grouped_exponents": 0, "tap_exponents": 1}
+    contents = [random_contents(chip, run, rng)]
+    want = expected(chip, run | dict.fromkeys(EXTRA_FIELDS, 0), contents[0][0])
+
+    async def drive(ctx):
+        await start(ctx, pool, run)
+        assert await receive(ctx, pool.result, len(want), 0.95, taps) == want
+
+    simulate(pool, drive, background=answers_activation(pool, contents))
+
+
 def answers_activation(pool, contents):
     """The activation memory that refuses nothing."""
     return [answers(pool, contents, 0.0, 1)[0]]
-
-
-PLAIN = dict.fromkeys(("input_height", "input_width", "kernel_height", "kernel_width", "tap_words"), 1) | {
-    "group_count": 1, "output_height": 1, "output_width": 1, "pixel_pitch": 2, "row_pitch": 2, "output_pitch": 1,
-    "input_format": int(ElementFormat.BF16), "pooling": int(Pooling.SUM),
-}  # fmt: skip
 
 
 @pytest.mark.parametrize(("pooling", "nothing"), [(Pooling.SUM, 0), (Pooling.MAXIMUM, 0xFF800000)])
