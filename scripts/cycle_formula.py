@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mixcim_hdl.commands import TinyMode
+from mixcim_hdl.commands import Pooling, TinyMode
 from mixcim_hdl.config import ChipConfig, UnitKind
+from mixcim_hdl.pool.float_pool import word_period
 
 
 def stage_cycles(fields: Mapping[str, int], table: Mapping[str, int], chip: ChipConfig) -> dict[str, int]:
@@ -18,6 +19,10 @@ def stage_cycles(fields: Mapping[str, int], table: Mapping[str, int], chip: Chip
     in_vector = chip.rows // granule
     lengths = [min(in_vector, granules - first) * granule for first in range(0, granules, in_vector)]
     groups, slices, digits = fields["group_count"], fields["weight_slices"], len(chip.mode.cells)
+    beats = chip.channels // chip.output_lanes
+    if fields["pooling"] != Pooling.NONE:
+        pool = groups * max(granules * word_period(chip), 2 * beats - 1)
+        return {"float pool": pool, "output pipeline": groups * beats}
     stages, written = {"feeder": granules * groups}, 0
     for unit, kind in enumerate(chip.units):
         tiles = fields[f"tiles[{unit}]"]
@@ -35,7 +40,7 @@ def stage_cycles(fields: Mapping[str, int], table: Mapping[str, int], chip: Chip
             step = [sum(-(-length // number) for number in rows) for length in lengths]
         stages[f"{kind.value}{unit}"] = groups * tiles * slices * sum(step)
         stages[f"accumulator{unit}"] = groups * tiles * slices * 2 * len(lengths)
-    stages["output pipeline"] = written * chip.channels // chip.output_lanes
+    stages["output pipeline"] = written * beats
     return stages
 
 

@@ -88,7 +88,10 @@ def dpv_layout(chip: ChipConfig) -> data.StructLayout:
 
 
 def result_layout(chip: ChipConfig) -> data.StructLayout:
-    """Complete sums of one kernel tile of one pixel, for the output pipeline."""
+    """Complete sums of one kernel tile of one pixel, for the output pipeline.
+
+    If run.pooling, numbers of one word of channels instead: each a float32 pattern in the low bits of its sum.
+    """
     return data.StructLayout(
         {"sums": sums_layout(chip), "parameter": 16, "offset": ADDRESS_BITS, "exponent": EXPONENT_LAYOUT}
     )

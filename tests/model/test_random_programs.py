@@ -184,7 +184,9 @@ def test_random_programs_reach_every_kind_of_floating_run():
                 continue
             seen |= {(name, fields[name]) for name in ("input_format", "output_format", "weight_slices", "rounding")}
             seen |= {("residual_format", fields["residual_format"])} if fields["residual"] else set()
-            if fields["input_format"]:
+            if fields["pooling"]:
+                seen |= {("pooling", fields["pooling"], fields["input_format"])}
+            elif fields["input_format"]:
                 maximum = fields["tiles[2]"] and fields["mode[2]"] == TinyMode.MAX
                 seen |= {
                     ("groups", fields["group_count"] > 1, fields["grouped_exponents"]),
@@ -207,6 +209,7 @@ def test_random_programs_reach_every_kind_of_floating_run():
         *((name, item) for name in ("input_format", "output_format", "residual_format") for item in ElementFormat),
         *(("weight_slices", number) for number in (1, 2, 3)),
         *(("rounding", item) for item in Rounding),
+        *(("pooling", *kind) for kind in itertools.product((1, 2), (1, 2, 3, 4))),
         *(("groups", *kind) for kind in itertools.product((False, True), (0, 1))),
         *(("maximum", *kind) for kind in itertools.product((False, True), (False, True))),
         *(("odd", *kind) for kind in itertools.product((0, 1), (1, 2))),

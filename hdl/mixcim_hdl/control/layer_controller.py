@@ -13,6 +13,7 @@ from ..commands import (
     LOAD_FIELDS,
     Fault,
     Opcode,
+    Pooling,
     TinyMode,
     command_words,
     opcode_words,
@@ -276,7 +277,7 @@ class LayerController(wiring.Component):
         bad_run += [
             *self._bad_formats(run),
             run.granule_log2 > (chip.channels - 1).bit_length(),
-            Cat(run[f"tiles[{unit}]"] != 0 for unit in range(len(chip.units))) == 0,
+            Cat(run[f"tiles[{unit}]"] != 0 for unit in range(len(chip.units))).any() == (run.pooling != Pooling.NONE),
         ]
         for unit, kind in enumerate(chip.units):
             bad_run.append(run[f"tiles[{unit}]"] > chip.accumulator_tiles)
@@ -316,8 +317,11 @@ class LayerController(wiring.Component):
         aligned = Cat(run.input_bits == bits for bits in ALIGNED_BITS if bits <= chip.aligned_bits).any()
         yield from (format > max(ElementFormat) for format in formats)
         yield ~run.floating & (Cat(*formats) != 0)
-        yield (run.input_bits == 0) | (run.input_bits > chip.input_planes)
-        yield floating_input & (~aligned | ~run.input_signed | (run.tap_exponents == 0))
+        pooled = run.pooling != Pooling.NONE
+        yield pooled & (~run.floating | ~floating_input)
+        yield run.pooling > max(Pooling)
+        yield ~pooled & ((run.input_bits == 0) | (run.input_bits > chip.input_planes))
+        yield ~pooled & floating_input & (~aligned | ~run.input_signed | (run.tap_exponents == 0))
         yield ~Cat(run.weight_slices == slices for slices in range(1, LARGEST_SLICES + 1)).any()
 
     def _load_fault(self, m: Module, fetched: Value) -> tuple[Signal, Signal]:
