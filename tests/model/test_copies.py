@@ -173,6 +173,18 @@ def test_each_copy_does_its_own_windows_where_copies_differ(kind, changes, field
         assert (both != alone).any()
 
 
+def test_banks_with_other_adcs_are_no_copies_of_each_other(products):
+    adc = ideal_adc(CHIP)
+    adc[1, ::2, 1] = 300  # offsets of one of the two columns of each kernel
+    both = layer([(0, 0), (1, 1)], 2)
+    other, _ = result(TABLE, both, adc=adc)
+    assert products == [8, 7]
+    same, _ = result(TABLE, both)
+    other, same = (part.reshape(2, -1, 8) for part in (other, same))
+    np.testing.assert_array_equal(other[:, ::2], same[:, ::2])
+    assert (other[:, 1::2] != same[:, 1::2]).any()
+
+
 NOISE = np.full(CHIP.rows + 1, 4000, np.uint16)
 
 

@@ -152,8 +152,8 @@ class LayerController(wiring.Component):
                 m.d.comb += [fault.eq(Fault.ILLEGAL_COMMAND), detail.eq(self.command[:32])]
                 m.d.comb += fault_command.eq(run_index)
 
-        begin = Signal()  # the next command begins
-        m.d.comb += self.log_enable.eq(begin)
+        begin, refused = Signal(), Signal()  # the next command begins; or is at fault, all before it being done
+        m.d.comb += self.log_enable.eq(begin | refused)
         with m.If(begin):
             m.d.sync += [self.index.eq(self.index + 1), asked.eq(0), arrived.eq(0), state.eq(State.FETCH)]
         with m.Switch(state):
@@ -189,6 +189,7 @@ class LayerController(wiring.Component):
             with m.Case(State.ISSUE):
                 quiet = ~running & ~loading
                 with m.If(past_end | illegal | (load_fault[0] != 0)):
+                    m.d.comb += refused.eq(quiet & ~past_end)
                     with m.If(quiet & past_end):
                         m.d.comb += [fault.eq(Fault.PROGRAM_END), detail.eq(self.index)]
                     with m.Elif(quiet & illegal):
@@ -222,7 +223,7 @@ class LayerController(wiring.Component):
                 m.d.comb += [fault.eq(code), detail.eq(self.fault_details[code]), fault_command.eq(run_index)]
         stopped = self.abort | (fault != 0)
         with m.If(stopped):
-            m.d.comb += [self.clear.eq(1), self.finished.eq(0), self.log_enable.eq(0), self.load_start.eq(0)]
+            m.d.comb += [self.clear.eq(1), self.finished.eq(0), self.load_start.eq(0)]
             m.d.sync += [
                 self.done.eq(0),
                 arriving.eq(0),

@@ -234,9 +234,9 @@ class Processor:
     def command_cycles(self) -> np.ndarray:
         """Cycles that each command took in the last run: int64 (commands,); together they are the run's cycles.
 
-        From its begin (command 0: from the start) to the begin of the next command; a LOAD that began while a RUN was at
-        work has none, its time is the RUN's. The last one's go to the end of the run: that of END, or of the command at
-        which a fault stopped the run; commands behind it have 0.
+        From its begin (command 0: from the start) to the begin of the next command; a LOAD with `overlap` has none, its
+        time is that of the command before it. The last one's go to the end of the run: that of END, or of the command
+        at which a fault stopped the run; commands behind it have 0.
         """
         commands = self._loaded().commands
         if self._read_register(Register.STATUS) & _FAULT:
@@ -244,13 +244,14 @@ class Processor:
         else:
             last = int(np.argmax(commands[:, 0] & 0xFF == Opcode.END))
         begin = self.bus.read(window_address(Region.CYCLES), last + 1).astype(np.int64)
-        begin[0] = 0
         bit, _ = pack_layout(LOAD_FIELDS)[0]["overlap"]
         beside = (commands[: last + 1, 0] & 0xFF == Opcode.LOAD) & (commands[: last + 1, 0] >> bit & 1 == 1)
         for command in np.flatnonzero(beside[:-1])[::-1]:
             begin[command] = begin[command + 1]
+        begin[0] = 0
         cycles = np.zeros(len(commands), np.int64)
-        cycles[: last + 1] = np.diff(begin, append=self._read_register(Register.RUN_CYCLES))
+        # A counter of 32 bits may have run over.
+        cycles[: last + 1] = np.diff(begin, append=self._read_register(Register.RUN_CYCLES)) % (1 << 32)
         return cycles
 
     def infer(self, elements: np.ndarray, noise_seed: int | None = None) -> tuple[np.ndarray, Counters]:

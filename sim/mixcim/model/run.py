@@ -77,7 +77,7 @@ def _pool_layer(state: State, fields: Mapping[str, int]) -> None:
     pixels = len(pool.pixels)
     for group in range(fields["group_count"]):
         _check_reads(state, pool.group(group))
-        output = _Output(state, fields, _parameter_tiles(state, fields, group, None, pixels))
+        output = _Output(state, fields, _parameter_tiles(state, fields, group, Share(()), pixels))
         for inputs, rows in _chunks(state.inputs, pixels, max(1, CHUNK_ELEMENTS // pool.length)):
             output.write_pooled(inputs, rows, pool.numbers(inputs, rows))
 
@@ -142,13 +142,10 @@ def _check_reads(state: State, highest: int) -> None:
         raise state.fail(Fault.INPUT_ADDRESS, reason)
 
 
-def _parameter_tiles(
-    state: State, fields: Mapping[str, int], group: int, share: Share | None, pixels: int
-) -> np.ndarray:
-    """Parameter tiles of a group, of a share's units one after the other (None: of the float pool), after a check of
-    every address that they lead to."""
-    tiles: list[int] = [fields["pool_parameter"] + group] if share is None else []
-    for unit in () if share is None else share.units:
+def _parameter_tiles(state: State, fields: Mapping[str, int], group: int, share: Share, pixels: int) -> np.ndarray:
+    """A share's parameter tiles of a group, unit by unit, after a check of every address that they lead to."""
+    tiles: list[int] = [] if fields["pooling"] == Pooling.NONE else [fields["pool_parameter"] + group]
+    for unit in share.units:
         count = fields[f"tiles[{unit}]"]
         first = fields[f"parameter[{unit}]"] + group * count
         tiles.extend(range(first, first + count))
