@@ -309,7 +309,7 @@ def check(chip, runs, rng, stalls, seed) -> list[dict]:
 
 @pytest.mark.parametrize("chip", [*CHIPS, *LANES], ids=lambda chip: chip.name)
 @pytest.mark.parametrize("stalls", STALLS)
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_feeder_is_im2col(chip, stalls, seed):
     rng = np.random.default_rng(seed)
     check(chip, [random_run(chip, rng) for _ in range(2)], rng, stalls, seed)
@@ -385,19 +385,21 @@ def arrivals_by_definition(chip, run, lanes_ready: list[int], vector_ready: list
     return arrivals
 
 
-def cycles_of_vectors(chip, run, cycles: int = 200, conflict: float = 0.0, stall: float = 0.0) -> list[int]:
+def cycles_of_vectors(chip, run, conflict: float = 0.0, stall: float = 0.0, limit: int = 9999) -> list[int]:
     """Cycles after that of `start` in which a vector is offered, found to be those of the feeder's description."""
     feeder, arrivals, vector_ready, log = Feeder(chip), [], [1], []
     contents, coin = [random_contents(chip, run, np.random.default_rng(1))], random.Random(5)
 
     async def drive(ctx):
         await start(ctx, feeder, run)
-        for cycle in range(1, cycles):
+        for cycle in range(1, limit):
             vector_ready.append(coin.random() >= stall)
             ctx.set(feeder.vector.ready, vector_ready[-1])
-            *_, valid = await ctx.tick().sample(feeder.vector.valid)
+            *_, valid, busy = await ctx.tick().sample(feeder.vector.valid, feeder.busy)
             arrivals.extend([cycle] * valid)
-        assert not ctx.get(feeder.busy)
+            if not busy:
+                return
+        raise AssertionError("the feeder does not end")
 
     simulate(feeder, drive, background=answers(feeder, contents, conflict, 1, log))
     assert arrivals == arrivals_by_definition(chip, run, [ready for ready, *_ in log], vector_ready)
@@ -426,11 +428,9 @@ def test_feeder_takes_a_beat_per_cycle(chip, element, taps):
 def test_feeder_takes_the_cycles_of_its_description(chip, conflict, stall):
     """Random runs, conflicts, and a receiver that takes its time."""
     rng, elements = np.random.default_rng(8), list(ElementFormat) if chip.floating_point else [ElementFormat.INTEGER]
-    vectors = 0
-    for _ in range(8):
+    for _ in range(3):
         run = random_run(chip, rng, elements[rng.integers(len(elements))])
-        vectors += len(cycles_of_vectors(chip, run, 2500, conflict, stall))
-    assert vectors > 50
+        assert cycles_of_vectors(chip, run, conflict, stall)
 
 
 @pytest.mark.parametrize("chip", [TINY, TWO, FOUR], ids=lambda chip: chip.name)
