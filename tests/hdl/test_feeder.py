@@ -233,7 +233,8 @@ def random_contents(chip, run, rng) -> tuple[np.ndarray, np.ndarray]:
                     patterns &= ~(top << format.mantissa_bits)
                 for byte in range(element.bytes):
                     memory[pixel + w * element.bytes + byte] = patterns >> 8 * byte & 0xFF
-                entry = w if run["grouped_exponents"] else w % max(run["tap_exponents"], 1)
+                alone = run["grouped_exponents"] and run["tap_words"] == 1  # each group has an entry of its own
+                entry = w if alone else w % max(run["tap_exponents"], 1)
                 largest[entry] = max(largest[entry], (patterns >> format.mantissa_bits & top).max())
             larger = np.minimum(largest + rng.integers(0, 4, run["words"]) * rng.integers(0, 2, run["words"]), top)
             entries[pixel : pixel + run["words"]] = larger | (rng.random(run["words"]) < 0.2) * 256
