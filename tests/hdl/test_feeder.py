@@ -54,7 +54,9 @@ def windows_of(run) -> Iterator[Window]:
                     for kx in range(run["kernel_width"]):
                         y, x = oy * run["stride_y"] - run["pad_top"] + ky, ox * run["stride_x"] - run["pad_left"] + kx
                         inside = 0 <= y < run["input_height"] and 0 <= x < run["input_width"]
-                        places.append(run["base"] + y * run["row_pitch"] + x * run["pixel_pitch"] if inside else None)
+                        place = run["window_start"] + oy * run["window_step_y"] + ox * run["window_step_x"]
+                        place += ky * run["row_pitch"] + kx * run["pixel_pitch"]
+                        places.append(place % (1 << 24) if inside else None)
                 yield Window(oy * run["output_width"] + ox, ox, group, places)
 
 
@@ -152,8 +154,9 @@ def vectors_by_definition(chip, run, memory, entries):
             }
 
 
-def random_run(chip, rng, element: ElementFormat = ElementFormat.INTEGER) -> dict[str, int]:
-    """Fields of a random layer inside 128 words of memory."""
+def random_run(chip, rng, element: ElementFormat = ElementFormat.INTEGER, sizes: dict | None = None) -> dict[str, int]:
+    """Fields of a random layer inside 128 words of memory; `sizes`: (height, width) of kernel and output, words of a
+    tap and stride of one without groups, whose padding is small."""
     log2 = int(rng.integers((chip.channels - 1).bit_length() + 1))
     words = int(rng.integers(1, 4))
     grouped = bool(rng.integers(2))
@@ -191,6 +194,14 @@ def random_run(chip, rng, element: ElementFormat = ElementFormat.INTEGER) -> dic
         "tap_exponents": int(rng.integers(1, words + 1)),
         "grouped_exponents": int(rng.integers(2)),
     }
+    if sizes:
+        run |= {
+            "kernel_height": sizes["kernel"][0], "kernel_width": sizes["kernel"][1], "stride_x": sizes["stride"],
+            "output_height": sizes["output"][0], "output_width": sizes["output"][1], "words": sizes["words"],
+            "tap_words": sizes["words"], "group_count": 1, "first_group": 0, "input_height": 3, "input_width": 6,
+            "pixel_pitch": sizes["words"] * element.bytes, "row_pitch": 6 * sizes["words"] * element.bytes,
+            "pad_top": 0, "pad_left": int(rng.integers(2)), "tap_exponents": 1,
+        }  # fmt: skip
     if element.floating:
         run["input_bits"] = int(rng.choice([bits for bits in ALIGNED_BITS if bits <= chip.aligned_bits]))
     run["window_step_x"] = run["stride_x"] * run["pixel_pitch"]
@@ -314,6 +325,22 @@ def check(chip, runs, rng, stalls, seed) -> list[dict]:
 def test_feeder_is_im2col(chip, stalls, seed):
     rng = np.random.default_rng(seed)
     check(chip, [random_run(chip, rng) for _ in range(2)], rng, stalls, seed)
+
+
+@pytest.mark.parametrize("chip", [TINY, NO_FLOAT, *LANES], ids=lambda chip: chip.name)
+@pytest.mark.parametrize("stalls", STALLS)
+def test_windows_share_words(chip, stalls):
+    """Windows of one beat and of several, rows of several windows, strides up to the kernel's width."""
+    rng, shared = np.random.default_rng(2), 0
+    runs = [
+        random_run(chip, rng, sizes={"kernel": (1, width), "output": (2, 4), "words": words, "stride": stride})
+        for width, words, stride in ((2, 1, 1), (3, 1, 1), (3, 2, 1), (3, 1, 2), (4, 1, 3), (2, 2, 2))
+    ]
+    check(chip, runs, rng, stalls, 2)
+    for run in runs:
+        inside = sum(place is not None for window in windows_of(run) for place in window.places) * run["tap_words"]
+        shared += inside - sum(len(beat.lanes) for beat in beats_of(chip, run))
+    assert (shared > 20) == (chip.window_words > 0)
 
 
 @pytest.mark.parametrize("chip", [TINY, OTHER, WIDEST, FOUR], ids=lambda chip: chip.name)
@@ -464,6 +491,14 @@ def test_a_pixel_is_read_once_per_row_of_windows(chip):
     assert reads(small, 1) == (3 * 6 - 2) * (3 * 5 - 2)
 
 
+@pytest.mark.parametrize("chip", [TINY, FOUR], ids=lambda chip: chip.name)
+def test_windows_that_are_not_a_stride_apart_share_nothing(chip):
+    """Steps in memory may be anything: then all is read."""
+    run = steady(chip, kernel_width=3, input_width=99) | {"window_step_x": 5, "window_step_y": 9}
+    assert sum(len(beat.lanes) for beat in beats_of(chip, run)) == 16 * 3
+    check(chip, [run], np.random.default_rng(1), (0.0, 0.0), 1)
+
+
 def test_feeder_goes_on_while_a_vector_waits():
     """Up to the next complete one: that is there in the cycle after the first one has left."""
     feeder, arrivals, offsets = Feeder(TINY), [], []
@@ -534,12 +569,19 @@ def line_of_pixels(chip, element: ElementFormat, **fields: int) -> dict[str, int
     return run | fields
 
 
-@pytest.mark.parametrize("chip", [TINY, NO_FLOAT], ids=lambda chip: chip.name)
+@pytest.mark.parametrize("chip", [TINY, NO_FLOAT, FOUR], ids=lambda chip: chip.name)
 def test_feeder_stops_at_an_address_past_the_memory(chip):
     """After the windows before it."""
     faults, vectors = faults_of(chip, line_of_pixels(chip, ElementFormat.INTEGER))
     assert faults == {(chip.activation_words, 0, 0)}
     assert vectors == 5
+
+
+def test_the_fault_is_that_of_the_first_tap():
+    """Three of a beat lie outside; those before are not read either, so that no lane is ahead of another."""
+    words = FOUR.activation_words
+    run = line_of_pixels(FOUR, ElementFormat.INTEGER, tap_words=3, pixel_pitch=4, window_start=words - 1)
+    assert faults_of(FOUR, run) == ({(words, 0, 0)}, 0)
 
 
 def test_faults_come_in_the_order_of_windows_and_entries_first():
