@@ -468,7 +468,9 @@ def test_a_pixel_is_read_once_per_row_of_windows(chip):
     size = {"input_height": 5, "input_width": 6, "pad_top": 1, "pad_left": 1, "kernel_height": 3, "kernel_width": 3}
 
     def reads(chip, stride: int) -> int:
-        run = steady(chip, output_height=5, output_width=6 // stride, stride_x=stride, row_pitch=6, **size)
+        run = steady(
+            chip, ElementFormat.INTEGER, output_height=5, output_width=6 // stride, stride_x=stride, row_pitch=6, **size
+        )
         run["window_start"] = -7 % (1 << 24)
         log, feeder = [], Feeder(chip)
         contents = [(np.zeros((256, chip.channels), int), np.zeros(256, int))]
