@@ -446,7 +446,8 @@ def test_feeder_takes_a_beat_per_cycle(chip, element, taps):
     arrivals = cycles_of_vectors(chip, run)
     lanes, beats = chip.feeder_words, -(-taps // chip.feeder_words)
     vectors = -(-taps // chip.taps_per_vector)
-    first = (max(lanes, taps) if element.floating else lanes) + beats - vectors + 4 + PreAlignment(chip).LATENCY
+    begin = 2 + (max(lanes, taps) if element.floating else lanes)
+    first = begin + min(beats, chip.taps_per_vector // lanes) + 1 + PreAlignment(chip).LATENCY
     assert arrivals[0] == first and len(arrivals) == 16 * vectors
     assert arrivals[-1] - arrivals[-1 - 8 * vectors] == 8 * max(beats, taps if element.floating else 0)
 
