@@ -13,6 +13,7 @@ from mixcim_hdl.formats import ACTIVATION_BITS, SLICE_BITS, SUM_BITS
 from mixcim_hdl.registers import Event
 
 from .accumulator import ExactProduct, wrapped
+from .exact import exact_product
 from .memristor import MemristorBank, Method, Reading
 from .noise import advanced
 from .sram import SramBank
@@ -46,7 +47,8 @@ class GroupSums:
         self.works = [self._work(unit, group, vectors) for unit in range(len(state.units)) if fields[f"tiles[{unit}]"]]
         matrices = [work.matrix for work in self.works if work.matrix is not None]
         largest = 1 << self.bits - 1 if self.signed else (1 << min(self.bits, ACTIVATION_BITS)) - 1
-        self.product = ExactProduct(np.concatenate(matrices, axis=1), largest, self.signed) if matrices else None
+        product = ExactProduct if self.wide else exact_product
+        self.product = product(np.concatenate(matrices, axis=1), largest, self.signed) if matrices else None
 
     def _work(self, unit: int, group: int, vectors: int) -> _Work:
         """A unit's share of the group."""

@@ -12,11 +12,12 @@ from mixcim_hdl.config import UnitKind
 from mixcim_hdl.floating import ElementFormat
 
 from .compute import GroupSums
+from .exact import Requantiser
 from .feeder import Feeder, Windows
 from .float_output import FloatOutput, scaled_sums
 from .legality import illegal
 from .memristor import Method
-from .output import float32_from_bits, requantised, write_tiles
+from .output import float32_from_bits, write_tiles
 from .state import State
 
 #: Integers of windows that are worked on at a time: what follows from them should stay in the processor's caches.
@@ -58,6 +59,7 @@ class _Output:
         self.memory, self.fields, self.tiles = state.memory, fields, len(tiles)
         parameters = {name: values[tiles] for name, values in state.parameters.items()}
         self.bias, self.scale = parameters["bias"].ravel(), parameters["scale"].ravel()
+        self.requantise = Requantiser(self.bias, self.scale, fields)
         self.places = [parameters[name].tolist() for name in ("word_offset", "lane_mask", "exponent_offset")]
         self.floating = FloatOutput(state.memory, fields) if fields["floating"] else None
 
@@ -65,7 +67,7 @@ class _Output:
         """Write what becomes of the sums of windows."""
         shape = (*windows.integers.shape[:2], self.tiles, -1)
         if self.floating is None:
-            codes = requantised(sums, self.bias, self.scale, self.fields)
+            codes = self.requantise(sums)
             offsets, masks, _ = self.places
             write_tiles(self.memory, inputs, rows, codes.reshape(shape), offsets, masks, self.fields)
             return
