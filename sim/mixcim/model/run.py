@@ -1,8 +1,9 @@
-"""One RUN: group after group, and for each a chunk of windows after the other."""
+"""One RUN: group after group, and for each a chunk of windows after the other, on several threads."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -18,12 +19,15 @@ from .float_output import FloatOutput, scaled_sums
 from .legality import illegal
 from .memristor import Method
 from .output import float32_from_bits, write_tiles
+from .parallel import cores, for_each
 from .state import State
 
 #: Integers of windows that are worked on at a time: what follows from them should stay in the processor's caches.
 CHUNK_CODES = 1 << 19
 #: The same for floating-point inputs, which take more bytes.
 CHUNK_ELEMENTS = 1 << 17
+#: Integers of windows below which a thread of its own is not worth it.
+SHARE_CODES = 1 << 15
 
 
 def run_layer(state: State, fields: Mapping[str, int], method: Method) -> None:
@@ -40,16 +44,25 @@ def run_layer(state: State, fields: Mapping[str, int], method: Method) -> None:
             raise state.fail(Fault.INPUT_ADDRESS, reason)
         sums = GroupSums(state, fields, group, feeder.length, method)
         output = _Output(state, fields, _parameter_tiles(state, fields, group, pixels))
-        for inputs, rows in _chunks(state.inputs, pixels, max(1, chunk // feeder.length)):
-            try:
-                windows = feeder.windows(inputs, rows)
-            except ValueError as error:
-                raise MixcimError(f"command {state.index}: {error}") from None
-            output.write(inputs, rows, windows, sums(windows.integers, inputs))
         first = first or sums
+        share = max(state.inputs * pixels * feeder.length // cores(), SHARE_CODES)
+        at_a_time = max(1, min(chunk, share) // feeder.length)
+        work = functools.partial(_run_inputs, state, feeder, sums, output, at_a_time)
+        for_each(work, _cut(state.inputs, max(1, at_a_time // pixels)))
     # Behind its last window the first group is past the other groups' reads, too.
     assert first is not None
     first.keep_noise()
+
+
+def _run_inputs(state: State, feeder: Feeder, sums: GroupSums, output: _Output, at_a_time: int, inputs: range) -> None:
+    """Do a group for some inputs, at most about that many windows at a time. Threads do it for other inputs."""
+    here = slice(inputs.start, inputs.stop)
+    for rows in _cut(len(feeder.pixels), at_a_time):
+        try:
+            windows = feeder.windows(here, rows)
+        except ValueError as error:
+            raise MixcimError(f"command {state.index}: {error}") from None
+        output.write(here, rows, windows, sums(windows.integers, here))
 
 
 class _Output:
@@ -125,13 +138,6 @@ def _parameter_tiles(state: State, fields: Mapping[str, int], group: int, pixels
     return np.array(tiles)
 
 
-def _chunks(inputs: int, pixels: int, windows_at_a_time: int) -> Iterator[tuple[slice, range]]:
-    """Cut inputs x pixels windows into parts of about that many: whole inputs, or else parts of one input."""
-    if pixels <= windows_at_a_time:
-        step = windows_at_a_time // pixels
-        for first in range(0, inputs, step):
-            yield slice(first, min(first + step, inputs)), range(pixels)
-        return
-    for number in range(inputs):
-        for first in range(0, pixels, windows_at_a_time):
-            yield slice(number, number + 1), range(first, min(first + windows_at_a_time, pixels))
+def _cut(number: int, most: int) -> list[range]:
+    """Range(number) cut into parts of `most`, the last one smaller."""
+    return [range(first, min(first + most, number)) for first in range(0, number, most)]
