@@ -49,8 +49,8 @@ def test_native_requantisation_equals_the_definition(options, seed):
         bias >>= 20
     # Halves of whole numbers are ties; the others reach from subnormal numbers to results that overflow.
     scale = random.choice([0.5, -0.5, 1e-3, 1e-40, 3e38, 0.0], kernels).astype(np.float32)
-    names = ("zero_point", "clamp_low", "clamp_high")
-    fields = dict(zip(names, random.integers(0, 256, 3).tolist(), strict=True))  # low above high, too
+    names: list[str] = ["zero_point", "clamp_low", "clamp_high"]
+    fields: dict[str, int] = dict(zip(names, random.integers(0, 256, 3).tolist(), strict=True))  # low above high, too
     want = requantised(sums, bias, scale, fields)
     got = Requantiser(bias, scale, fields, load_exact(options))(sums)
     assert got.dtype == np.uint8

@@ -24,7 +24,7 @@ from .tiny import TinyBank
 @dataclass(frozen=True)
 class _Work:
     """What one unit does with the windows of a group: a share of the exact product, memristor reads, the sum of both,
-    or (neither) a maximum. `matrix` int64 (length, kernels). `states` uint32 (inputs, columns): the bank's noise
+    or (neither) a maximum. `matrix`: integers (length, kernels). `states` uint32 (inputs, columns): the bank's noise
     generators at the next window."""
 
     unit: int
@@ -32,6 +32,14 @@ class _Work:
     matrix: np.ndarray | None
     reading: Reading | None = None
     states: np.ndarray | None = None
+
+
+def bits_on(codes: np.ndarray) -> np.ndarray:
+    """Ones in all codes of each input: int64 (inputs,), of codes uint8 or uint16 (inputs, pixels, length)."""
+    flat = np.ascontiguousarray(codes).reshape(len(codes), -1).view(np.uint8)
+    words = flat.shape[1] // 8 * 8  # eight bytes are counted at a time
+    parts = flat[:, :words].view(np.uint64), flat[:, words:]
+    return sum(np.bitwise_count(part).sum(axis=1, dtype=np.int64) for part in parts)
 
 
 class GroupSums:
@@ -66,11 +74,11 @@ class GroupSums:
             raise state.fail(Fault.UNIT_ADDRESS, reason)
         if isinstance(bank, MemristorBank):
             assert state.table is not None
-            reading = bank.reading(
-                *(state.table, slot, vectors, places, self.length, self.bits, fields["group_count"], self.method),
-                signed=self.signed,
-                wide=self.wide,
-            )
+            arguments = state.table, slot, vectors, places, self.length, self.bits, fields["group_count"], self.method
+            key = unit, *arguments, self.signed, self.wide
+            if key not in state.readings:
+                state.readings[key] = bank.reading(*arguments, signed=self.signed, wide=self.wide)
+            reading = state.readings[key]
             states = advanced(state.states[unit], group * reading.plan.reads) if reading.plan.noisy else None
             matrix = None if reading.matrix is None else self._joined(reading.matrix, tiles)
             return _Work(unit, tiles, matrix, reading, states)
@@ -78,7 +86,8 @@ class GroupSums:
             matrix = bank.matrix(slot, vectors, places)
         else:
             matrix = bank.matrix(mode, slot, vectors, places)
-        return _Work(unit, tiles, self._joined(matrix[: self.length].astype(np.int64), tiles))
+        matrix = matrix[: self.length]
+        return _Work(unit, tiles, matrix if self.slices == 1 else self._joined(matrix.astype(np.int64), tiles))
 
     def _joined(self, parts: np.ndarray, tiles: int) -> np.ndarray:
         """Sums of the slices' integers (rows, tiles * slices * channels), times 2**(SLICE_BITS * slice), same type."""
@@ -132,7 +141,7 @@ class GroupSums:
         reads = plan.reads * codes.shape[1] - left_out
         state.skips[inputs] += left_out
         # Every tile and digit reads each line that is on once.
-        lines = np.bitwise_count(codes).sum(axis=(1, 2), dtype=np.int64)
+        lines = bits_on(codes)
         for event, count in (
             (Event.MEMRISTOR_READS, reads),
             (Event.ADC_CONVERSIONS, reads * state.chip.adcs),

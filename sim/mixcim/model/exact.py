@@ -45,13 +45,12 @@ def load_exact(options: tuple[str, ...]) -> ctypes.CDLL:
     return library
 
 
-def _aligned(array: np.ndarray) -> np.ndarray:
-    """A copy in order whose memory begins on a 64-byte boundary."""
-    memory = np.empty(array.nbytes + 64, np.uint8)
+def _aligned(shape: tuple[int, ...], type: type[np.number]) -> np.ndarray:
+    """Zeros on a 64-byte boundary."""
+    size = int(np.prod(shape)) * np.dtype(type).itemsize
+    memory = np.zeros(size + 64, np.uint8)
     first = -memory.ctypes.data % 64
-    result = memory[first : first + array.nbytes].view(array.dtype).reshape(array.shape)
-    result[...] = array
-    return result
+    return memory[first : first + size].view(type).reshape(shape)
 
 
 class NativeProduct:
@@ -62,7 +61,9 @@ class NativeProduct:
         self.rows, self.columns = matrix.shape
         padded = np.zeros((-(-self.rows // 2), 2, -(-self.columns // _LANES), _LANES), np.int16)
         padded.reshape(2 * len(padded), -1)[: self.rows, : self.columns] = matrix
-        self._weights = _aligned(padded.transpose(2, 0, 3, 1))
+        ordered = padded.transpose(2, 0, 3, 1)
+        self._weights = _aligned(ordered.shape, np.int16)
+        self._weights[...] = ordered
         self._multiply = library.mixcim_multiply
 
     def __call__(self, windows: np.ndarray) -> np.ndarray:
@@ -77,7 +78,7 @@ class NativeProduct:
 
 
 def exact_product(matrix: np.ndarray, largest: int, signed: bool) -> ExactProduct | NativeProduct:
-    """The fastest product modulo 2**SUM_BITS with a matrix int64 (rows, columns); arguments as of ExactProduct."""
+    """The fastest product modulo 2**SUM_BITS with integers (rows, columns); arguments as of ExactProduct."""
     fits = matrix.min(initial=0) >= _INT16.min and matrix.max(initial=0) <= _INT16.max
     library = exact_library() if fits else None
     return ExactProduct(matrix, largest, signed) if library is None else NativeProduct(matrix, library)
@@ -92,8 +93,10 @@ class Requantiser:
         """`bias` int32 and `scale` float32 (kernels,). `library`: from load_exact (default: exact_library)."""
         self.bias, self.scale, self.fields = bias, scale, fields
         self._library = library or exact_library()
-        missing = -len(bias) % _LANES
-        self._parameters = [_aligned(np.pad(array, (0, missing))) for array in (bias, scale)]
+        self._bias, self._scale = (
+            _aligned((-(-len(bias) // _LANES) * _LANES,), type) for type in (np.int32, np.float32)
+        )
+        self._bias[: len(bias)], self._scale[: len(bias)] = bias, scale
         self._numbers = [fields[name] for name in ("zero_point", "clamp_low", "clamp_high")]
 
     def __call__(self, sums: np.ndarray) -> np.ndarray:
@@ -102,6 +105,6 @@ class Requantiser:
             return requantised(sums, self.bias, self.scale, self.fields)
         sums = np.ascontiguousarray(sums)
         codes = np.empty(sums.shape, np.uint8)
-        parameters = (array.ctypes.data for array in self._parameters)
-        self._library.mixcim_requantise(sums.ctypes.data, *sums.shape, *parameters, *self._numbers, codes.ctypes.data)
+        arrays = (array.ctypes.data for array in (self._bias, self._scale))
+        self._library.mixcim_requantise(sums.ctypes.data, *sums.shape, *arrays, *self._numbers, codes.ctypes.data)
         return codes

@@ -28,7 +28,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pool.cache_clear)  # a child has none of its parent's threads
 
 
-def for_each(work: Callable[[Part], None], parts: Sequence[Part]) -> None:
+def for_each(work: Callable[[Part], object], parts: Sequence[Part]) -> None:
     """Call `work` on every part, in any order, several at a time. Raises what the first part that failed raised."""
     threads = min(cores(), len(parts))
     if threads < 2:

@@ -22,11 +22,11 @@ from .output import float32_from_bits, write_tiles
 from .parallel import cores, for_each
 from .state import State
 
-#: Integers of windows that are worked on at a time: what follows from them should stay in the processor's caches.
-CHUNK_CODES = 1 << 19
+#: Bytes of windows and of their sums that are worked on at a time: they should stay in the core's caches.
+CHUNK_CODES = 1 << 20
 #: The same for floating-point inputs, which take more bytes.
 CHUNK_ELEMENTS = 1 << 17
-#: Integers of windows below which a thread of its own is not worth it.
+#: The same, below which a thread of its own is not worth it.
 SHARE_CODES = 1 << 15
 
 
@@ -45,8 +45,9 @@ def run_layer(state: State, fields: Mapping[str, int], method: Method) -> None:
         sums = GroupSums(state, fields, group, feeder.length, method)
         output = _Output(state, fields, _parameter_tiles(state, fields, group, pixels))
         first = first or sums
-        share = max(state.inputs * pixels * feeder.length // cores(), SHARE_CODES)
-        at_a_time = max(1, min(chunk, share) // feeder.length)
+        size = feeder.length + 4 * output.kernels
+        share = max(state.inputs * pixels * size // cores(), SHARE_CODES)
+        at_a_time = max(1, min(chunk, share) // size)
         work = functools.partial(_run_inputs, state, feeder, sums, output, at_a_time)
         for_each(work, _cut(state.inputs, max(1, at_a_time // pixels)))
     # Behind its last window the first group is past the other groups' reads, too.
@@ -72,6 +73,7 @@ class _Output:
         self.memory, self.fields, self.tiles = state.memory, fields, len(tiles)
         parameters = {name: values[tiles] for name, values in state.parameters.items()}
         self.bias, self.scale = parameters["bias"].ravel(), parameters["scale"].ravel()
+        self.kernels = len(self.bias)
         self.requantise = Requantiser(self.bias, self.scale, fields)
         self.places = [parameters[name].tolist() for name in ("word_offset", "lane_mask", "exponent_offset")]
         self.floating = FloatOutput(state.memory, fields) if fields["floating"] else None
