@@ -38,8 +38,9 @@ def bits_on(codes: np.ndarray) -> np.ndarray:
     """Ones in all codes of each input: int64 (inputs,), of codes uint8 or uint16 (inputs, pixels, length)."""
     flat = np.ascontiguousarray(codes).reshape(len(codes), -1).view(np.uint8)
     words = flat.shape[1] // 8 * 8  # eight bytes are counted at a time
-    parts = flat[:, :words].view(np.uint64), flat[:, words:]
-    return sum(np.bitwise_count(part).sum(axis=1, dtype=np.int64) for part in parts)
+    result = np.bitwise_count(flat[:, words:]).sum(axis=1, dtype=np.int64)
+    result += np.bitwise_count(flat[:, :words].view(np.uint64)).sum(axis=1, dtype=np.int64)
+    return result
 
 
 class GroupSums:
