@@ -68,6 +68,7 @@ class NativeProduct:
 
     def __call__(self, windows: np.ndarray) -> np.ndarray:
         """Sums int32 (windows, columns) of integers uint8 or int16 (windows, rows)."""
+        assert windows.dtype in (np.uint8, np.int16) and windows.shape[1] == self.rows
         windows = np.ascontiguousarray(windows)
         sums = np.empty((len(windows), self.columns), np.int32)
         self._multiply(
@@ -103,6 +104,7 @@ class Requantiser:
         """Codes uint8 of sums int32 (windows, kernels)."""
         if self._library is None:
             return requantised(sums, self.bias, self.scale, self.fields)
+        assert sums.dtype == np.int32 and sums.shape[1] == len(self.bias)
         sums = np.ascontiguousarray(sums)
         codes = np.empty(sums.shape, np.uint8)
         arrays = (array.ctypes.data for array in (self._bias, self._scale))
