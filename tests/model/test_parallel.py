@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from mixcim.errors import MixcimError
-from mixcim.model import ProcessorModel, parallel
+from mixcim.model import ProcessorModel
 from mixcim.model.activation import ActivationMemory
+from mixcim.native import parallel
 from mixcim_hdl.presets import PRESETS
 from model.random_program import random_program
 

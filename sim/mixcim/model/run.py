@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from mixcim.errors import MixcimError
+from mixcim.native.parallel import cores, for_each
 from mixcim_hdl.commands import ADDRESS_BITS, Fault
 from mixcim_hdl.config import UnitKind
 from mixcim_hdl.floating import ElementFormat
@@ -19,7 +20,6 @@ from .float_output import FloatOutput, scaled_sums
 from .legality import illegal
 from .memristor import Method
 from .output import float32_from_bits, write_tiles
-from .parallel import cores, for_each
 from .state import State
 
 #: Bytes of windows and of their sums that are worked on at a time: they should stay in the core's caches.

@@ -1,4 +1,7 @@
-"""Native code that mixcim compiles on the machine: the C++ compiler, and the folder where what it built is kept."""
+"""Native code that mixcim compiles on the machine: the C++ compiler, and the folder where what it built is kept.
+
+`parallel`: threads that run it.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-from .errors import MixcimError
+from ..errors import MixcimError
 
 
 def cache_folder() -> Path:
