@@ -17,7 +17,7 @@ from mixcim.compile.load import load_network, quantise_input
 from mixcim.compile.network import LayerKind, Network
 from mixcim.model import ProcessorModel, floating
 from mixcim_hdl.commands import Opcode, Pooling, decode_command
-from mixcim_hdl.floating import ElementFormat
+from mixcim_hdl.floating import ElementFormat, FloatFormat
 from mixcim_hdl.presets import PRESETS
 from mixcim_hdl.program import Program
 from onnx_graphs import OnnxGraph
@@ -157,6 +157,8 @@ def test_a_pool_may_write_integers(tmp_path: Path) -> None:
     assert_rtl_is_the_model(program, code, CHIP)
 
 
-def floating_format(program: Program):
+def floating_format(program: Program) -> FloatFormat:
     """Format of a program's input."""
-    return program.tensors[program.input].element.floating
+    format = program.tensors[program.input].element.floating
+    assert format is not None
+    return format
