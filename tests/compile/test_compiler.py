@@ -13,10 +13,12 @@ import pytest
 from compile.random_networks import FORMATS, depthwise_network, random_codes, random_network, random_rules
 from mixcim.compile.compiler import compile_network
 from mixcim.compile.evaluate import evaluate
+from mixcim.compile.fold import fold_input
 from mixcim.compile.load import load_network, quantise_input
 from mixcim.compile.network import LayerKind, Network
 from mixcim.compile.table import exact_table, read_table
 from mixcim.errors import MixcimError
+from mixcim.host.values import fold_pixels
 from mixcim.model import ProcessorModel
 from mixcim_hdl.commands import Opcode, decode_command
 from mixcim_hdl.config import ChipConfig
@@ -58,6 +60,10 @@ def differences(network: Network, program: Program, chip: ChipConfig, inputs: in
 
 def compare(network: Network, program: Program, chip: ChipConfig, codes: np.ndarray) -> tuple[list[str], int]:
     """As `differences`, for input integers (N, height, width, channels)."""
+    network, fold = fold_input(network, chip)
+    assert program.fold == fold
+    if fold != (1, 1):
+        codes = fold_pixels(codes, program.tensors[program.input].shape, fold, _fill(network))
     expected = evaluate(network, codes, chip.channels)
 
     def stored(name: str, values: np.ndarray) -> np.ndarray:
@@ -69,6 +75,11 @@ def compare(network: Network, program: Program, chip: ChipConfig, codes: np.ndar
     model.run(stored(program.input, codes), capture=list(program.tensors))
     wrong = [name for name in program.tensors if not np.array_equal(model.captured[name], stored(name, expected[name]))]
     return wrong, int(model.adc_saturations.sum())
+
+
+def _fill(network: Network) -> int:
+    """What stands for a position outside of the input, in the input's own integers or patterns."""
+    return network.tensors[network.input].quantisation.zero_point
 
 
 @pytest.mark.parametrize("seed", range(25))

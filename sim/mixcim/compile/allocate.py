@@ -23,6 +23,7 @@ from .placement import Placement
 from .strips import Chain, inner_tensors, most_rows
 
 HOST = -1  #: "layer" that writes the network's input
+_MOVES = 24  #: how often an order of tensors is changed that does not fit
 
 
 @dataclass(frozen=True)
@@ -102,13 +103,7 @@ def allocate(
         if not keep_all and can_replace(network, index, together.get(index, range(index, index + 1)), own_spans)
     } - inner_tensors(network, chains)
     blocks = _blocks(network, words, spans, writers, replacing)
-    # Classic orders for first-fit; which of them packs better depends on the network, so all are tried.
-    orders = (
-        sorted(blocks, key=lambda block: (block.first, block.names)),
-        sorted(blocks, key=lambda block: (-block.words, block.first, block.names)),
-    )
-    results = [_first_fit(order) for order in orders]
-    needed, addresses = min(results, key=lambda result: result[0])
+    needed, addresses = _packed(blocks, chip.activation_words)
     if needed > chip.activation_words:
         raise MixcimError(_too_small(network, chip, words, spans, needed, keep_all))
     return {name: TensorLayout(addresses[name], pitches[name], words[name], exponents[name]) for name in addresses}
@@ -194,6 +189,29 @@ def _blocks(
             blocks.append(block)
         owner[name] = block
     return blocks
+
+
+def _packed(blocks: list[_Block], available: int) -> tuple[int, dict[str, int]]:
+    """Words needed in all, and the address of every tensor: the first way found that needs no more than is available,
+    or the one that needs least."""
+    # Classic orders for first-fit; which of them packs better depends on the network, so all are tried.
+    orders = [
+        sorted(blocks, key=lambda block: (block.first, block.names)),
+        sorted(blocks, key=lambda block: (-block.words, block.first, block.names)),
+    ]
+    best = min((_first_fit(order) for order in orders), key=lambda result: result[0])
+    for order in orders:
+        latest = _first_fit(order)
+        for _ in range(_MOVES):
+            if best[0] <= available:
+                return best
+            # What ends highest comes first.
+            highest = max(order, key=lambda block: latest[1][block.names[0]] + block.words)
+            order.remove(highest)
+            order.insert(0, highest)
+            latest = _first_fit(order)
+            best = min(best, latest, key=lambda result: result[0])
+    return best
 
 
 def _first_fit(order: list[_Block]) -> tuple[int, dict[str, int]]:
