@@ -160,9 +160,12 @@ def test_tensors_are_valid_until_their_memory_is_written() -> None:
         program = compile_network(network, DEMO)
         for place in program.tensors.values():
             later = [
-                layer.first_command
+                index
                 for layer in program.layers
-                if layer.first_command > place.command and overlap(program, place.name, layer.output)
+                for index in layer.commands
+                if index > place.command
+                and decode_command(program.commands[index], DEMO)[0] is Opcode.RUN
+                and overlap(program, place.name, layer.output)
             ]
             assert place.until == min(later, default=len(program.commands)) - 1
             shorter += bool(later)
@@ -187,11 +190,12 @@ def test_records_and_commands() -> None:
     next_command = 0
     for record, layer in zip(program.layers, network.layers, strict=True):
         assert (record.name, record.output) == (layer.name, layer.output)
-        assert record.first_command == next_command
-        next_command = record.last_command + 1
-        assert opcodes[record.last_command] is Opcode.RUN
+        ((first, last),) = record.ranges
+        assert first == next_command
+        next_command = last + 1
+        assert opcodes[last] is Opcode.RUN
         assert sum(record.kernels.values()) == network.tensors[layer.output].shape[2]
-        assert program.tensors[record.output].command == record.last_command
+        assert program.tensors[record.output].command == last
     assert next_command == len(program.commands) - 1
 
 
@@ -204,7 +208,7 @@ def test_tiles_of_a_kind_are_spread_evenly_over_its_units() -> None:
     for record in program.layers:
         if record.kind not in ("convolution", "fully_connected"):
             continue
-        for words in program.commands[record.first_command : record.last_command + 1]:
+        for words in program.commands[record.commands]:
             opcode, fields = decode_command(words, chip)
             if opcode is Opcode.RUN:
                 tiles = [fields[f"tiles[{unit}]"] for unit in (1, 2, 3)]
@@ -240,7 +244,7 @@ def test_second_operand_of_the_sum_is_multiplied_first(swapped: bool) -> None:
         network.layers[2], residual=dataclasses.replace(residual, order_swapped=swapped)
     )
     program = compile_network(network, DEMO)
-    _, fields = decode_command(program.commands[program.layers[2].last_command], DEMO)
+    _, fields = decode_command(program.commands[program.layers[2].commands[-1]], DEMO)
     out = np.float32(network.tensors[network.layers[2].output].quantisation.scale)
     own = np.float32(residual.quantisation.scale) / out
     other = np.float32(network.tensors[residual.tensor].quantisation.scale) / out
@@ -273,7 +277,7 @@ def test_input_bits_follow_the_clamp_of_the_layer_before() -> None:
     weight = np.ones((len(layer.bias), *kernel, source.shape[2]), np.int8)
     network.layers[1] = dataclasses.replace(layer, kernel=kernel, weight=weight)
     program = compile_network(network, DEMO)
-    _, fields = decode_command(program.commands[program.layers[1].last_command], DEMO)
+    _, fields = decode_command(program.commands[program.layers[1].commands[-1]], DEMO)
     assert fields["input_bits"] == 5
     assert differences(network, program, DEMO)[0] == []
 

@@ -43,7 +43,7 @@ def runs_of(program: Program, chip: ChipConfig, number: int) -> list[Run]:
     """The RUNs of layer `number`, with the weights that the commands until then loaded."""
     memories = {unit: np.zeros((1 << 17, chip.rows), np.int8) for unit in range(len(chip.units))}
     record, found = program.layers[number], []
-    for words in program.commands[record.first_command : record.last_command + 1]:
+    for words in program.commands[record.commands]:
         opcode, fields = decode_command(words, chip)
         if opcode is Opcode.LOAD:
             source, target = fields["source"], fields["destination"]
