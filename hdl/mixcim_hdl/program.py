@@ -115,6 +115,7 @@ class LayerRecord:
 
     `ranges`: first and last index of each run of commands that belong to it; a layer that runs depth-first has one for
     each strip. `chain`: number of the chain of layers that run depth-first together, 0 for a layer by itself.
+    `estimated_cycles`: what the compiler expects its commands to take.
     `kernels`: number of kernels on each kind of unit, e.g. {"sram": 16}. `multiply_accumulates`: useful ones per input.
     `format`: number format of inputs and weights, e.g. "int8/int8".
     """
@@ -127,6 +128,7 @@ class LayerRecord:
     multiply_accumulates: int
     format: str
     chain: int = 0
+    estimated_cycles: int = 0
 
     @property
     def commands(self) -> list[int]:

@@ -101,7 +101,7 @@ def chain_lines(program: Program) -> list[str]:
 
 def layer_records(program: Program, chip: ChipConfig, cycles: np.ndarray | None = None) -> list[dict[str, Any]]:
     """One record a layer: name, kind, units, format, commands, chain of layers that run depth-first together (0: none)
-    and strips, weight words, MACs, and with `cycles` (of each command, as the host reads them) also cycles and utilisation = useful MACs / (cycles x peak MACs per cycle of the whole chip)."""
+    and strips, weight words, estimated cycles, MACs, and with `cycles` (of each command, as the host reads them) also cycles and utilisation = useful MACs / (cycles x peak MACs per cycle of the whole chip)."""
     peak = sum(peak_multiply_accumulates(chip).values())
     spent = None if cycles is None else layer_cycles(program, chip, cycles)
     records = []
@@ -117,6 +117,7 @@ def layer_records(program: Program, chip: ChipConfig, cycles: np.ndarray | None 
             "chain": layer.chain,
             "strips": len(layer.ranges),
             "loaded_words": sum(fields["count"] for opcode, fields in loads if opcode is Opcode.LOAD),
+            "estimated_cycles": layer.estimated_cycles,
             "multiply_accumulates": layer.multiply_accumulates,
         }
         if spent is not None:
@@ -133,7 +134,7 @@ def layer_table(records: Sequence[dict[str, Any]], title: str) -> Table:
     table = Table(title=title, title_justify="left")
     for heading in ("", "layer", "kind", "kernels on", "format"):
         table.add_column(heading, overflow="fold", max_width=40)
-    for heading in ("cycles", "utilisation") if timed else ("commands", "weight words loaded", "MACs"):
+    for heading in ("cycles", "utilisation") if timed else ("commands", "weight words loaded", "MACs", "estimated cycles"):
         table.add_column(heading, justify="right")
     for record in records:
         units = ", ".join(f"{unit} {count}" for unit, count in record["kernels"].items())
@@ -145,9 +146,8 @@ def layer_table(records: Sequence[dict[str, Any]], title: str) -> Table:
                 f"{record['utilisation']:.1%}" if record["multiply_accumulates"] else "-",
             ]
         else:
-            cells += [str(record[key]) for key in ("commands", "loaded_words")] + [
-                f"{record['multiply_accumulates']:,}"
-            ]
+            keys = ("commands", "loaded_words", "multiply_accumulates", "estimated_cycles")
+            cells += [f"{record[key]:,}" for key in keys]
         table.add_row(*cells)
     return table
 

@@ -28,7 +28,7 @@ from ..errors import MixcimError
 from .allocate import HOST, allocate, lifetimes
 from .codes import code_of, input_width
 from .copies import Candidate, memristor_copies
-from .cycles import work_of
+from .cycles import Work, work_of
 from .depth_first import place_tensors
 from .exponents import tile_entries
 from .fields import run_fields, strip_fields
@@ -144,11 +144,11 @@ class _Run:
 
 @dataclass
 class _Plan:
-    """A layer on its way into the program. `table`: fields of TABLE, None without memristor. `runs`, `fields`: of all
+    """A layer on its way into the program. `work`: what it asks of the units. `table`: fields of TABLE, None without memristor. `runs`, `fields`: of all
     its RUNs, once its weights are stored. `ranges`: its commands so far, `strips`: parts of its output."""
 
     layer: Layer
-    window: Window
+    work: Work
     weights: _LayerWeights
     table: dict[str, int] | None
     passes: list[Pass]
@@ -157,6 +157,11 @@ class _Plan:
     ranges: list[tuple[int, int]] = dataclasses.field(default_factory=list)
     strips: list[Strip] = dataclasses.field(default_factory=list)
     chain: int = 0
+    cycles: int = 0  #: estimate for the commands so far
+
+    @property
+    def window(self) -> Window:
+        return self.work.window
 
 
 class _Compilation:
@@ -173,12 +178,13 @@ class _Compilation:
         self.present_table: dict[str, int] = {}
         self.unused_biases = unused_biases(network)
         self.writes: list[tuple[int, range]] = []  #: command, activation words
+        self.last_cycles = 0  #: estimate for the last RUN
         self.plans = self.plan_layers()
         self.chains: list[Chain] = []
         if keep_all:
             self.layout = allocate(network, chip, placement, keep_all)
         else:
-            cycles = [[step.cycles for step in item.passes] for item in self.plans]
+            cycles = [[step.estimate(item.work, chip) for step in item.passes] for item in self.plans]
             self.chains, self.layout = place_tensors(network, chip, placement, cycles)
 
     def program(self) -> Program:
@@ -231,8 +237,9 @@ class _Compilation:
             if UnitKind.MEMRISTOR in lanes:
                 table = self.table_fields(layer, window, weights, lanes[UnitKind.MEMRISTOR])
             reads = reads_of(table, input_width(self.network, layer)[0], window, self.chip) if table else 0
-            candidates.append(Candidate(layer.name, work_of(self.network, layer, self.chip, reads), lanes))
-            plans.append(_Plan(layer, window, weights, table, []))
+            work = work_of(self.network, layer, self.chip, reads)
+            candidates.append(Candidate(layer.name, work, lanes))
+            plans.append(_Plan(layer, work, weights, table, []))
         copies = memristor_copies(candidates, self.chip)
         space = UnitSpace(self.chip, [self.chip.memristor_slots] * self.chip.memristor_banks)
         for item, layer in zip(plans, candidates, strict=True):
@@ -252,6 +259,7 @@ class _Compilation:
             multiply_accumulates=layer.multiply_accumulates(self.network.tensors[layer.output]),
             format=_formats(layer, self.network.tensors[layer.input]),
             chain=item.chain,
+            estimated_cycles=item.cycles,
         )
 
     def check_memristor(self) -> None:
@@ -345,7 +353,8 @@ class _Compilation:
         fields = dict(
             layer_fields, first_group=step.first_group, group_count=step.group_count, copies=step.copies
         )
-        places = self.load_weights(owner, run)
+        places, beside, alone = self.load_weights(owner, run)
+        item.cycles += alone + max(0, beside - self.last_cycles)
         if item.table is not None and any(self.kind(work) is UnitKind.MEMRISTOR for work in run.units):
             if item.table != self.present_table:
                 self.commands.add(owner, Opcode.TABLE, **item.table)
@@ -367,12 +376,15 @@ class _Compilation:
             fields.update({f"{name}[{work.unit}]": value for name, value in unit.items()})
         fields["output_tiles"] = step.group_count * tiles
         self.memories.run(used)
+        self.last_cycles = step.estimate(dataclasses.replace(item.work, windows=windows), self.chip)
+        item.cycles += self.last_cycles
         command = self.commands.add(owner, Opcode.RUN, **fields)
         words = windows * fields["output_pitch"]
         self.writes.append((command, range(fields["output_base"], fields["output_base"] + words)))
 
-    def load_weights(self, owner: str, run: _Run) -> dict[int, int]:
-        """The LOADs that a RUN needs, those beside the RUN before first; where its units' weights lie, by unit.
+    def load_weights(self, owner: str, run: _Run) -> tuple[dict[int, int], int, int]:
+        """The LOADs that a RUN needs, those beside the RUN before first: where its units' weights lie, by unit, and the
+        words that are loaded beside the RUN before, and after it.
 
         Units that hold the same weights are neighbours, and filled by one LOAD.
         """
@@ -395,7 +407,8 @@ class _Compilation:
                 count=block[1],
             )
             self.memories.loaded(units, block, place)
-        return places
+        beside = sum(block[1] for _, block, place in loads if place.overlap)
+        return places, beside, sum(block[1] for _, block, _ in loads) - beside
 
     def store_pass(self, item: _Plan, step: Pass) -> _Run:
         """Put the weights and parameters of a pass into their memories."""

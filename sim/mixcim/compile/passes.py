@@ -15,8 +15,8 @@ import numpy as np
 from mixcim_hdl.config import ChipConfig, UnitKind
 
 from ..errors import MixcimError
-from .cycles import Work
-from .portions import dense_portions, group_cycles, separate_copies, unit_tiles
+from .cycles import Work, run_cycles
+from .portions import dense_portions, separate_copies, tile_size, unit_tiles
 from .weights import Window
 
 
@@ -36,16 +36,23 @@ class Share:
 
 @dataclass(frozen=True)
 class Pass:
-    """One RUN command. `first_group` and `group_count`: activation words of channels that it works on (dense: 0, 1).
-
-    `cycles`: estimate for all output pixels of the layer.
-    """
+    """One RUN command. `first_group` and `group_count`: activation words of channels that it works on (dense: 0, 1)."""
 
     first_group: int
     group_count: int
     copies: int
-    cycles: int
     shares: tuple[Share, ...]
+
+    def estimate(self, work: Work, chip: ChipConfig) -> int:
+        """Cycles over the output pixels of `work`."""
+        tiles: dict[UnitKind, int] = {}
+        sharers: dict[UnitKind, int] = {}
+        for share in self.shares:
+            if share.copy == 0:
+                kind = chip.units[share.unit]
+                tiles[kind] = tiles.get(kind, 0) + len(share.words) // self.group_count
+                sharers[kind] = sharers.get(kind, 0) + 1
+        return run_cycles(work, tiles, sharers, self.copies, self.group_count, chip)
 
 
 @dataclass
@@ -142,7 +149,7 @@ def _plan_dense(
                 Share(unit, copy, own, lanes[kind][own])
                 for unit, copy, own in _spread(name, kind, words, portion.copies, work.window, space)
             ]
-        passes.append(Pass(0, 1, portion.copies, portion.cycles, tuple(shares)))
+        passes.append(Pass(0, 1, portion.copies, tuple(shares)))
     return passes
 
 
@@ -205,8 +212,7 @@ def _plan_separate(
             else:
                 units = space.units(kind)[:number]
             shares += [Share(unit, copy, words, lanes[kind][words]) for copy, unit in enumerate(units)]
-        cycles = group_cycles(work, dict.fromkeys(present), number, chip, count)
-        passes.append(Pass(group, count, number, cycles, tuple(shares)))
+        passes.append(Pass(group, count, number, tuple(shares)))
         group += count
     return passes
 
@@ -220,14 +226,13 @@ def _bank_full(name: str, window: Window, space: UnitSpace) -> str:
 
 
 def _window_too_long(name: str, window: Window, kind: UnitKind, chip: ChipConfig) -> str:
-    words = chip.channels if kind is UnitKind.TINY and not window.separate else 1
     memory, what = {
         UnitKind.SRAM: ("sram_slots", "slots"),
         UnitKind.TINY: ("tiny_words", "weight words"),
         UnitKind.MEMRISTOR: ("memristor_slots", "slots"),
     }[kind]
     return (
-        f"layer '{name}': its window of {window.rows} rows needs {window.slots * words} {what} of a {kind.value} "
+        f"layer '{name}': its window of {window.rows} rows needs {tile_size(kind, window, chip)} {what} of a {kind.value} "
         f"unit for one kernel tile, the units of chip '{chip.name}' hold {chip.unit_capacity(kind)}: "
         f"use a chip with more {memory}, or another kind of unit"
     )

@@ -1,8 +1,9 @@
 """Cut a layer into portions, one for each RUN: how many kernel tiles on each kind of unit, and how many copies of them.
 
 `copies` units with equal weights take every copies-th output pixel. All kinds of unit in a RUN have the same number of
-copies; of each kind, units // copies share the tiles. What is chosen takes the fewest cycles (cycles.py) that the
-units' memories allow; of equal ones that with fewer copies.
+copies; of each kind, units // copies share the tiles. What is chosen takes the fewest cycles (cycles.py), LOADs
+included, that the units' memories allow; of equal ones that with fewer copies. Weights that take no more than half of
+a memory count as loaded beside another RUN.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ from .weights import Window
 
 @dataclass(frozen=True)
 class Portion:
-    """Part of a layer without groups: `tiles` of each kind of unit, `copies`, and `cycles` over all output pixels."""
+    """Part of a layer without groups: `tiles` of each kind of unit, `copies`, and over all output pixels `cycles` of the
+    RUN, and `cost`, in which its LOADs are."""
 
     tiles: Mapping[UnitKind, int]
     copies: int
     cycles: int
+    cost: int
 
 
 def unit_tiles(kind: UnitKind, window: Window, chip: ChipConfig) -> int:
@@ -34,9 +37,13 @@ def unit_tiles(kind: UnitKind, window: Window, chip: ChipConfig) -> int:
     limit = min(chip.accumulator_tiles, (1 << UNIT_FIELDS["tiles"]) - 1)
     if window.separate:
         limit = (1 << RUN_FIELDS["group_count"]) - 1
+    return min(limit, chip.unit_capacity(kind) // tile_size(kind, window, chip))
+
+
+def tile_size(kind: UnitKind, window: Window, chip: ChipConfig) -> int:
+    """Slots of a CIM unit, or weight words of tiny-digital, for one tile (group)."""
     # Tiny-digital holds a slot in `channels` words; a vector of separate channels in one.
-    words = chip.channels if kind is UnitKind.TINY and not window.separate else 1
-    return min(limit, chip.unit_capacity(kind) // (window.slots * words))
+    return window.slots * (chip.channels if kind is UnitKind.TINY and not window.separate else 1)
 
 
 def most_copies(kinds: Mapping[UnitKind, object], work: Work, chip: ChipConfig) -> int:
@@ -58,7 +65,7 @@ def dense_portions(
     candidates = [
         _even_portions(work, tiles, number, chip) for number in range(1, most_copies(tiles, work, chip) + 1)
     ]
-    return min(candidates, key=lambda portions: sum(portion.cycles for portion in portions))
+    return min(candidates, key=lambda portions: sum(portion.cost for portion in portions))
 
 
 def separate_copies(work: Work, kinds: Mapping[UnitKind, object], chip: ChipConfig) -> int:
@@ -72,6 +79,21 @@ def group_cycles(work: Work, kinds: Mapping[UnitKind, object], copies: int, chip
     return run_cycles(work, ones, ones, copies, groups, chip)
 
 
+def _portion(
+    work: Work, tiles: Mapping[UnitKind, int], sharers: Mapping[UnitKind, int], copies: int, chip: ChipConfig
+) -> Portion:
+    """Arguments as in run_cycles."""
+    cycles = run_cycles(work, tiles, sharers, copies, 1, chip)
+    loaded, beside = 0, True
+    for kind, count in tiles.items():
+        if kind is UnitKind.MEMRISTOR:
+            continue
+        size = tile_size(kind, work.window, chip)
+        loaded += count * size * (chip.channels if kind is UnitKind.SRAM else 1)
+        beside = beside and 2 * size * -(-count // min(sharers[kind], count)) <= chip.unit_capacity(kind)
+    return Portion(tiles, copies, cycles, max(cycles, loaded) if beside else cycles + loaded)
+
+
 def _even_portions(work: Work, tiles: Mapping[UnitKind, int], copies: int, chip: ChipConfig) -> list[Portion]:
     """As few portions as the units' memories allow, the tiles of each kind divided evenly among them."""
     sharers = {kind: chip.units.count(kind) // copies for kind in tiles}
@@ -80,7 +102,7 @@ def _even_portions(work: Work, tiles: Mapping[UnitKind, int], copies: int, chip:
     for index in range(count):
         parts = {kind: total // count + (index < total % count) for kind, total in tiles.items()}
         present = {kind: part for kind, part in parts.items() if part}
-        portions.append(Portion(present, copies, run_cycles(work, present, sharers, copies, 1, chip)))
+        portions.append(_portion(work, present, sharers, copies, chip))
     return portions
 
 
@@ -91,15 +113,15 @@ def _best_sequence(work: Work, kind: UnitKind, total: int, chip: ChipConfig) -> 
     for copies in range(1, most_copies({kind: total}, work, chip) + 1):
         sharers = units // copies
         for part in range(1, min(total, sharers * limit) + 1):
-            cycles = run_cycles(work, {kind: part}, {kind: sharers}, copies, 1, chip)
-            if part not in best_of or cycles < best_of[part].cycles:
-                best_of[part] = Portion({kind: part}, copies, cycles)
+            portion = _portion(work, {kind: part}, {kind: sharers}, copies, chip)
+            if part not in best_of or portion.cost < best_of[part].cost:
+                best_of[part] = portion
     # The best sequence for 1, 2, ... tiles from those for fewer.
     costs: list[tuple[int, int]] = [(0, 0)]
     chosen: list[Portion] = []
     for done in range(1, total + 1):
         found = [
-            ((costs[done - part][0] + portion.cycles, costs[done - part][1] + portion.copies), portion)
+            ((costs[done - part][0] + portion.cost, costs[done - part][1] + portion.copies), portion)
             for part, portion in best_of.items()
             if part <= done
         ]
