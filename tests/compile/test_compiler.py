@@ -73,7 +73,12 @@ def compare(network: Network, program: Program, chip: ChipConfig, codes: np.ndar
 
     model = ProcessorModel(chip, program)
     model.run(stored(program.input, codes), capture=list(program.tensors))
-    wrong = [name for name in program.tensors if not np.array_equal(model.captured[name], stored(name, expected[name]))]
+    wrong = []
+    for name, place in program.tensors.items():
+        # Rows of a tensor in strips that no layer takes are not computed.
+        rows = sorted({row for part in place.parts for row in range(part.row, part.row + part.rows)})
+        if not np.array_equal(model.captured[name][:, rows], stored(name, expected[name])[:, rows]):
+            wrong.append(name)
     return wrong, int(model.adc_saturations.sum())
 
 

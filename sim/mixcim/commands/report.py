@@ -134,7 +134,9 @@ def layer_table(records: Sequence[dict[str, Any]], title: str) -> Table:
     table = Table(title=title, title_justify="left")
     for heading in ("", "layer", "kind", "kernels on", "format"):
         table.add_column(heading, overflow="fold", max_width=40)
-    for heading in ("cycles", "utilisation") if timed else ("commands", "weight words loaded", "MACs", "estimated cycles"):
+    for heading in (
+        ("cycles", "utilisation") if timed else ("commands", "weight words loaded", "MACs", "estimated cycles")
+    ):
         table.add_column(heading, justify="right")
     for record in records:
         units = ", ".join(f"{unit} {count}" for unit, count in record["kernels"].items())

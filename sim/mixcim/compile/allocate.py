@@ -123,7 +123,12 @@ def can_replace(network: Network, index: int, together: range, spans: Mapping[st
     # In a later strip, a layer of the chain still needs what it has read in this one.
     read = [network.layers[other].input for other in together]
     read += [item.tensor for other in together if other != index and (item := network.layers[other].residual)]
-    return residual not in read and spans[residual][1] == index and old.shape == new.shape and old.format.bytes == new.format.bytes
+    return (
+        residual not in read
+        and spans[residual][1] == index
+        and old.shape == new.shape
+        and old.format.bytes == new.format.bytes
+    )
 
 
 def used_words(layout: Layout) -> int:

@@ -310,9 +310,7 @@ class _Compilation:
             sums = layer.weight.reshape(kernels, -1).sum(axis=1, dtype=np.int64)
         return (layer.bias.astype(np.int64) - zero_point * sums).astype(np.int32)  # wraps, as accumulators do
 
-    def table_fields(
-        self, layer: Layer, window: Window, weights: _LayerWeights, lanes: np.ndarray
-    ) -> dict[str, int]:
+    def table_fields(self, layer: Layer, window: Window, weights: _LayerWeights, lanes: np.ndarray) -> dict[str, int]:
         """Fields of TABLE for a layer. `lanes`: its kernels on memristor, bool (words, channels)."""
         words = np.flatnonzero(lanes.any(axis=1))
         if window.separate:  # slots are of consecutive words
@@ -350,9 +348,7 @@ class _Compilation:
     def emit_run(self, item: _Plan, run: _Run, layer_fields: dict[str, int]) -> None:
         """The LOADs of a pass that are needed, and its RUN."""
         owner, step = f"layer '{item.layer.name}'", run.step
-        fields = dict(
-            layer_fields, first_group=step.first_group, group_count=step.group_count, copies=step.copies
-        )
+        fields = dict(layer_fields, first_group=step.first_group, group_count=step.group_count, copies=step.copies)
         places, beside, alone = self.load_weights(owner, run)
         item.cycles += alone + max(0, beside - self.last_cycles)
         if item.table is not None and any(self.kind(work) is UnitKind.MEMRISTOR for work in run.units):
@@ -428,9 +424,7 @@ class _Compilation:
                 self.exponent_entries(item.layer, share),
             )
             count = len(share.words) // step.group_count
-            units.append(
-                _UnitWork(unit=share.unit, tiles=count, copy=share.copy, parameter=parameter, **stored[key])
-            )
+            units.append(_UnitWork(unit=share.unit, tiles=count, copy=share.copy, parameter=parameter, **stored[key]))
         return _Run(step, tuple(units))
 
     def exponent_entries(self, layer: Layer, share: Share) -> np.ndarray:
@@ -440,9 +434,7 @@ class _Compilation:
         entries = tile_entries(self.placement[layer.name], self.chip)
         return np.array([entries[word, self.kind(share)] for word in share.words.tolist()])
 
-    def store_weights(
-        self, layer: Layer, window: Window, weights: _LayerWeights, share: Share
-    ) -> dict[str, Any]:
+    def store_weights(self, layer: Layer, window: Window, weights: _LayerWeights, share: Share) -> dict[str, Any]:
         """Put a share's weights where its unit finds them; mode, slot, block and stride of its _UnitWork."""
         kind = self.kind(share)
         if kind is UnitKind.MEMRISTOR:

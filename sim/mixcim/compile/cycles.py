@@ -67,7 +67,12 @@ def work_of(network: Network, layer: Layer, chip: ChipConfig, reads: int = 0) ->
 
 
 def run_cycles(
-    work: Work, tiles: Mapping[UnitKind, int], sharers: Mapping[UnitKind, int], copies: int, groups: int, chip: ChipConfig
+    work: Work,
+    tiles: Mapping[UnitKind, int],
+    sharers: Mapping[UnitKind, int],
+    copies: int,
+    groups: int,
+    chip: ChipConfig,
 ) -> int:
     """Cycles of a RUN over all windows of `work`.
 

@@ -62,9 +62,7 @@ def dense_portions(
     if len(tiles) == 1:
         ((kind, total),) = tiles.items()
         return _best_sequence(work, kind, total, chip)
-    candidates = [
-        _even_portions(work, tiles, number, chip) for number in range(1, most_copies(tiles, work, chip) + 1)
-    ]
+    candidates = [_even_portions(work, tiles, number, chip) for number in range(1, most_copies(tiles, work, chip) + 1)]
     return min(candidates, key=lambda portions: sum(portion.cost for portion in portions))
 
 
