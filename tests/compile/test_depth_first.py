@@ -120,7 +120,7 @@ def block_network(
         tensors[name] = Tensor(name, shape, quantisation)
         layers.append(
             Layer(
-                *(f"{name}", kind, previous, name, (kernel, kernel), (step, step), (pad,) * 4, weight),
+                *(f"{name}", kind, previous, name, (kernel, kernel), (step, step), (pad, pad, pad, pad), weight),
                 *(np.zeros(kernels, np.int32), np.full(kernels, 1 / 80 / np.sqrt(taps), np.float32), (0, 255)),
                 residual=Residual(summand, quantisation, (0, 255)) if summand else None,
             )

@@ -26,7 +26,7 @@ class ModelBus:
         self.chip, self.program = chip, program
         self.execution = Execution(chip, program, [program.noise_seed], Method.FASTEST)
         self.commands = program.commands
-        self.registers = {
+        self.registers: dict[int, int] = {
             Register.IDENTIFICATION: IDENTIFICATION,
             Register.VERSION: CONTRACT_VERSION,
             Register.FINGERPRINT: chip.fingerprint,

@@ -101,7 +101,8 @@ def chain_lines(program: Program) -> list[str]:
 
 def layer_records(program: Program, chip: ChipConfig, cycles: np.ndarray | None = None) -> list[dict[str, Any]]:
     """One record a layer: name, kind, units, format, commands, chain of layers that run depth-first together (0: none)
-    and strips, weight words, estimated cycles, MACs, and with `cycles` (of each command, as the host reads them) also cycles and utilisation = useful MACs / (cycles x peak MACs per cycle of the whole chip)."""
+    and strips, weight words, estimated cycles, MACs, and with `cycles` (of each command, as the host reads them) also
+    cycles and utilisation = useful MACs / (cycles x peak MACs per cycle of the whole chip)."""
     peak = sum(peak_multiply_accumulates(chip).values())
     spent = None if cycles is None else layer_cycles(program, chip, cycles)
     records = []

@@ -68,8 +68,8 @@ def compile_network(
     """Compile a network for a chip. The same arguments give the same program, byte for byte.
 
     `placement_rules` and `hidden`: see placement.py. `table`: see table.py. `keep_all`: every tensor has memory of its
-    own and can be read after the run; no layer runs depth-first then. `skip_zero_groups`: memristor reads whose input bits are all 0 are left out.
-    Raises MixcimError in one line when the network, as placed, does not fit the chip (which memory, what is needed,
+    own and can be read after the run; no layer runs depth-first then. `skip_zero_groups`: memristor reads whose input
+    bits are all 0 are left out. Raises MixcimError in one line when the network, as placed, does not fit the chip (which memory, what is needed,
     what there is), has a layer that the chip cannot do, or an argument makes no sense.
     """
     _check_floating(network, chip)
@@ -144,8 +144,11 @@ class _Run:
 
 @dataclass
 class _Plan:
-    """A layer on its way into the program. `work`: what it asks of the units. `table`: fields of TABLE, None without memristor. `runs`, `fields`: of all
-    its RUNs, once its weights are stored. `ranges`: its commands so far, `strips`: parts of its output."""
+    """A layer on its way into the program.
+
+    `work`: what it asks of the units. `table`: fields of TABLE, None without memristor. `runs`, `fields`: of all its
+    RUNs, once its weights are stored. `ranges`: its commands so far, `strips`: parts of its output.
+    """
 
     layer: Layer
     work: Work
@@ -224,6 +227,7 @@ class _Compilation:
             file_shape=network.file_shape,
             output_shape=network.output_shape,
             host_output=network.host_output,
+            fold=(1, 1),
             **self.parameters.arrays(),
         )
 
@@ -351,10 +355,10 @@ class _Compilation:
         fields = dict(layer_fields, first_group=step.first_group, group_count=step.group_count, copies=step.copies)
         places, beside, alone = self.load_weights(owner, run)
         item.cycles += alone + max(0, beside - self.last_cycles)
-        if item.table is not None and any(self.kind(work) is UnitKind.MEMRISTOR for work in run.units):
-            if item.table != self.present_table:
-                self.commands.add(owner, Opcode.TABLE, **item.table)
-                self.present_table = item.table
+        on_memristor = any(self.kind(work) is UnitKind.MEMRISTOR for work in run.units)
+        if on_memristor and item.table is not None and item.table != self.present_table:
+            self.commands.add(owner, Opcode.TABLE, **item.table)
+            self.present_table = item.table
         windows, tiles, used = fields["output_height"] * fields["output_width"], 0, {}
         for work in run.units:
             tiles += work.tiles * max(0, -(-(windows - work.copy) // step.copies))

@@ -54,7 +54,8 @@ def choose_chains(
     choice = _Choice(network, pixel_pitches(network, chip, placement), cycles, budget)
     count = len(network.layers)
     #: Fewest extra cycles from a layer on, and the chain (or layer by itself) that comes first.
-    best: list[tuple[float, Chain | None, int]] = [(math.inf, None, 0)] * count + [(0, None, count)]
+    best: list[tuple[float, Chain | None, int]] = [(math.inf, None, 0) for _ in range(count)]
+    best.append((0, None, count))
     for first in reversed(range(count)):
         if choice.fits(first, first, 0):
             best[first] = (best[first + 1][0], None, first + 1)

@@ -232,7 +232,7 @@ def _window_too_long(name: str, window: Window, kind: UnitKind, chip: ChipConfig
         UnitKind.MEMRISTOR: ("memristor_slots", "slots"),
     }[kind]
     return (
-        f"layer '{name}': its window of {window.rows} rows needs {tile_size(kind, window, chip)} {what} of a {kind.value} "
-        f"unit for one kernel tile, the units of chip '{chip.name}' hold {chip.unit_capacity(kind)}: "
+        f"layer '{name}': its window of {window.rows} rows needs {tile_size(kind, window, chip)} {what} of a "
+        f"{kind.value} unit for one kernel tile, the units of chip '{chip.name}' hold {chip.unit_capacity(kind)}: "
         f"use a chip with more {memory}, or another kind of unit"
     )

@@ -20,8 +20,8 @@ from .weights import Window
 
 @dataclass(frozen=True)
 class Portion:
-    """Part of a layer without groups: `tiles` of each kind of unit, `copies`, and over all output pixels `cycles` of the
-    RUN, and `cost`, in which its LOADs are."""
+    """Part of a layer without groups: `tiles` of each kind of unit, `copies`, and over all output pixels `cycles` of
+    the RUN, and `cost`, in which its LOADs are."""
 
     tiles: Mapping[UnitKind, int]
     copies: int

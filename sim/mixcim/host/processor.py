@@ -275,8 +275,8 @@ class Processor:
     def run_stepwise(
         self, elements: np.ndarray, on_tensor: Callable[[str, np.ndarray], None], noise_seed: int | None = None
     ) -> None:
-        """Run one input (height, width, channels) a command at a time; `on_tensor(name, elements)` for every tensor, put
-        together of its strips where it lies nowhere whole.
+        """Run one input (height, width, channels) a command at a time; `on_tensor(name, elements)` for every tensor,
+        put together of its strips where it lies nowhere whole.
 
         Each command is put at the head of the program store with an END behind it, so that every tensor can be read
         before its memory is used again. The program store is as it was afterwards. `noise_seed` as for `infer`: it is

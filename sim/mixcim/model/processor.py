@@ -109,8 +109,8 @@ class ProcessorModel:
         """One layer by itself, on tensors from elsewhere: its output, as `run` gives it.
 
         `number`: index into the program's layers. `tensors`: name -> the same of what the layer reads.
-        The tables and weights of the commands before it are in force, all that it reads and writes lies in memory whole;
-        read noise starts from the program's seed.
+        All of them must lie in memory whole. The tables and weights of the commands before it are in force; read noise
+        starts from the program's seed.
         """
         seeds = [self.program.noise_seed] * len(next(iter(tensors.values())))
         execution = Execution(self.chip, self.program, seeds, self.method)
