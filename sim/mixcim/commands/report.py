@@ -136,7 +136,7 @@ def layer_table(records: Sequence[dict[str, Any]], title: str) -> Table:
     for heading in ("", "layer", "kind", "kernels on", "format"):
         table.add_column(heading, overflow="fold", max_width=40)
     for heading in (
-        ("cycles", "utilisation") if timed else ("commands", "weight words loaded", "MACs", "estimated cycles")
+        ("cycles", "utilisation") if timed else ("words loaded", "MACs", "cycles, estimated")
     ):
         table.add_column(heading, justify="right")
     for record in records:
@@ -149,7 +149,7 @@ def layer_table(records: Sequence[dict[str, Any]], title: str) -> Table:
                 f"{record['utilisation']:.1%}" if record["multiply_accumulates"] else "-",
             ]
         else:
-            keys = ("commands", "loaded_words", "multiply_accumulates", "estimated_cycles")
+            keys = ("loaded_words", "multiply_accumulates", "estimated_cycles")
             cells += [f"{record[key]:,}" for key in keys]
         table.add_row(*cells)
     return table

@@ -69,8 +69,8 @@ def compile_network(
 
     `placement_rules` and `hidden`: see placement.py. `table`: see table.py. `keep_all`: every tensor has memory of its
     own and can be read after the run; no layer runs depth-first then. `skip_zero_groups`: memristor reads whose input
-    bits are all 0 are left out. Raises MixcimError in one line when the network, as placed, does not fit the chip (which memory, what is needed,
-    what there is), has a layer that the chip cannot do, or an argument makes no sense.
+    bits are all 0 are left out. Raises MixcimError in one line when the network, as placed, does not fit the chip
+    (which memory, what is needed, what there is), has a layer that the chip cannot do, or an argument makes no sense.
     """
     _check_floating(network, chip)
     unfolded = network

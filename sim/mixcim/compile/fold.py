@@ -1,7 +1,7 @@
 """Fold the pixels of a network's input by the stride of its first convolution (space to depth).
 
 A pixel takes a whole activation word, however few channels it has. Where the first convolution moves by strides (sy,
-sx) and nothing else reads the input, sy x sx of its pixels become one pixel of sy * sx * channels channels, in the order
+sx) and nothing else reads the input, sy x sx of its pixels become one pixel of sy * sx * channels channels, in order of
 row, column, channel; the convolution then moves by (1, 1) over them. Its kernel grows to whole pixels, with weights of
 0 where there were none, and its output is the same. The host folds the inputs (host/values.py).
 
