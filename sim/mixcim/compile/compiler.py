@@ -28,7 +28,7 @@ from ..errors import MixcimError
 from .allocate import HOST, allocate, lifetimes
 from .codes import code_of, input_width
 from .copies import Candidate, memristor_copies
-from .cycles import Work, work_of
+from .cycles import RUN_OVERHEAD, Work, work_of
 from .depth_first import place_tensors
 from .exponents import tile_entries
 from .fields import run_fields, strip_fields
@@ -54,6 +54,9 @@ from .weights import (
     sram_words,
     window_of,
 )
+
+#: Cycles that a command less is worth where the program store does not hold the fastest program.
+_COMMAND_COST = 1 << 14
 
 
 def compile_network(
@@ -83,7 +86,12 @@ def compile_network(
             raise MixcimError(f"the table names layer '{name}', network '{network.name}' has {', '.join(names)}")
     if skip_zero_groups:
         tables = dataclasses.replace(tables, skip_zero_groups=True)
-    program = _Compilation(network, chip, placement, tables, keep_all).program()
+    compilation = _Compilation(network, chip, placement, tables, keep_all, 0)
+    program = compilation.program()
+    if len(program.commands) > chip.program_commands:
+        compilation = _Compilation(network, chip, placement, tables, keep_all, _COMMAND_COST)
+        program = compilation.program()
+    compilation.check_memories()
     if fold == (1, 1):
         return program
     # What a layer has to do does not grow with the zeros of a folded kernel.
@@ -169,8 +177,16 @@ class _Plan:
 
 class _Compilation:
     def __init__(
-        self, network: Network, chip: ChipConfig, placement: Placement, tables: Tables, keep_all: bool
+        self,
+        network: Network,
+        chip: ChipConfig,
+        placement: Placement,
+        tables: Tables,
+        keep_all: bool,
+        command_cost: int,
     ) -> None:
+        """`command_cost`: as in cycles.Work; other arguments as of compile_network."""
+        self.command_cost = command_cost
         self.network, self.chip, self.placement, self.tables = network, chip, placement, tables
         self.check_memristor()
         self.commands = CommandList(chip)
@@ -188,7 +204,8 @@ class _Compilation:
             self.layout = allocate(network, chip, placement, keep_all)
         else:
             cycles = [[step.estimate(item.work, chip) for step in item.passes] for item in self.plans]
-            self.chains, self.layout = place_tensors(network, chip, placement, cycles)
+            overhead = RUN_OVERHEAD + command_cost
+            self.chains, self.layout = place_tensors(network, chip, placement, cycles, overhead)
 
     def program(self) -> Program:
         for item in self.plans:
@@ -204,7 +221,6 @@ class _Compilation:
                 self.emit_rows(self.plans[index], None)
                 index += 1
         self.commands.add(f"network '{self.network.name}'", Opcode.END)
-        self.check_memories()
         network = self.network
         lines = self.memristor.arrays()
         return Program(
@@ -241,7 +257,7 @@ class _Compilation:
             if UnitKind.MEMRISTOR in lanes:
                 table = self.table_fields(layer, window, weights, lanes[UnitKind.MEMRISTOR])
             reads = reads_of(table, input_width(self.network, layer)[0], window, self.chip) if table else 0
-            work = work_of(self.network, layer, self.chip, reads)
+            work = work_of(self.network, layer, self.chip, reads, self.command_cost)
             candidates.append(Candidate(layer.name, work, lanes))
             plans.append(_Plan(layer, work, weights, table, []))
         copies = memristor_copies(candidates, self.chip)
@@ -488,6 +504,7 @@ class _Compilation:
         return places
 
     def check_memories(self) -> None:
+        """Raise MixcimError if the program needs more than a memory holds."""
         for memory, field, used in (
             ("program store", "program_commands", len(self.commands)),
             ("weight store", "weight_words", self.weights.words),
