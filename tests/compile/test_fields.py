@@ -145,7 +145,8 @@ def expected_weights(network: Network, layer: Layer, chip: ChipConfig, tile: Til
 def compiled(chip: ChipConfig, seed: int, layers: int = 5, widest: int = 9) -> tuple[Network, Program]:
     """A random network as the chip runs it (with its input folded), and its program."""
     network = random_network(seed, layers, widest, formats=FORMATS, aligned_bits=chip.aligned_bits)
-    return fold_input(network, chip)[0], compile_network(network, chip, random_rules(network, seed, chip.channels), "exact")
+    rules = random_rules(network, seed, chip.channels)
+    return fold_input(network, chip)[0], compile_network(network, chip, rules, "exact")
 
 
 def float_of(pattern: int) -> np.float32:

@@ -135,9 +135,7 @@ def layer_table(records: Sequence[dict[str, Any]], title: str) -> Table:
     table = Table(title=title, title_justify="left")
     for heading in ("", "layer", "kind", "kernels on", "format"):
         table.add_column(heading, overflow="fold", max_width=40)
-    for heading in (
-        ("cycles", "utilisation") if timed else ("words loaded", "MACs", "cycles, estimated")
-    ):
+    for heading in ("cycles", "utilisation") if timed else ("words loaded", "MACs", "cycles, estimated"):
         table.add_column(heading, justify="right")
     for record in records:
         units = ", ".join(f"{unit} {count}" for unit, count in record["kernels"].items())

@@ -28,7 +28,8 @@ def place_tensors(
 ) -> tuple[list[Chain], Layout]:
     """Chains of layers that run depth-first, and the place of every tensor.
 
-    `cycles`: estimate for each pass of each layer. `overhead`: cycles that a pass more costs. Raises MixcimError when the memory is too small.
+    `cycles`: estimate for each pass of each layer. `overhead`: cycles that a pass more costs. Raises MixcimError when
+    the memory is too small.
     """
     try:
         return [], allocate(network, chip, placement)
