@@ -304,17 +304,17 @@ def test_weights_that_are_there_are_not_loaded_again() -> None:
     assert differences(network, program, chip) == ([], 0)
 
 
-def chain_of_convolutions(count: int) -> Network:
-    """Convolutions of 2 x 3 over 4 channels, one behind the other: 24 rows, 2 vectors on `tiny`"""
+def chain_of_convolutions(count: int, kernels: int = 4) -> Network:
+    """Convolutions of 2 x 3, one behind the other: with 4 kernels 24 rows, 2 vectors on `tiny`."""
     random = np.random.default_rng(count)
     quantisation = Quantisation(0.05, 3, False)
-    shape = (6, 6, 4)
+    shape = (6, 6, kernels)
     tensors = {f"t{number}": Tensor(f"t{number}", shape, quantisation) for number in range(count + 1)}
     layers = [
         Layer(
             *(f"c{number}", LayerKind.CONVOLUTION, f"t{number}", f"t{number + 1}", (2, 3), (1, 1), (1, 1, 0, 1)),
-            *(random.integers(-127, 128, (4, 2, 3, 4)).astype(np.int8), np.zeros(4, np.int32)),
-            *(np.full(4, 0.003, np.float32), (0, 255)),
+            *(random.integers(-127, 128, (kernels, 2, 3, kernels)).astype(np.int8), np.zeros(kernels, np.int32)),
+            *(np.full(kernels, 0.003, np.float32), (0, 255)),
         )
         for number in range(count)
     ]
@@ -330,3 +330,16 @@ def test_input_bits_of_an_estimate_are_those_of_the_command() -> None:
                 continue
             for fields in fields_of(program, MANY, Opcode.RUN, record):
                 assert (fields["input_bits"], bool(fields["input_signed"])) == input_width(network, layer)
+
+
+def test_a_short_program_store_is_worth_cycles() -> None:
+    """Layers of 20 kernel tiles on 4 units: all tiles at once if need be, where loading them beside RUNs is faster."""
+    network = chain_of_convolutions(3, kernels=80)
+    fast = compile_network(network, MANY, ["*=sram"])
+    short = dataclasses.replace(MANY, program_commands=len(fast.commands) - 1)
+    program = compile_network(network, short, ["*=sram"])
+    assert len(program.commands) < len(fast.commands)
+    cycles = [sum(record.estimated_cycles for record in item.layers) for item in (fast, program)]
+    assert cycles[0] < cycles[1]
+    assert differences(network, program, short) == ([], 0)
+    assert differences(network, fast, MANY) == ([], 0)

@@ -4,10 +4,6 @@
  Network --fold--> place --> kind of unit per kernel --plan--> passes (RUNs) ----emit--> commands, weights, parameters
                      \\--depth-first, allocate--> strips, address per tensor ----^
 ```
-
-Zero points of integer layers: the hardware sums weight * code, where the definition sums weight * (code - zero point).
-The difference, zero point * sum of weights, goes into the bias; a position in the padding carries the zero point as its
-code. Floating layers: see fields.py.
 """
 
 from __future__ import annotations
@@ -28,14 +24,15 @@ from ..errors import MixcimError
 from .allocate import HOST, allocate, lifetimes
 from .codes import code_of, input_width
 from .copies import Candidate, memristor_copies
-from .cycles import Work, work_of
+from .cycles import RUN_OVERHEAD, Work, work_of
 from .depth_first import place_tensors
 from .exponents import tile_entries
 from .fields import run_fields, strip_fields
 from .fold import fold_input
+from .layer_weights import LayerWeights, layer_weights
 from .network import Layer, LayerKind, Network, Tensor
 from .passes import Pass, Share, UnitSpace, plan, tile_lanes
-from .placement import Placement, is_fully_connected, kernel_count, place
+from .placement import Placement, is_fully_connected, place
 from .stores import CommandList, MemristorBanks, ParameterMemory, WeightStore
 from .strips import Chain, strip_rows
 from .table import Tables, exact_table, read_table, reads_of
@@ -44,16 +41,15 @@ from .unused import unused_biases
 from .weights import (
     Window,
     broadcast_words,
-    channel_taps,
-    dense_slots,
     depthwise_words,
-    diagonal_slots,
     digits_used,
-    kernel_rows,
     masked_taps,
     sram_words,
     window_of,
 )
+
+#: Cycles that a command less is worth where the program store does not hold the fastest program.
+_COMMAND_COST = 1 << 14
 
 
 def compile_network(
@@ -83,7 +79,12 @@ def compile_network(
             raise MixcimError(f"the table names layer '{name}', network '{network.name}' has {', '.join(names)}")
     if skip_zero_groups:
         tables = dataclasses.replace(tables, skip_zero_groups=True)
-    program = _Compilation(network, chip, placement, tables, keep_all).program()
+    compilation = _Compilation(network, chip, placement, tables, keep_all, 0)
+    program = compilation.program()
+    if len(program.commands) > chip.program_commands:
+        compilation = _Compilation(network, chip, placement, tables, keep_all, _COMMAND_COST)
+        program = compilation.program()
+    compilation.check_memories()
     if fold == (1, 1):
         return program
     # What a layer has to do does not grow with the zeros of a folded kernel.
@@ -93,27 +94,6 @@ def compile_network(
         for record, number in zip(program.layers, work, strict=True)
     ]
     return dataclasses.replace(program, layers=tuple(layers), fold=fold)
-
-
-@dataclass(frozen=True, eq=False)
-class _LayerWeights:
-    """Weights and parameters of a layer by output word: `rows` (dense) or `taps`; bias, scale (words, channels).
-
-    `bias`: int32, a float32's pattern in a floating layer.
-    """
-
-    rows: np.ndarray | None
-    taps: np.ndarray | None
-    bias: np.ndarray
-    scale: np.ndarray
-
-    def slots(self, window: Window, share: Share, chip: ChipConfig) -> np.ndarray:
-        """Slots of a CIM unit's share: int8 (slots, rows, channels)."""
-        if window.separate:
-            assert self.taps is not None
-            return diagonal_slots(masked_taps(self.taps, int(share.words[0]), share.lanes), chip)
-        assert self.rows is not None
-        return dense_slots(self.rows, share.words, share.lanes, chip)
 
 
 @dataclass(frozen=True)
@@ -156,7 +136,7 @@ class _Plan:
 
     layer: Layer
     work: Work
-    weights: _LayerWeights
+    weights: LayerWeights
     table: dict[str, int] | None
     passes: list[Pass]
     runs: list[_Run] = dataclasses.field(default_factory=list)
@@ -173,8 +153,16 @@ class _Plan:
 
 class _Compilation:
     def __init__(
-        self, network: Network, chip: ChipConfig, placement: Placement, tables: Tables, keep_all: bool
+        self,
+        network: Network,
+        chip: ChipConfig,
+        placement: Placement,
+        tables: Tables,
+        keep_all: bool,
+        command_cost: int,
     ) -> None:
+        """`command_cost`: as in cycles.Work; other arguments as of compile_network."""
+        self.command_cost = command_cost
         self.network, self.chip, self.placement, self.tables = network, chip, placement, tables
         self.check_memristor()
         self.commands = CommandList(chip)
@@ -192,7 +180,8 @@ class _Compilation:
             self.layout = allocate(network, chip, placement, keep_all)
         else:
             cycles = [[step.estimate(item.work, chip) for step in item.passes] for item in self.plans]
-            self.chains, self.layout = place_tensors(network, chip, placement, cycles)
+            overhead = RUN_OVERHEAD + command_cost
+            self.chains, self.layout = place_tensors(network, chip, placement, cycles, overhead)
 
     def program(self) -> Program:
         for item in self.plans:
@@ -208,7 +197,6 @@ class _Compilation:
                 self.emit_rows(self.plans[index], None)
                 index += 1
         self.commands.add(f"network '{self.network.name}'", Opcode.END)
-        self.check_memories()
         network = self.network
         lines = self.memristor.arrays()
         return Program(
@@ -240,12 +228,13 @@ class _Compilation:
         plans, candidates = [], []
         for layer in self.network.layers:
             window = window_of(self.network, layer, self.chip)
-            weights, lanes = self.layer_weights(layer, window), tile_lanes(self.placement[layer.name], self.chip)
+            weights = layer_weights(self.network, layer, window, self.unused_biases, self.chip)
+            lanes = tile_lanes(self.placement[layer.name], self.chip)
             table = None
             if UnitKind.MEMRISTOR in lanes:
                 table = self.table_fields(layer, window, weights, lanes[UnitKind.MEMRISTOR])
             reads = reads_of(table, input_width(self.network, layer)[0], window, self.chip) if table else 0
-            work = work_of(self.network, layer, self.chip, reads)
+            work = work_of(self.network, layer, self.chip, reads, self.command_cost)
             candidates.append(Candidate(layer.name, work, lanes))
             plans.append(_Plan(layer, work, weights, table, []))
         copies = memristor_copies(candidates, self.chip)
@@ -287,43 +276,7 @@ class _Compilation:
                 f"placed needs {needed}: place fewer kernels on memristor, or use a chip with more memristor_slots"
             )
 
-    def layer_weights(self, layer: Layer, window: Window) -> _LayerWeights:
-        chip, kernels = self.chip, kernel_count(self.network, layer)
-        words = -(-kernels // chip.channels)
-        bias = np.zeros(words * chip.channels, np.int32)
-        scale = np.zeros(words * chip.channels, np.float32)
-        bias[:kernels] = self.bias(layer, kernels)
-        if layer.floating is not None:
-            bias[kernels:] = self.unused_biases[layer.name].view(np.int32)
-        scale[:kernels] = layer.scale
-        if not np.isfinite(scale).all() or not np.isfinite(layer.bias).all():
-            what = "bias or scale" if layer.floating else "input scale x weight scale / output scale"
-            raise MixcimError(
-                f"layer '{layer.name}': {what} overflows float32; quantise the network again with sound scales"
-            )
-        rows = taps = None
-        if self.network.pools(layer):
-            pass  # it weighs nothing
-        elif window.separate:
-            taps = channel_taps(layer, kernels, window, chip)
-        else:
-            rows = kernel_rows(layer, window, chip)
-        return _LayerWeights(rows, taps, bias.reshape(words, -1), scale.reshape(words, -1))
-
-    def bias(self, layer: Layer, kernels: int) -> np.ndarray:
-        """Bias of each kernel as the parameter memory holds it: int32 (kernels,)."""
-        if layer.floating is not None:
-            return np.ascontiguousarray(layer.bias, np.float32).view(np.int32)
-        zero_point = code_of(self.network.tensors[layer.input].quantisation)
-        if layer.kind is LayerKind.MAX_POOL:
-            sums = np.ones(kernels, np.int64)  # the maximum enters the sum once, whatever the window
-        elif layer.weight is None:
-            sums = np.full(kernels, layer.kernel[0] * layer.kernel[1], np.int64)
-        else:
-            sums = layer.weight.reshape(kernels, -1).sum(axis=1, dtype=np.int64)
-        return (layer.bias.astype(np.int64) - zero_point * sums).astype(np.int32)  # wraps, as accumulators do
-
-    def table_fields(self, layer: Layer, window: Window, weights: _LayerWeights, lanes: np.ndarray) -> dict[str, int]:
+    def table_fields(self, layer: Layer, window: Window, weights: LayerWeights, lanes: np.ndarray) -> dict[str, int]:
         """Fields of TABLE for a layer. `lanes`: its kernels on memristor, bool (words, channels)."""
         words = np.flatnonzero(lanes.any(axis=1))
         if window.separate:  # slots are of consecutive words
@@ -460,7 +413,7 @@ class _Compilation:
         entries = tile_entries(self.placement[layer.name], self.chip)
         return np.array([entries[word, kind] for word in words.tolist()])
 
-    def store_weights(self, layer: Layer, window: Window, weights: _LayerWeights, share: Share) -> dict[str, Any]:
+    def store_weights(self, layer: Layer, window: Window, weights: LayerWeights, share: Share) -> dict[str, Any]:
         """Put a share's weights where its unit finds them; mode, slot, block and stride of its _UnitWork."""
         kind = self.kind(share)
         if kind is UnitKind.MEMRISTOR:
@@ -510,6 +463,7 @@ class _Compilation:
         return places
 
     def check_memories(self) -> None:
+        """Raise MixcimError if the program needs more than a memory holds."""
         for memory, field, used in (
             ("program store", "program_commands", len(self.commands)),
             ("weight store", "weight_words", self.weights.words),

@@ -37,7 +37,8 @@ class Work:
     """What a layer asks of the units for one output pixel.
 
     `windows`: output pixels. `input_bits`: of the integers in a window. `words`: activation words of an element (2 with
-    two bytes an element). `reads`: of a memristor bank for one tile and slice, over all vectors.
+    two bytes an element). `reads`: of a memristor bank for one tile and slice, over all vectors. `command_cost`: cycles
+    that it is worth to have a command less, where the program store is short.
     """
 
     window: Window
@@ -45,6 +46,7 @@ class Work:
     input_bits: int
     words: int = 1
     reads: int = 0
+    command_cost: int = 0
 
     def tile_cycles(self, kind: UnitKind, chip: ChipConfig) -> int:
         """Cycles of a unit for one kernel tile of one window (of one group)."""
@@ -68,12 +70,12 @@ class Work:
         return max(self.window.rows // self.window.granule * max(beats, POOL_ADDITION), 2 * beats - 1)
 
 
-def work_of(network: Network, layer: Layer, chip: ChipConfig, reads: int = 0) -> Work:
-    """The work of a layer over all its output pixels; `reads` as in Work."""
+def work_of(network: Network, layer: Layer, chip: ChipConfig, reads: int = 0, command_cost: int = 0) -> Work:
+    """The work of a layer over all its output pixels; `reads` and `command_cost` as in Work."""
     height, width, _ = network.tensors[layer.output].shape
     source = network.tensors[layer.input]
     bits, _ = input_width(network, layer)
-    return Work(window_of(network, layer, chip), height * width, bits, source.format.bytes, reads)
+    return Work(window_of(network, layer, chip), height * width, bits, source.format.bytes, reads, command_cost)
 
 
 def run_cycles(

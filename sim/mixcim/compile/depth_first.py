@@ -13,7 +13,6 @@ from mixcim_hdl.config import ChipConfig
 
 from ..errors import MixcimError
 from .allocate import Layout, allocate, can_replace, lifetimes, pixel_pitches
-from .cycles import RUN_OVERHEAD
 from .network import Network
 from .placement import Placement
 from .strips import Chain, chain_end, readers, strip_rows
@@ -25,11 +24,12 @@ ATTEMPTS, STEP = 12, 32
 
 
 def place_tensors(
-    network: Network, chip: ChipConfig, placement: Placement, cycles: Sequence[Sequence[int]]
+    network: Network, chip: ChipConfig, placement: Placement, cycles: Sequence[Sequence[int]], overhead: int
 ) -> tuple[list[Chain], Layout]:
     """Chains of layers that run depth-first, and the place of every tensor.
 
-    `cycles`: estimate for each pass of each layer. Raises MixcimError when the memory is too small.
+    `cycles`: estimate for each pass of each layer. `overhead`: cycles that a pass more costs. Raises MixcimError when
+    the memory is too small.
     """
     try:
         return [], allocate(network, chip, placement)
@@ -37,7 +37,7 @@ def place_tensors(
         too_small = error
     for attempt in range(ATTEMPTS):
         budget = chip.activation_words - attempt * chip.activation_words // STEP
-        chains = choose_chains(network, chip, placement, cycles, budget)
+        chains = choose_chains(network, chip, placement, cycles, overhead, budget)
         if chains is None:
             break
         try:
@@ -48,10 +48,15 @@ def place_tensors(
 
 
 def choose_chains(
-    network: Network, chip: ChipConfig, placement: Placement, cycles: Sequence[Sequence[int]], budget: int
+    network: Network,
+    chip: ChipConfig,
+    placement: Placement,
+    cycles: Sequence[Sequence[int]],
+    overhead: int,
+    budget: int,
 ) -> list[Chain] | None:
     """Chains with which no layer or chain needs more than `budget` activation words; None if there are none."""
-    choice = _Choice(network, pixel_pitches(network, chip, placement), cycles, budget)
+    choice = _Choice(network, pixel_pitches(network, chip, placement), cycles, overhead, budget)
     count = len(network.layers)
     #: Fewest extra cycles from a layer on, and the chain (or layer by itself) that comes first.
     best: list[tuple[float, Chain | None, int]] = [(math.inf, None, 0) for _ in range(count)]
@@ -81,9 +86,9 @@ class _Choice:
     """What a chain needs and costs. Arguments as in choose_chains; `pitches`: words of a pixel of every tensor."""
 
     def __init__(
-        self, network: Network, pitches: Mapping[str, int], cycles: Sequence[Sequence[int]], budget: int
+        self, network: Network, pitches: Mapping[str, int], cycles: Sequence[Sequence[int]], overhead: int, budget: int
     ) -> None:
-        self.network, self.cycles, self.budget = network, cycles, budget
+        self.network, self.cycles, self.overhead, self.budget = network, cycles, overhead, budget
         self.read_by, self.spans = readers(network), lifetimes(network)
         self.row_words = {name: tensor.shape[1] * pitches[name] for name, tensor in network.tensors.items()}
         self.heights = [network.tensors[layer.output].shape[0] for layer in network.layers]
@@ -124,5 +129,5 @@ class _Choice:
         for number, index in enumerate(chain.layers):
             again = sum(len(rows[number]) for rows in strips) - self.heights[index]
             extra += max(again, 0) * sum(self.cycles[index]) // self.heights[index]
-            extra += (len(strips) - 1) * len(self.cycles[index]) * RUN_OVERHEAD
+            extra += (len(strips) - 1) * len(self.cycles[index]) * self.overhead
         return extra

@@ -82,14 +82,16 @@ def _portion(
 ) -> Portion:
     """Arguments as in run_cycles."""
     cycles = run_cycles(work, tiles, sharers, copies, 1, chip)
-    loaded, beside = 0, True
+    loaded, loads, beside = 0, 0, True
     for kind, count in tiles.items():
         if kind is UnitKind.MEMRISTOR:
             continue
         size = tile_size(kind, work.window, chip)
+        loads += min(sharers[kind], count)
         loaded += count * size * (chip.channels if kind is UnitKind.SRAM else 1)
         beside = beside and 2 * size * -(-count // min(sharers[kind], count)) <= chip.unit_capacity(kind)
-    return Portion(tiles, copies, cycles, max(cycles, loaded) if beside else cycles + loaded)
+    cost = (max(cycles, loaded) if beside else cycles + loaded) + (1 + loads) * work.command_cost
+    return Portion(tiles, copies, cycles, cost)
 
 
 def _even_portions(work: Work, tiles: Mapping[UnitKind, int], copies: int, chip: ChipConfig) -> list[Portion]:
