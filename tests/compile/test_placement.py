@@ -156,8 +156,8 @@ def test_pooling_of_floating_inputs_runs_on_no_unit() -> None:
     seen = set()
     for seed in range(20):
         network = random_network(seed, formats=FORMATS)
-        for arguments in ({}, {"placement_rules": ["*=sram"]}, {"hidden": "memristor"}):
-            for name, units in place(network, DEMO, **arguments).items():
+        for rules, hidden in (([], None), (["*=sram"], None), ([], "memristor")):
+            for name, units in place(network, DEMO, rules, hidden).items():
                 layer = next(layer for layer in network.layers if layer.name == name)
                 assert (set(units) == {None}) == network.pools(layer)
                 assert len(units) == len(layer.bias)
