@@ -101,7 +101,8 @@ class _Builder:
         self.adc, self.noise_table = self._adc(), self._noise_table()
         if self.chance(0.5) and self.memristor:  # banks that are all alike
             self.memristor, self.repair = ((banks[0],) * len(banks) for banks in (self.memristor, self.repair))
-            self.adc[:] = self.adc[0]
+            if self.chance(0.6):
+                self.adc[:] = self.adc[0]
         self.busy: list[tuple[int, int, int]] = []  # unit, first and last + 1 word that a RUN before a LOAD uses
         self.noise_seed = self.below(1 << 32)
 
@@ -320,14 +321,15 @@ class _Builder:
         bits = self.between(max((widest - 1).bit_length() + 1, 1), chip.input_planes)
         return {"input_bits": bits, "input_signed": 1, "input_zero_point": zero_point, "pad_value": pad}
 
-    def _copies(self) -> tuple[int, bool]:
-        """Copies of a RUN, and whether the units of a kind are to take turns, with as many tiles, slots and weights."""
+    def _copies(self) -> tuple[int, int]:
+        """Copies of a RUN, and how many of them have units alike, by tiles, slots and weights; 0: none."""
         largest = max(self.chip.units.count(kind) for kind in UnitKind)
         if self.chance(0.3) and largest > 1:
-            return self.between(2, largest), True
+            alike = self.between(2, largest)
+            return alike + self.chance(0.2), alike
         if self.chance(0.4):
-            return 1, False
-        return self.between(2, 4) if self.chance(0.8) else self.between(2, 127), False
+            return 1, 0
+        return self.between(2, 4) if self.chance(0.8) else self.between(2, 127), 0
 
     def _units(self, vectors: int, groups: int, pixels: int, full_granule: bool, slices: int) -> dict[str, int] | None:
         """`copies` and unit fields of a RUN, with the LOADs that it needs, or None when this draw does nothing."""
@@ -337,13 +339,13 @@ class _Builder:
         for unit, kind in enumerate(units):
             first, after = units.index(kind), units.index(kind) + units.count(kind)
             if alike and unit > first:
-                if f"tiles[{first}]" in fields and unit - first < copies:
+                if f"tiles[{first}]" in fields and unit - first < alike:
                     fields |= {f"{name}[{unit}]": fields[f"{name}[{first}]"] for name in ("tiles", "mode", "slot")}
                     fields[f"copy[{unit}]"] = unit - first
                 continue
             # Few have a copy that gets no window; without tiles, the copy does not matter.
             copy = 0 if alike else self.below(min(copies, pixels + 1))
-            tiles = 0 if alike and after - first < copies else self.below(3)
+            tiles = 0 if alike and after - first < alike else self.below(3)
             modes = [TinyMode.BROADCAST]
             if full_granule:
                 modes += [TinyMode.DEPTHWISE, *([TinyMode.MAX] * 2 if slices == 1 else [])]
@@ -355,7 +357,7 @@ class _Builder:
                 fields[f"copy[{unit}]"] = self.below(64)
                 continue
             slot = self.between(0, min(capacity - needed, 20))
-            number = copies if alike else self.between(1, after - unit) if self.chance(0.3) else 1
+            number = alike if alike else self.between(1, after - unit) if self.chance(0.3) else 1
             if kind is UnitKind.SRAM:
                 self.add_load(unit, number, slot * self.chip.channels, needed * self.chip.channels)
             elif kind is UnitKind.TINY and mode != TinyMode.MAX:
