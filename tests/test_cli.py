@@ -25,6 +25,7 @@ from mixcim_hdl.floating import FLOAT_FORMATS, ElementFormat
 from mixcim_hdl.presets import PRESETS
 from mixcim_hdl.program import Program, TensorPlace
 from mixcim_hdl.registers import CONTRACT_VERSION
+from workloads import WORKLOADS, needs_workloads
 
 DIGITS = str(DIGITS_RESNET)
 Mistake = Callable[[Path], list[str]]
@@ -54,6 +55,7 @@ def test_compile_writes_a_program_and_says_where_everything_went(
     text = capsys.readouterr().out
     for word in ("block2.conv1", "memristor 32", "tiny 16", "uint8/int8", "parameter memory", "memristor bank"):
         assert word in text
+    assert "layer by layer" in text and "depth-first" not in text
     program = Program.load(output)
     assert program.network == "digits_resnet"
     assert list(tmp_path.iterdir()) == [output]
@@ -476,3 +478,13 @@ def test_interrupt_is_exit_code_130(
     assert cli.run(["compile", DIGITS, "-o", str(tmp_path / "out")]) == 130
     assert capsys.readouterr().err.strip().endswith("interrupted")
     assert list(tmp_path.iterdir()) == []
+
+
+@needs_workloads
+def test_compile_says_what_runs_depth_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = "mobilenetv2_1.0_224_imagenet"
+    network = str(WORKLOADS / "models" / name / f"{name}_int8ptq.tflite")
+    assert cli.run(["compile", network, "-o", str(tmp_path / "mobilenet.mixcim"), "--chip", "paper"]) == 0
+    text = capsys.readouterr().out
+    assert "depth-first: conv_2d_1, depthwise_conv_2d_2, conv_2d_3 in 7 strips" in text
+    assert "layer by layer" not in text

@@ -109,6 +109,12 @@ def test_one_load_fills_all_copies() -> None:
     first = MANY.units.index(TINY_DIGITAL)
     assert (load["unit"], load["units"]) == (first, run["copies"])
     assert run["copies"] > 1
+    program = compile_network(chain_of_convolutions(1, kernels=8), MANY, ["*=sram"])  # two tiles on four units
+    first = MANY.units.index(SRAM)
+    assert [(load["unit"], load["units"]) for load in fields_of(program, MANY, Opcode.LOAD)] == [
+        (first, 2),
+        (first + 2, 2),
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +172,7 @@ def work(rows: int, windows: int, separate: bool = False, bits: int = 8) -> Work
         (288, 256, SRAM, 2, [(4, 2)]),
         (576, 64, SRAM, 4, [(2, 4)]),
         (960, 49, SRAM, 10, [(1, 8), (4, 2)]),  # what is left over of 8 units gets more copies
+        (16, 1024, SRAM, 2, [(4, 2)]),  # as fast as 8 copies of both
         (16, 1, SRAM, 3, [(1, 3)]),  # one window: copies would have nothing to do
         (16, 3, TINY_DIGITAL, 1, [(3, 1)]),
     ],
