@@ -58,8 +58,8 @@ def runtime(kind: str, x: np.ndarray, **attributes: Any) -> np.ndarray:
 def run_fields(program: Program, name: str) -> dict[str, int]:
     """Fields of the one RUN of a layer, which has no LOAD."""
     (record,) = (layer for layer in program.layers if layer.name == name)
-    assert record.first_command == record.last_command
-    opcode, fields = decode_command(program.commands[record.first_command], CHIP)
+    (command,) = record.commands
+    opcode, fields = decode_command(program.commands[command], CHIP)
     assert opcode is Opcode.RUN
     return fields
 

@@ -117,8 +117,7 @@ class Processor:
 
     def read_tensor(self, place: TensorPlace) -> np.ndarray:
         """Codes or patterns of a tensor where it lies now: (height, width, channels) of the tensor's type."""
-        height, width, _ = place.shape
-        count = height * width * place.pitch * self.chip.channels // 4
+        count = place.words * self.chip.channels // 4
         address = window_address(Region.ACTIVATIONS, place.address * self.chip.channels)
         words = np.ascontiguousarray(self.bus.read(address, count)).view(np.uint8)
         return tensor_elements(words.reshape(-1, self.chip.channels), place)
@@ -282,7 +281,8 @@ class Processor:
     def run_stepwise(
         self, elements: np.ndarray, on_tensor: Callable[[str, np.ndarray], None], noise_seed: int | None = None
     ) -> None:
-        """Run one input (height, width, channels) a command at a time; `on_tensor(name, elements)` for every tensor.
+        """Run one input (height, width, channels) a command at a time; `on_tensor(name, elements)` for every tensor,
+        put together of its strips where it lies nowhere whole.
 
         Each command is put at the head of the program store with an END behind it, so that every tensor can be read
         before its memory is used again. The program store is as it was afterwards. `noise_seed` as for `infer`: it is
@@ -291,21 +291,29 @@ class Processor:
         program = self._loaded()
         self.write_input(elements)
         self._write_seed(noise_seed)
-        self._report(-1, on_tensor)
+        tensors: dict[str, np.ndarray] = {}
+        self._report(-1, tensors, on_tensor)
         end = encode_command(Opcode.END, self.chip)
         try:
             for index, command in enumerate(program.commands[:-1]):
                 self._write_commands(0, np.stack([command, end]))
                 self.start()
                 self.wait()
-                self._report(index, on_tensor)
+                self._report(index, tensors, on_tensor)
         finally:
             self._write_commands(0, program.commands[:2])
 
-    def _report(self, command: int, on_tensor: Callable[[str, np.ndarray], None]) -> None:
+    def _report(
+        self, command: int, tensors: dict[str, np.ndarray], on_tensor: Callable[[str, np.ndarray], None]
+    ) -> None:
+        """Read the parts of tensors that are there after a command. `tensors`: those that are not complete yet."""
         for place in self._loaded().tensors.values():
-            if place.command == command:
-                on_tensor(place.name, self.read_tensor(place))
+            for part in place.parts:
+                if part.command == command:
+                    whole = tensors.setdefault(place.name, np.zeros(place.shape, place.type))
+                    whole[part.row : part.row + part.rows] = self.read_tensor(place.of(part))
+                    if part == place.parts[-1]:
+                        on_tensor(place.name, tensors.pop(place.name))
 
     def _loaded(self) -> Program:
         if self.program is None:
@@ -368,7 +376,7 @@ class Processor:
         owner = ""
         if self.program is not None:
             for layer in self.program.layers:
-                if layer.first_command <= index <= layer.last_command:
+                if index in layer.commands:
                     owner = f" (layer '{layer.name}')"
         detail = self._read_register(Register.FAULT_DETAIL)
         return (
