@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..commands import ADDRESS_BITS
 from ..config import ChipConfig
+from ..emission import once
 from ..floating import ElementFormat
 from ..floating_point.max_exponent import largest
 from ..floating_point.pipeline import delayed
@@ -179,11 +180,11 @@ class OutputPipeline(wiring.Component):
             )
 
         latency = Lane.LATENCY
-        done, words = delayed(m, tag2, Lane.LATENCY, "tag"), [self._codes(m, operands)]
+        done, words = delayed(m, tag2, Lane.LATENCY, "tag"), [self._codes(m, operands, platform)]
         if chip.floating_point:
             latency = FloatLane.LATENCY
             m.d.sync += tag2.entry.eq(entry1)
-            done, words = self._build_floating(m, operands, exponent2, done, words[0])
+            done, words = self._build_floating(m, operands, exponent2, done, words[0], platform)
         m.d.comb += [
             self.write_address.eq(done.address),
             self.write_data.eq(Cat(word.replicate(beats) for word in words)),
@@ -203,11 +204,12 @@ class OutputPipeline(wiring.Component):
         address = (first + (word_offset << two))[:ADDRESS_BITS]
         return Cat(address[0] & ~two, address[1:])
 
-    def _codes(self, m: Module, operands: list[dict[str, Value]]) -> Value:
+    def _codes(self, m: Module, operands: list[dict[str, Value]], platform: object) -> Value:
         """Codes of a beat by the integer lanes, Lane.LATENCY later."""
         codes = []
         for index, operand in enumerate(operands):
-            m.submodules[f"lane{index}"] = lane = Lane()
+            lane = Lane()
+            m.submodules[f"lane{index}"] = once(lane, "lane", platform)
             m.d.comb += [getattr(lane, name).eq(value) for name, value in operand.items()]
             for name in ("zero_point", "clamp_low", "clamp_high", "residual", "residual_first", "residual_signed",
                          "scale_first", "scale_second", "fixed", "sum_low", "sum_high"):  # fmt: skip
@@ -215,7 +217,7 @@ class OutputPipeline(wiring.Component):
             codes.append(lane.code)
         return Cat(codes)
 
-    def _build_floating(self, m: Module, operands, exponent, integer_done, codes: Value):
+    def _build_floating(self, m: Module, operands, exponent, integer_done, codes: Value, platform: object):
         """(tag, words) of the beat that is written now: of the integer lanes, or of those of floating point.
 
         `integer_done`, `codes`: tag and codes of the beat that the integer lanes have done.
@@ -223,7 +225,8 @@ class OutputPipeline(wiring.Component):
         run, floating = self.run, self.run.floating
         lanes: list[FloatLane] = []
         for index, operand in enumerate(operands):
-            m.submodules[f"float_lane{index}"] = lane = FloatLane(self._chip)
+            lane = FloatLane(self._chip)
+            m.submodules[f"float_lane{index}"] = once(lane, "float_lane", platform)
             m.d.comb += [getattr(lane, name).eq(value) for name, value in operand.items()]
             m.d.comb += [lane.unit.eq(exponent.unit), lane.special.eq(exponent.special)]
             for name in ("residual", "residual_format", "residual_zero_point", "residual_scale", "float_low",

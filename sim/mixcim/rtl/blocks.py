@@ -106,7 +106,9 @@ def cut(verilog: str, top: str) -> list[Part]:
 def _parse(verilog: str) -> dict[str, Module]:
     texts = {match[1]: match[0] for match in _MODULE.finditer(verilog)}
     return {
-        name: Module(name, text, Counter(child for child in _INSTANCE.findall(text) if child in texts and child != name))
+        name: Module(
+            name, text, Counter(child for child in _INSTANCE.findall(text) if child in texts and child != name)
+        )
         for name, text in texts.items()
     }
 
