@@ -47,7 +47,7 @@ def simulate(
     (default: one per core; with `wave`, a waveform file, there is one). Each process has a chip of its own."""
     library = processor_library(chip, None if wave is None else trace_format()[0], advance)
     jobs = 1 if wave is not None else min(jobs or os.cpu_count() or 1, len(codes))
-    results = _Results(len(codes), jobs, advance)
+    results = _Results(len(codes), advance)
     shares = [{number: codes[number] for number in range(first, len(codes), jobs)} for first in range(jobs)]
     if jobs == 1:
         _run_share(library, chip, program, shares[0], wave, results.take)
@@ -71,9 +71,9 @@ def simulate(
 class _Results:
     """Collects what the shares send, and shows how far they are."""
 
-    def __init__(self, count: int, jobs: int, advance: Advance) -> None:
+    def __init__(self, count: int, advance: Advance) -> None:
         self._done: dict[int, tuple[np.ndarray, Counters, np.ndarray]] = {}
-        self._count, self._jobs, self._advance = count, jobs, advance
+        self._count, self._advance = count, advance
         self._running: dict[int, str] = {}
         self._begin = self._end = 0.0
 
@@ -87,9 +87,7 @@ class _Results:
             raise MixcimError(content[0])
         self._end = time.perf_counter()
         if what == "loaded":
-            self._jobs -= 1
-            # Time counts from the moment when all are ready.
-            self._begin = self._end if self._jobs == 0 or not self._begin else self._begin
+            self._begin = self._begin or self._end  # time counts from the moment when the first one is ready
         elif what == "at":
             layer, cycles = content
             self._running[number] = f"{layer} at cycle {cycles:,}"
