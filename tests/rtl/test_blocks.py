@@ -27,12 +27,12 @@ class Inner(wiring.Component):
         m = Module()
         m.submodules.ram = ram = Ram(100, 16)
         count = Signal(3)
+        # Registers before the write port: the state stays the same while the contents change, once.
+        m.d.sync += [ram.write_enable.eq(self.stir), ram.write_data.eq(self.wide)]
         m.d.comb += [
             ram.read_enable.eq(1),
             ram.read_address.eq(self.table),
-            ram.write_enable.eq(self.stir),
             ram.write_address.eq(self.table),
-            ram.write_data.eq(self.wide),
             self.y.eq(ram.read_data ^ self.wide[:7]),
             self.ready.eq(self.take & (count != 5)),
             self.z.eq(count[2]),

@@ -154,7 +154,7 @@ class Simulator:
             path = self._library.mixcim_memory(
                 self._live(), index, ctypes.byref(data), ctypes.byref(word), ctypes.byref(depth)
             )
-            contents = (ctypes.c_uint8 * (word.value * depth.value)).from_address(data.value or 0)
+            contents = memoryview((ctypes.c_uint8 * (word.value * depth.value)).from_address(data.value or 0))
             name = path.decode().removeprefix("top.").partition(".")[2]
             found[name] = np.frombuffer(contents, np.uint8).reshape(depth.value, word.value)
         return found
