@@ -7,6 +7,7 @@ It looks for no faults.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from fractions import Fraction
 
@@ -188,7 +189,8 @@ class NaiveProcessor:
                 for number in range(fields["count"]):
                     source = fields["source"] + number
                     stored = self.program.weights[source].tolist() if source < len(self.program.weights) else None
-                    self.unit_words[fields["unit"]][fields["destination"] + number] = stored or [0] * self.chip.rows
+                    for unit in range(fields["unit"], fields["unit"] + fields["units"]):
+                        self.unit_words[unit][fields["destination"] + number] = stored or [0] * self.chip.rows
             elif opcode == Opcode.TABLE:
                 self.digits, self.skip_zero_groups = fields["digits"], fields["skip_zero_groups"]
                 digits = len(self.chip.mode.cells)
@@ -260,29 +262,32 @@ class NaiveProcessor:
         rows, tiles_written = self.chip.rows, 0
         writes: list[tuple[int, int, list[int], int, bool]] = []
         slices = f["weight_slices"]
-        for oy in range(f["output_height"]):
-            for ox in range(f["output_width"]):
-                pixel = oy * f["output_width"] + ox
-                for group in range(f["group_count"]):
-                    window, unit_exponent, special = self.window(f, oy, ox, f["first_group"] + group)
-                    low, high = (-(2 ** (f["input_bits"] - 1)), 2 ** (f["input_bits"] - 1)) if f["input_signed"] else (
-                        0, 2 ** f["input_bits"]
-                    )  # fmt: skip
-                    assert all(low <= integer < high for integer in window)
-                    vectors = [window[first : first + rows] for first in range(0, len(window), rows)]
-                    for unit in range(len(self.chip.units)):
-                        tiles = f[f"tiles[{unit}]"]
-                        sums: list[list[int]] = [[] for _ in range(tiles)]
-                        for v, vector in enumerate(vectors):
-                            for t in range(tiles):
-                                for s in range(slices):
-                                    index = ((group * len(vectors) + v) * tiles + t) * slices + s
-                                    value = self.dot_product_value(unit, f, index, vector)
-                                    sums[t] = self.accumulate(unit, f, sums[t], value, s)
-                        for t in range(tiles):
-                            tile = f[f"parameter[{unit}]"] + group * tiles + t
-                            writes.append((pixel, tile, sums[t], unit_exponent, special))
-                            tiles_written += 1
+        for group, oy, ox in itertools.product(
+            range(f["group_count"]), range(f["output_height"]), range(f["output_width"])
+        ):
+            pixel = oy * f["output_width"] + ox
+            window, unit_exponent, special = self.window(f, oy, ox, f["first_group"] + group)
+            low, high = (-(2 ** (f["input_bits"] - 1)), 2 ** (f["input_bits"] - 1)) if f["input_signed"] else (
+                0, 2 ** f["input_bits"]
+            )  # fmt: skip
+            assert all(low <= integer < high for integer in window)
+            vectors = [window[first : first + rows] for first in range(0, len(window), rows)]
+            for unit in range(len(self.chip.units)):
+                tiles = f[f"tiles[{unit}]"]
+                assert not tiles or f[f"copy[{unit}]"] < f["copies"]
+                if f[f"copy[{unit}]"] != pixel % f["copies"]:
+                    continue
+                sums: list[list[int]] = [[] for _ in range(tiles)]
+                for v, vector in enumerate(vectors):
+                    for t in range(tiles):
+                        for s in range(slices):
+                            index = ((group * len(vectors) + v) * tiles + t) * slices + s
+                            value = self.dot_product_value(unit, f, index, vector)
+                            sums[t] = self.accumulate(unit, f, sums[t], value, s)
+                for t in range(tiles):
+                    tile = f[f"parameter[{unit}]"] + group * tiles + t
+                    writes.append((pixel, tile, sums[t], unit_exponent, special))
+                    tiles_written += 1
         assert tiles_written == f["output_tiles"]
         write = self.write_floating if f["floating"] else self.write
         for pixel, tile, tile_sums, unit_exponent, special in writes:

@@ -2,8 +2,9 @@
 
 `random_program(chip, seed)` gives the same program and inputs for the same seed. Every RUN is legal: addresses stay
 inside, codes fit the input bits, scales are finite, exponent entries cover what a floating RUN reads, no two tiles of a
-RUN write the same entry, and no RUN writes what it reads except where output and residual are the same region. Its
-tensor "memory" is the whole activation memory after the last command.
+RUN write the same entry of a pixel, no RUN writes what it reads except where output and residual are the same region,
+and no LOAD with `overlap` writes what the RUN before it uses. Its tensor "memory" is the whole activation memory after
+the last command.
 """
 
 from __future__ import annotations
@@ -98,6 +99,10 @@ class _Builder:
         self.memristor = tuple(self._bank() for _ in range(chip.memristor_banks))
         self.repair = tuple(self._repair(lines) for lines in self.memristor)
         self.adc, self.noise_table = self._adc(), self._noise_table()
+        if self.chance(0.5) and self.memristor:  # banks that are all alike
+            self.memristor, self.repair = ((banks[0],) * len(banks) for banks in (self.memristor, self.repair))
+            self.adc[:] = self.adc[0]
+        self.busy: list[tuple[int, int, int]] = []  # unit, first and last + 1 word that a RUN before a LOAD uses
         self.noise_seed = self.below(1 << 32)
 
     def below(self, limit: int) -> int:
@@ -221,9 +226,10 @@ class _Builder:
             fields[f"rows_per_read[{entry}]"] = min(int(self.random.choice(choices)), self.chip.rows)
             fields[f"step_shift[{entry}]"] = self.between(0, highest_shift)
         self.commands.append(encode_command(Opcode.TABLE, self.chip, **fields))
+        self.busy = []
 
-    def add_load(self, unit: int, destination: int, count: int) -> None:
-        """LOAD of random weights, new ones as long as the weight store has room."""
+    def add_load(self, unit: int, units: int, destination: int, count: int) -> None:
+        """LOAD of random weights, new ones as long as the weight store has room; beside the RUN before it if it can."""
         room = self.chip.weight_words - len(self.weights)
         source = len(self.weights)
         if count > room:
@@ -232,7 +238,15 @@ class _Builder:
             largest = 1 << self.between(1, 7)
             words = self.random.integers(-largest, largest, (count, self.chip.rows))
             self.weights.extend(words.astype(np.int8))
-        fields = {"unit": unit, "source": source, "destination": destination, "count": count}
+        touched = any(
+            unit <= number < unit + units and destination < end and first < destination + count
+            for number, first, end in self.busy
+        )
+        overlap = not touched and self.chance(0.7)
+        if not overlap:
+            self.busy = []
+        fields = {"unit": unit, "units": units, "source": source, "destination": destination, "count": count}
+        fields["overlap"] = int(overlap)
         self.commands.append(encode_command(Opcode.LOAD, self.chip, **fields))
 
     def _window(self, source: _Region) -> dict[str, int]:
@@ -306,11 +320,30 @@ class _Builder:
         bits = self.between(max((widest - 1).bit_length() + 1, 1), chip.input_planes)
         return {"input_bits": bits, "input_signed": 1, "input_zero_point": zero_point, "pad_value": pad}
 
-    def _units(self, vectors: int, groups: int, full_granule: bool, slices: int) -> dict[str, int] | None:
-        """Unit fields of a RUN with the LOADs that it needs, or None when this draw uses no unit."""
+    def _copies(self) -> tuple[int, bool]:
+        """Copies of a RUN, and whether the units of a kind are to take turns, with as many tiles, slots and weights."""
+        largest = max(self.chip.units.count(kind) for kind in UnitKind)
+        if self.chance(0.3) and largest > 1:
+            return self.between(2, largest), True
+        if self.chance(0.4):
+            return 1, False
+        return self.between(2, 4) if self.chance(0.8) else self.between(2, 127), False
+
+    def _units(self, vectors: int, groups: int, pixels: int, full_granule: bool, slices: int) -> dict[str, int] | None:
+        """`copies` and unit fields of a RUN, with the LOADs that it needs, or None when this draw does nothing."""
+        copies, alike = self._copies()
         fields: dict[str, int] = {}
-        for unit, kind in enumerate(self.chip.units):
-            tiles = self.below(3)
+        written, units = 0, self.chip.units
+        for unit, kind in enumerate(units):
+            first, after = units.index(kind), units.index(kind) + units.count(kind)
+            if alike and unit > first:
+                if f"tiles[{first}]" in fields and unit - first < copies:
+                    fields |= {f"{name}[{unit}]": fields[f"{name}[{first}]"] for name in ("tiles", "mode", "slot")}
+                    fields[f"copy[{unit}]"] = unit - first
+                continue
+            # Few have a copy that gets no window; without tiles, the copy does not matter.
+            copy = 0 if alike else self.below(min(copies, pixels + 1))
+            tiles = 0 if alike and after - first < copies else self.below(3)
             modes = [TinyMode.BROADCAST]
             if full_granule:
                 modes += [TinyMode.DEPTHWISE, *([TinyMode.MAX] * 2 if slices == 1 else [])]
@@ -319,14 +352,40 @@ class _Builder:
             needed = groups * vectors * tiles * slices * (self.chip.channels if broadcast else 1)
             capacity = self.chip.unit_capacity(kind)
             if not tiles or needed > capacity:
+                fields[f"copy[{unit}]"] = self.below(64)
                 continue
             slot = self.between(0, min(capacity - needed, 20))
+            number = copies if alike else self.between(1, after - unit) if self.chance(0.3) else 1
             if kind is UnitKind.SRAM:
-                self.add_load(unit, slot * self.chip.channels, needed * self.chip.channels)
+                self.add_load(unit, number, slot * self.chip.channels, needed * self.chip.channels)
             elif kind is UnitKind.TINY and mode != TinyMode.MAX:
-                self.add_load(unit, slot, needed)
+                self.add_load(unit, number, slot, needed)
             fields |= {f"tiles[{unit}]": tiles, f"mode[{unit}]": int(mode), f"slot[{unit}]": slot}
-        return fields or None
+            fields[f"copy[{unit}]"] = copy
+            written += copy < pixels
+        return fields | {"copies": copies} if written else None
+
+    def _parameter_places(self, units: dict[str, int], numbers: list[int], groups: int) -> int:
+        """Give the units their `parameter`: each copy tiles of its own, or those that others have too; how many."""
+        end = 0
+        for copy in sorted({units[f"copy[{unit}]"] for unit in numbers}):
+            place = 0 if self.chance(0.8) else end
+            for unit in numbers:
+                if units[f"copy[{unit}]"] == copy:
+                    units[f"parameter[{unit}]"] = len(self.bias) + place
+                    place += groups * units[f"tiles[{unit}]"]
+            end = max(end, place)
+        return end
+
+    def _used(self, unit: int, units: dict[str, int], slots: int) -> tuple[int, int, int]:
+        """Unit, first and last + 1 word that it uses; `slots`: of a RUN for a kernel tile."""
+        kind, mode = self.chip.units[unit], units[f"mode[{unit}]"]
+        first, number = units[f"slot[{unit}]"], slots * units[f"tiles[{unit}]"]
+        if mode == TinyMode.MAX:
+            return unit, 0, 0
+        if kind is UnitKind.SRAM:
+            return unit, first * self.chip.channels, (first + number) * self.chip.channels
+        return unit, first, first + number * (self.chip.channels if mode == TinyMode.BROADCAST else 1)
 
     def _places(self, tiles: int, words: int) -> list[tuple[int, int]]:
         """(word, lanes) of new tiles in the first `words` words, no lane twice; no lanes where none are left."""
@@ -395,11 +454,12 @@ class _Builder:
             return
         full_granule = 1 << fields["granule_log2"] == self.chip.channels
         slices = self.between(1, LARGEST_SLICES) if self.chip.floating_point and self.chance(0.4) else 1
-        units = self._units(vectors, fields["group_count"], full_granule, slices)
+        pixels = range(fields["output_height"] * fields["output_width"])
+        units = self._units(vectors, fields["group_count"], len(pixels), full_granule, slices)
         if units is None:
             return
         numbers = [unit for unit in range(len(self.chip.units)) if f"tiles[{unit}]" in units]
-        tiles = fields["group_count"] * sum(units[f"tiles[{unit}]"] for unit in numbers)
+        tiles = self._parameter_places(units, numbers, fields["group_count"])
         if len(self.bias) + tiles > self.chip.parameter_tiles:
             return
         floating = bool(fields["input_format"]) or (self.chip.floating_point and self.chance(0.4))
@@ -411,10 +471,6 @@ class _Builder:
             return
         if residual is not None:
             fields |= self._residual(residual, floating)
-        for unit in numbers:
-            units[f"parameter[{unit}]"] = len(self.bias) + fields["group_count"] * sum(
-                units[f"tiles[{before}]"] for before in numbers if before < unit
-            )
         places = self._places(tiles, target.words)
         self._parameters(places, length, floating, slices)
         if format.floating is not None:
@@ -429,9 +485,11 @@ class _Builder:
             "zero_point": self.below(256) if self.chance(0.7) else 0,
             "output_base": target.address,
             "output_pitch": target.pitch,
-            "output_tiles": fields["output_height"] * fields["output_width"] * tiles,
+            "output_tiles": fields["group_count"]
+            * sum(units[f"tiles[{unit}]"] * len(pixels[units[f"copy[{unit}]"] :: units["copies"]]) for unit in numbers),
         }
         self.commands.append(encode_command(Opcode.RUN, self.chip, **fields, **units))
+        self.busy = [self._used(unit, units, vectors * fields["group_count"] * slices) for unit in numbers]
         target.name = f"tensor{len(self.commands) - 1}"
         self.add_tensor(target, target.words * self.chip.channels, bool(fields.get("residual_signed", 0)))
 

@@ -27,6 +27,7 @@ RUN = {
     "kernel_width": 1,
     "tap_words": 1,
     "group_count": 1,
+    "copies": 1,
     "input_height": 2,
     "input_width": 2,
     "output_height": 2,
@@ -82,7 +83,7 @@ INPUT = np.arange(12, dtype=np.uint8).reshape(1, 2, 2, 3)
 BANK, REPAIR = (np.zeros((20, 16), np.uint8),), (np.zeros((2, 1), np.uint8),)
 STORE = CHIP.program_commands
 END = (Opcode.END, {})
-LOAD = (Opcode.LOAD, {"unit": 1, "source": 0, "destination": 0, "count": 4})
+LOAD = (Opcode.LOAD, {"unit": 1, "units": 1, "source": 0, "destination": 0, "count": 4})
 TABLE = {"digits": 4, **{f"rows_per_read[{entry}]": 8 for entry in range(4 * CHIP.input_planes)}}
 
 
@@ -105,8 +106,8 @@ def float_run(**fields):
         ([run_with(**{"tiles[1]": 9}), END], 0, Fault.ILLEGAL_COMMAND, "9 tiles in unit 1, which has 8"),
         ([run_with(**{"mode[1]": 1}), END], 0, Fault.ILLEGAL_COMMAND, "unit 1 (sram) has no mode 1"),
         ([run_with(**{"mode[2]": 3}), END], 0, Fault.ILLEGAL_COMMAND, "unit 2 (tiny) has no mode 3"),
-        ([(Opcode.LOAD, {"unit": 0, "count": 1}), END], 0, Fault.ILLEGAL_COMMAND, "LOAD into unit 0"),
-        ([(Opcode.LOAD, {"unit": 3, "count": 1}), END], 0, Fault.ILLEGAL_COMMAND, "LOAD into unit 3"),
+        ([(Opcode.LOAD, {"unit": 0, "units": 1, "count": 1}), END], 0, Fault.ILLEGAL_COMMAND, "LOAD into unit 0"),
+        ([(Opcode.LOAD, {"unit": 3, "units": 1, "count": 1}), END], 0, Fault.ILLEGAL_COMMAND, "LOAD into unit 3"),
         ([(Opcode.TABLE, {**TABLE, "rows_per_read[5]": 17}), END], 0, Fault.ILLEGAL_COMMAND, "entry 5 reads 17 rows"),
         ([(Opcode.TABLE, {**TABLE, "rows_per_read[5]": 0}), END], 0, Fault.ILLEGAL_COMMAND, "entry 5 reads 0 rows"),
         ([(Opcode.TABLE, {**TABLE, "digits": 0}), END], 0, Fault.ILLEGAL_COMMAND, "reads 0 digits, not 1 to 4"),
@@ -137,13 +138,13 @@ def float_run(**fields):
         ([run_with(output_base=1021), END], 0, Fault.OUTPUT_ADDRESS, "word 1024 (output_base)"),
         ([run_with(residual=1, residual_base=1022), END], 0, Fault.OUTPUT_ADDRESS, "word 1025 (residual_base)"),
         (
-            [(Opcode.LOAD, {"unit": 1, "source": 1020, "count": 5}), END],
+            [(Opcode.LOAD, {"unit": 1, "units": 1, "source": 1020, "count": 5}), END],
             0,
             Fault.WEIGHT_ADDRESS,
             "up to weight word 1025, past the store's 1024",
         ),
         (
-            [(Opcode.LOAD, {"unit": 2, "destination": 250, "count": 7}), END],
+            [(Opcode.LOAD, {"unit": 2, "units": 1, "destination": 250, "count": 7}), END],
             0,
             Fault.UNIT_ADDRESS,
             "unit 2 up to word 257, past its 256",

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mixcim_hdl.commands import Fault, TinyMode
-from mixcim_hdl.config import UnitKind
+from mixcim_hdl.commands import TinyMode
 from mixcim_hdl.formats import ACTIVATION_BITS, SLICE_BITS, SUM_BITS
 from mixcim_hdl.registers import Event
 
 from .accumulator import ExactProduct, wrapped
+from .copies import Share, places_of
 from .memristor import MemristorBank, Method, Reading
-from .noise import advanced
 from .sram import SramBank
 from .state import State
 from .tiny import TinyBank
@@ -24,7 +23,7 @@ from .tiny import TinyBank
 class _Work:
     """What one unit does with the windows of a group: a share of the exact product, memristor reads, the sum of both,
     or (neither) a maximum. `matrix` int64 (length, kernels). `states` uint32 (inputs, columns): the bank's noise
-    generators at the next window."""
+    generators at the next window, where there is noise: the state's own, which reading moves on."""
 
     unit: int
     tiles: int
@@ -34,16 +33,18 @@ class _Work:
 
 
 class GroupSums:
-    """All units' sums over the windows of a group; counts events on the way."""
+    """A share's sums over its windows of a group; counts events on the way."""
 
-    def __init__(self, state: State, fields: Mapping[str, int], group: int, length: int, method: Method) -> None:
+    def __init__(
+        self, state: State, fields: Mapping[str, int], group: int, share: Share, length: int, method: Method
+    ) -> None:
         """`length`: rows of a window. Raises FaultError for slots past a unit's memory."""
         self.state, self.fields, self.length, self.method = state, fields, length, method
         self.bits, self.slices = fields["input_bits"], fields["weight_slices"]
         self.signed, self.wide = bool(fields["input_signed"]), bool(fields["floating"])
         self.sum_bits = state.chip.accumulator_bits if self.wide else SUM_BITS
         vectors = -(-length // state.chip.rows)
-        self.works = [self._work(unit, group, vectors) for unit in range(len(state.units)) if fields[f"tiles[{unit}]"]]
+        self.works = [self._work(unit, group, vectors) for unit in share.units]
         matrices = [work.matrix for work in self.works if work.matrix is not None]
         largest = 1 << self.bits - 1 if self.signed else (1 << min(self.bits, ACTIVATION_BITS)) - 1
         self.product = ExactProduct(np.concatenate(matrices, axis=1), largest, self.signed) if matrices else None
@@ -54,28 +55,22 @@ class GroupSums:
         tiles, mode = fields[f"tiles[{unit}]"], TinyMode(fields[f"mode[{unit}]"])
         if mode == TinyMode.MAX:
             return _Work(unit, tiles, None)
-        kind = state.chip.units[unit]
-        stride = state.chip.channels if kind is UnitKind.TINY and mode == TinyMode.BROADCAST else 1
-        places = tiles * self.slices  # slots of a vector
-        slot = fields[f"slot[{unit}]"] + group * vectors * places * stride
-        end, capacity = slot + vectors * places * stride, state.chip.unit_capacity(kind)
-        if end > capacity:
-            reason = f"RUN reads unit {unit} ({kind.value}) up to {end}, past its capacity of {capacity}"
-            raise state.fail(Fault.UNIT_ADDRESS, reason)
+        places = places_of(state, fields, unit, group, vectors)
+        slot, each = places.slots.start, places.each
         if isinstance(bank, MemristorBank):
             assert state.table is not None
             reading = bank.reading(
-                *(state.table, slot, vectors, places, self.length, self.bits, fields["group_count"], self.method),
+                *(state.table, slot, vectors, each, self.length, self.bits, fields["group_count"], self.method),
                 signed=self.signed,
                 wide=self.wide,
             )
-            states = advanced(state.states[unit], group * reading.plan.reads) if reading.plan.noisy else None
+            states = state.states[unit] if reading.plan.noisy else None
             matrix = None if reading.matrix is None else self._joined(reading.matrix, tiles)
             return _Work(unit, tiles, matrix, reading, states)
         if isinstance(bank, SramBank):
-            matrix = bank.matrix(slot, vectors, places)
+            matrix = bank.matrix(slot, vectors, each)
         else:
-            matrix = bank.matrix(mode, slot, vectors, places)
+            matrix = bank.matrix(mode, slot, vectors, each)
         return _Work(unit, tiles, self._joined(matrix[: self.length].astype(np.int64), tiles))
 
     def _joined(self, parts: np.ndarray, tiles: int) -> np.ndarray:
@@ -90,7 +85,7 @@ class GroupSums:
         )
 
     def __call__(self, integers: np.ndarray, inputs: slice) -> np.ndarray:
-        """Sums (windows, kernels of all units) of windows X (inputs, pixels, length) in uint8, int16 or float32.
+        """Sums (windows, kernels of the units) of windows X (inputs, pixels, length) in uint8, int16 or float32.
 
         Wrapped: int32, or in a floating RUN exact integers in int64, float32 or float64.
         """
@@ -139,9 +134,3 @@ class GroupSums:
         ):
             state.events[event][inputs] += count
         return sums
-
-    def keep_noise(self) -> None:
-        """Leave the noise generators of all banks as they are behind the last window."""
-        for work in self.works:
-            if work.states is not None:
-                self.state.states[work.unit] = work.states

@@ -6,7 +6,7 @@ import numpy as np
 
 from mixcim_hdl.formats import ADC_PARAMETERS, ADC_SEGMENTS, WEIGHT_BITS, Encoding, conductance_unit
 
-from .noise import advanced, gauss, placed, stepped
+from .noise import gauss, placed, stepped
 from .read_plan import ReadPlan
 
 _NAMES = list(ADC_PARAMETERS)
@@ -39,7 +39,7 @@ class DefinedReading:
         now = None
         if plan.noisy:
             assert states is not None
-            reads = plan.reads - left_out + plan.other_reads
+            reads = plan.reads - left_out
             now = placed(states, reads.cumsum(axis=1) - reads)
         for vector in range(plan.vectors):
             part = codes[:, vector * chip.rows : (vector + 1) * chip.rows]
@@ -49,7 +49,7 @@ class DefinedReading:
                 sums[:, tile] += value.astype(np.int32)
         if now is not None:
             assert states is not None
-            states[...] = advanced(now[:, -1], plan.other_reads)
+            states[...] = now[:, -1]
         return sums.reshape(len(codes), -1).astype(plan.sum_type), clipped, left_out.sum(axis=1)
 
     def _slot(

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from mixcim.errors import MixcimError
 from mixcim_hdl.commands import Fault, Opcode, decode_command
 from mixcim_hdl.config import ChipConfig
 from mixcim_hdl.program import Program
@@ -47,24 +48,43 @@ class Execution:
             self._load(fields)
         elif opcode == Opcode.TABLE:
             self._set_table(fields)
+            self.state.busy = []
         elif opcode == Opcode.RUN:
             run_layer(self.state, fields, self.method)
         return opcode, fields
 
     def _load(self, fields: Mapping[str, int]) -> None:
-        """LOAD: weight store to unit memory."""
+        """LOAD: weight store to the memories of units."""
         state, chip = self.state, self.chip
         unit, source, destination, count = (fields[name] for name in ("unit", "source", "destination", "count"))
-        bank = state.units[unit] if unit < len(state.units) else None
-        if bank is None or isinstance(bank, MemristorBank):
-            raise state.fail(Fault.ILLEGAL_COMMAND, f"LOAD into unit {unit}, which takes no LOAD")
+        if not fields["units"]:
+            raise state.fail(Fault.ILLEGAL_COMMAND, "LOAD field 'units' must not be 0")
+        last = unit + fields["units"] - 1
+        banks = [] if last >= len(state.units) else state.units[unit : last + 1]
+        first = banks[0] if banks else None
+        if first is None or isinstance(first, MemristorBank):
+            raise state.fail(Fault.ILLEGAL_COMMAND, f"LOAD into unit {unit if banks else last}, which takes no LOAD")
+        if chip.units[last] is not chip.units[unit]:  # units of a kind lie together
+            kinds = f"{chip.units[unit].value} and {chip.units[last].value}"
+            raise state.fail(Fault.ILLEGAL_COMMAND, f"LOAD into units {unit} to {last} of two kinds, {kinds}")
         if source + count > chip.weight_words:
             reason = f"LOAD reads up to weight word {source + count}, past the store's {chip.weight_words} words"
             raise state.fail(Fault.WEIGHT_ADDRESS, reason)
-        if destination + count > len(bank.words):
-            reason = f"LOAD writes unit {unit} up to word {destination + count}, past its {len(bank.words)} words"
+        end = destination + count
+        if end > len(first.words):
+            reason = f"LOAD writes unit {unit} up to word {end}, past its {len(first.words)} words"
             raise state.fail(Fault.UNIT_ADDRESS, reason)
-        bank.words[destination : destination + count] = state.weights[source : source + count]
+        if not fields["overlap"]:
+            state.busy = []
+        for busy in state.busy:
+            if unit <= busy.unit <= last and max(busy.first, destination) < min(busy.end, end):
+                raise MixcimError(
+                    f"command {state.index}: LOAD with overlap into words {destination} to {end - 1} of unit "
+                    f"{busy.unit}, of which the RUN before it uses {busy.first} to {busy.end - 1}"
+                )
+        for bank in banks:
+            assert not isinstance(bank, MemristorBank)
+            bank.words[destination:end] = state.weights[source : source + count]
 
     def _set_table(self, fields: Mapping[str, int]) -> None:
         """TABLE: how the memristor banks read."""

@@ -15,7 +15,6 @@ from mixcim_hdl.config import ChipConfig
 from mixcim_hdl.formats import ADC_PARAMETERS, ADC_SEGMENTS, WEIGHT_BITS, Encoding, conductance_unit
 
 from .corrected import linear_part
-from .noise import jump_tables
 from .read_plan import ReadPlan
 
 _SOURCE = Path(__file__).with_name("memristor.cpp")
@@ -62,7 +61,6 @@ class _Plan(ctypes.Structure):
         ("cells", ctypes.c_void_p),
         ("least", ctypes.c_void_p),
         ("may_clip", ctypes.c_void_p),
-        ("jump", ctypes.c_void_p),
     )
 
 
@@ -117,7 +115,6 @@ class KernelReading:
         self._where = lanes_of(plan.chip)
         self._lanes = _HALF * plan.chip.weight_encoding.columns
         self._cells = self._lane_cells()
-        self._jump = np.ascontiguousarray(jump_tables(plan.other_reads))
         narrow = self._is_narrow()
         self.matrix: np.ndarray | None = linear_part(plan) if correct and narrow else None
         self._least = np.zeros((1,) * 5, np.uint8) if self.matrix is None else self._least_lines()
@@ -165,7 +162,6 @@ class KernelReading:
             cells=self._cells.ctypes.data,
             least=self._least.ctypes.data,
             may_clip=self._may_clip.ctypes.data,
-            jump=self._jump.ctypes.data if plan.other_reads else None,
         )
         result.place[:digits] = chip.mode.places[:digits]
         result.unit_log2 = conductance_unit(chip.conductance_bits).bit_length() - 1

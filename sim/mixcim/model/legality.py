@@ -17,7 +17,15 @@ def illegal(fields: Mapping[str, int], chip: ChipConfig) -> str | None:
 
 def _window(fields: Mapping[str, int], chip: ChipConfig) -> Iterator[str]:
     """Fields of the window."""
-    for name in ("kernel_height", "kernel_width", "tap_words", "output_height", "output_width", "group_count"):
+    for name in (
+        "kernel_height",
+        "kernel_width",
+        "tap_words",
+        "output_height",
+        "output_width",
+        "group_count",
+        "copies",
+    ):
         if not fields[name]:
             yield f"RUN field '{name}' must not be 0"
     if 1 << fields["granule_log2"] > chip.channels:
@@ -55,6 +63,9 @@ def _units(fields: Mapping[str, int], chip: ChipConfig) -> Iterator[str]:
     """Fields of the compute units."""
     for unit, kind in enumerate(chip.units):
         tiles, mode = fields[f"tiles[{unit}]"], fields[f"mode[{unit}]"]
+        copy, copies = fields[f"copy[{unit}]"], fields["copies"]
+        if tiles and copy >= copies:
+            yield f"RUN unit {unit} ({kind.value}) is of copy {copy}, but copies is {copies}"
         if tiles > chip.accumulator_tiles:
             yield f"RUN accumulates {tiles} tiles in unit {unit}, which has {chip.accumulator_tiles}"
         if mode > (max(TinyMode) if kind is UnitKind.TINY else 0):

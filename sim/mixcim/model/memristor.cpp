@@ -50,7 +50,6 @@ struct Plan {
     const int16_t* cells;          // [vector][tile][digit][row][lane], 64-byte aligned: cell less reference
     const uint8_t* least;          // [vector][tile][digit][bit][group] fewest lines on at which a code is clipped
     const uint16_t* may_clip;      // [vector][tile][digit] input bits with a group that can clip at all
-    const uint32_t* jump;          // [4][256] generator steps of other groups' reads between windows, or null
 };
 }
 
@@ -65,10 +64,6 @@ inline uint32_t stepped(uint32_t s) {
 inline int gauss(uint32_t s) {
     const uint32_t pairs = (s & 0x00ff00ff) + (s >> 8 & 0x00ff00ff);
     return int((pairs & 0xffff) + (pairs >> 16)) - 510;
-}
-
-inline uint32_t jumped(uint32_t s, const uint32_t* table) {
-    return table[s & 255] ^ table[256 + (s >> 8 & 255)] ^ table[512 + (s >> 16 & 255)] ^ table[768 + (s >> 24)];
 }
 
 // Generators of a bank: one a lane, and the reference's.
@@ -103,13 +98,6 @@ template <int LANES> struct Generators {
         std::memcpy(ordered, word, sizeof word);
         for (int lane = 0; lane < LANES; ++lane) states[lane] = ordered[place(lane)];
         states[LANES] = reference;
-    }
-    void jump(const uint32_t* table) {
-        alignas(64) uint32_t all[LANES];
-        std::memcpy(all, word, sizeof word);
-        for (uint32_t& state : all) state = jumped(state, table);
-        std::memcpy(word, all, sizeof word);
-        reference = jumped(reference, table);
     }
     // Noise of every lane less the reference's, and `more`, for one read. `doubled`: twice, in both halves of a word,
     // 8 times the noise table's entry.
@@ -508,7 +496,6 @@ template <int LANES> class Kernel {
             for (int lane = 0; lane < plan.channels; ++lane) clipped += over_all[word][lane];
             over_all[word] = Int16{};
         }
-        if (plan.noisy && plan.jump) generators.jump(plan.jump);
     }
 
 public:

@@ -79,7 +79,7 @@ class MemristorBank:
     ) -> Reading:
         """How windows of `length` rows are read through the slots from `slot` on, `tiles` slots per vector.
 
-        `groups`: groups of the RUN, which the bank reads in turn. `signed`, `wide`: as in ReadPlan. CORRECTED falls
+        `groups`: groups of the RUN. `signed`, `wide`: as in ReadPlan. CORRECTED falls
         back to DEFINITION where it does not apply; KERNEL raises MixcimError without compiler.
         """
         cells = self.cells[slot : slot + vectors * tiles].reshape(vectors, tiles, *self.cells.shape[1:])

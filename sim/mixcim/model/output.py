@@ -79,7 +79,7 @@ def write_tiles(
     def span(base: str, offset: int) -> slice:
         """Words of the pixels; with a pitch of 0 (every pixel in the same word) the one word, as of one pixel."""
         first = (fields[base] + offset) % (1 << ADDRESS_BITS)
-        return slice(first + pixels[0] * pitch, first + pixels[-1] * pitch + 1, max(pitch, 1))
+        return slice(first + pixels[0] * pitch, first + pixels[-1] * pitch + 1, max(pitch * pixels.step, 1))
 
     for number, (offset, mask) in enumerate(zip(word_offset, lane_mask, strict=True)):
         tile = codes[:, :, number]

@@ -34,9 +34,8 @@ class ReadPlan:
 
     `cells` uint8 (vectors, tiles, digits, columns, rows): conductance codes of the digits that are read. `length`: rows
     of a window. `input_bits`: input bits that are read; `signed`: the top one counts negative. `adc` int16 (adcs,
-    parameters) and `noise_table` uint16 (rows + 1,): as in Program. `groups`: groups of the RUN, which the bank reads
-    in turn. `wide`: a window's sums are int64, sums of its vectors' dot-product values, which are int32 and wrap; else
-    int32, and all wraps.
+    parameters) and `noise_table` uint16 (rows + 1,): as in Program. `groups`: groups of the RUN. `wide`: a window's
+    sums are int64, sums of its vectors' dot-product values, which are int32 and wrap; else int32, and all wraps.
 
     A tile is what has a slot of its own in every vector: a kernel tile, or each slice of one.
     """
@@ -92,11 +91,6 @@ class ReadPlan:
     def skips(self) -> bool:
         """Whether reads that no word line takes part in are left out."""
         return self.table.skip_zero_groups and self.groups == 1
-
-    @property
-    def other_reads(self) -> int:
-        """Reads that the bank does for other groups between two windows of this one."""
-        return (self.groups - 1) * self.reads
 
     @property
     def signs(self) -> np.ndarray:

@@ -12,6 +12,7 @@ from mixcim_hdl.config import UnitKind
 from mixcim_hdl.floating import ElementFormat
 
 from .compute import GroupSums
+from .copies import Share, shares, together, words_used
 from .feeder import Feeder, Windows
 from .float_output import FloatOutput, scaled_sums
 from .legality import illegal
@@ -31,28 +32,46 @@ def run_layer(state: State, fields: Mapping[str, int], method: Method) -> None:
     feeder = Feeder(state.memory, fields)
     pixels = len(feeder.pixels)
     chunk = CHUNK_CODES if fields["input_format"] == ElementFormat.INTEGER else CHUNK_ELEMENTS
-    first = None
+    units, vectors = shares(fields, len(state.units), pixels), -(-feeder.length // state.chip.rows)
     for group in range(fields["group_count"]):
         highest, limit = feeder.group(group), state.chip.activation_words
         if highest >= limit:
             reason = f"RUN reads activation word {highest}, past the memory's {limit} words"
             raise state.fail(Fault.INPUT_ADDRESS, reason)
-        sums = GroupSums(state, fields, group, feeder.length, method)
-        output = _Output(state, fields, _parameter_tiles(state, fields, group, pixels))
-        for inputs, rows in _chunks(state.inputs, pixels, max(1, chunk // feeder.length)):
+        parts = [
+            (
+                share,
+                GroupSums(state, fields, group, share, feeder.length, method),
+                _Output(state, fields, _parameter_tiles(state, fields, group, share, pixels)),
+            )
+            for share in together(state, fields, group, vectors, units)
+        ]
+        for inputs, rows in _chunks(state.inputs, pixels, max(1, chunk * len(parts) // feeder.length)):
             try:
                 windows = feeder.windows(inputs, rows)
             except ValueError as error:
                 raise MixcimError(f"command {state.index}: {error}") from None
-            output.write(inputs, rows, windows, sums(windows.integers, inputs))
-        first = first or sums
-    # Behind its last window the first group is past the other groups' reads, too.
-    assert first is not None
-    first.keep_noise()
+            for share, sums, output in parts:
+                mine = share.of(rows)
+                if mine:
+                    own = _every(windows, mine.start - rows.start, mine.step)
+                    output.write(inputs, mine, own, sums(own.integers, inputs))
+    taking = (unit for share in units for unit in share.units if state.chip.units[unit] is not UnitKind.MEMRISTOR)
+    state.busy = [words_used(state, fields, unit, vectors) for unit in taking]
+
+
+def _every(windows: Windows, first: int, step: int) -> Windows:
+    """Every `step`-th of the windows from `first` on."""
+    if step == 1:
+        return windows
+    integers = np.ascontiguousarray(windows.integers[:, first::step])
+    if windows.unit is None or windows.special is None:
+        return Windows(integers)
+    return Windows(integers, windows.unit[:, first::step], windows.special[:, first::step])
 
 
 class _Output:
-    """The output pipeline for the parameter tiles of a group."""
+    """The output pipeline for a share's parameter tiles of a group."""
 
     def __init__(self, state: State, fields: Mapping[str, int], tiles: np.ndarray) -> None:
         self.memory, self.fields, self.tiles = state.memory, fields, len(tiles)
@@ -81,14 +100,13 @@ def _check(state: State, fields: Mapping[str, int]) -> None:
     reason = illegal(fields, state.chip)
     if reason is not None:
         raise state.fail(Fault.ILLEGAL_COMMAND, reason)
-    total = 0
+    written, pixels = 0, range(fields["output_height"] * fields["output_width"])
     for unit, kind in enumerate(state.chip.units):
         tiles = fields[f"tiles[{unit}]"]
-        total += tiles
+        written += tiles * fields["group_count"] * len(pixels[fields[f"copy[{unit}]"] :: fields["copies"]])
         if tiles and kind is UnitKind.MEMRISTOR and state.table is None:
             raise MixcimError(f"command {state.index}: RUN on memristor unit {unit} before any TABLE")
-    written = fields["output_height"] * fields["output_width"] * fields["group_count"] * total
-    if not total or fields["output_tiles"] != written:
+    if not written or fields["output_tiles"] != written:
         stated = fields["output_tiles"]
         raise MixcimError(f"command {state.index}: RUN output_tiles is {stated}, but {written} are written")
     for name in ("scale_first", "scale_second", "fixed") if fields["residual"] and not fields["floating"] else ():
@@ -96,10 +114,10 @@ def _check(state: State, fields: Mapping[str, int]) -> None:
             raise MixcimError(f"command {state.index}: RUN {name} is not finite")
 
 
-def _parameter_tiles(state: State, fields: Mapping[str, int], group: int, pixels: int) -> np.ndarray:
-    """Parameter tiles of a group, unit by unit, after a check of every address that they lead to."""
+def _parameter_tiles(state: State, fields: Mapping[str, int], group: int, share: Share, pixels: int) -> np.ndarray:
+    """A share's parameter tiles of a group, unit by unit, after a check of every address that they lead to."""
     tiles: list[int] = []
-    for unit in range(len(state.units)):
+    for unit in share.units:
         count = fields[f"tiles[{unit}]"]
         first = fields[f"parameter[{unit}]"] + group * count
         tiles.extend(range(first, first + count))
@@ -115,7 +133,7 @@ def _parameter_tiles(state: State, fields: Mapping[str, int], group: int, pixels
         reached.append(("residual_base", ElementFormat(fields["residual_format"]).bytes * offsets))
     for base, offset in reached:
         first = (fields[base] + offset) % (1 << ADDRESS_BITS)
-        last = int(first.max()) + (pixels - 1) * fields["output_pitch"]
+        last = int(first.max()) + share.of(range(pixels))[-1] * fields["output_pitch"]
         limit = state.chip.activation_words
         if last >= limit:
             reason = f"RUN reaches activation word {last} ({base}), past the memory's {limit} words"

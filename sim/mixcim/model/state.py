@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,12 +20,22 @@ from .sram import SramBank
 from .tiny import TinyBank
 
 
+@dataclass(frozen=True)
+class Busy:
+    """Words first .. end - 1 of a unit's memory, which a RUN uses."""
+
+    unit: int
+    first: int
+    end: int
+
+
 class State:
     """Memories, tables and counters of a processor with a program loaded, for `inputs` independent runs.
 
     `parameters`: name -> array over all parameter tiles, as in Program. `weights` int8 (weight_words, rows). `units`:
     the banks. `states`: of the noise generators of each memristor bank, uint32 (inputs, columns). `events`: counters,
-    `skips`: reads that were left out, int64 (inputs,) each. `index`: of the present command.
+    `skips`: reads that were left out, int64 (inputs,) each. `index`: of the present command. `busy`: what the
+    RUN that may still be at work beside the next command uses.
     """
 
     def __init__(self, chip: ChipConfig, program: Program, seeds: Sequence[int]) -> None:
@@ -59,6 +70,7 @@ class State:
         self.events = {event: np.zeros(self.inputs, np.int64) for event in Event}
         self.skips = np.zeros(self.inputs, np.int64)
         self.index = 0
+        self.busy: list[Busy] = []
 
     def fail(self, fault: Fault, reason: str) -> FaultError:
         """The error of the present command, to be raised."""
