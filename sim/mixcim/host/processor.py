@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -31,6 +31,7 @@ from .layout import exponent_entries, tensor_elements, tensor_words
 
 _BUSY, _DONE, _FAULT = 1, 2, 4
 _ABORT = 2
+_LOCK_BANKS = 32  #: banks of one word of MEMRISTOR_LOCK
 #: Cycles after which the host gives up on the interrupt; the chip's own watchdog fires long before.
 DEFAULT_LIMIT = 10_000_000_000
 
@@ -174,7 +175,10 @@ class Processor:
         for bank in chosen:
             if bank not in every:
                 raise MixcimError(f"memristor bank must be from 0 to {len(every) - 1}, not {bank}")
-        self._write_register(Register.MEMRISTOR_LOCK, sum(1 << bank for bank in set(chosen)))
+        for block in _lock_blocks(chosen):
+            self._write_register(Register.MEMRISTOR_BANK, block)
+            bits = sum(1 << bank - block for bank in set(chosen) if block <= bank < block + _LOCK_BANKS)
+            self._write_register(Register.MEMRISTOR_LOCK, bits)
 
     def unlock(self) -> None:
         """Unlock all memristor banks."""
@@ -228,9 +232,21 @@ class Processor:
         return code.astype(np.uint8), report
 
     def command_cycles(self) -> np.ndarray:
-        """Cycles that each command of the program took in the last run: int64 (commands,)."""
-        count = len(self._loaded().commands)
-        return self.bus.read(window_address(Region.CYCLES), count).astype(np.int64)
+        """Cycles from the begin of each command to that of the next in the last run: int64 (commands,).
+
+        The last one's go to the end of the run: that of END, or of the command at which a fault stopped the run;
+        commands behind it have 0. Together they are the run's cycles but for those before command 0 began. A LOAD with
+        `overlap` begins while the RUN before it is at work: from there on cycles of both are the LOAD's.
+        """
+        commands = self._loaded().commands
+        if self._read_register(Register.STATUS) & _FAULT:
+            last = min(self._read_register(Register.FAULT) >> 8, len(commands) - 1)
+        else:
+            last = int(np.argmax(commands[:, 0] & 0xFF == Opcode.END))
+        begin = self.bus.read(window_address(Region.CYCLES), last + 1).astype(np.uint32)
+        cycles = np.zeros(len(commands), np.int64)
+        cycles[: last + 1] = np.diff(begin, append=np.uint32(self._read_register(Register.RUN_CYCLES)))
+        return cycles
 
     def infer(self, elements: np.ndarray, noise_seed: int | None = None) -> tuple[np.ndarray, Counters]:
         """One input (height, width, channels) to an output of the same form, and what the chip counted.
@@ -304,7 +320,10 @@ class Processor:
 
     def _check_unlocked(self, banks: Sequence[int]) -> None:
         """Raise MixcimError if one of these memristor banks is locked."""
-        locked = self._read_register(Register.MEMRISTOR_LOCK) if banks else 0
+        locked = 0
+        for block in _lock_blocks(banks):
+            self._write_register(Register.MEMRISTOR_BANK, block)
+            locked |= self._read_register(Register.MEMRISTOR_LOCK) << block
         for bank in banks:
             if locked >> bank & 1:
                 raise MixcimError(f"memristor bank {bank} is locked against programming: unlock the chip first")
@@ -366,6 +385,11 @@ class Processor:
 
     def _read_register(self, register: Register) -> int:
         return int(self.bus.read(window_address(Region.REGISTERS, register), 1)[0])
+
+
+def _lock_blocks(banks: Iterable[int]) -> list[int]:
+    """First banks of the words of MEMRISTOR_LOCK that have these banks."""
+    return sorted({bank // _LOCK_BANKS * _LOCK_BANKS for bank in banks})
 
 
 def _as_words(values: np.ndarray) -> np.ndarray:
