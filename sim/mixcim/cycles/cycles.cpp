@@ -81,11 +81,8 @@ struct BankedMemory {
         int select = 0;
         while (1 << select < banks) ++select;
         bank.resize(words);
-        for (int32_t address = 0; address < words; ++address) {
-            int32_t folded = 0;
-            for (int32_t rest = address; rest; rest >>= select) folded ^= rest & (banks - 1);
-            bank[address] = uint8_t(folded);
-        }
+        for (int32_t address = 0; address < words; ++address)
+            bank[address] = uint8_t(address & (banks - 1) ^ (address < banks ? 0 : bank[address >> select]));
     }
     uint32_t wanted(int32_t address, bool wide) const {
         return wide ? 3u << (bank[address & ~1] & ~1) : 1u << bank[address];
@@ -477,8 +474,8 @@ struct Core {
 
     Core(const Chip& sizes, const UnitKind* kinds, const Tile* map, Stop& cause)
         : chip(sizes), tiles(map), stop(cause), units(sizes.units), engines(sizes.engines) {
-        for (BankedMemory* memory : {&memories.reads, &memories.writes, &memories.entries})
-            memory->build(chip.activation_words, chip.activation_banks);
+        memories.reads.build(chip.activation_words, chip.activation_banks);
+        memories.writes.bank = memories.entries.bank = memories.reads.bank;
         for (int unit = 0; unit < chip.units; ++unit) {
             units[unit].stages = kinds[unit].stages;
             units[unit].depth = chip.vector_queue;

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mixcim_hdl.commands import Fault, Opcode, TinyMode, decode_command, opcode_words
+from mixcim_hdl.commands import Fault, Opcode, TinyMode, command_layout, opcode_words
 from mixcim_hdl.config import ChipConfig, UnitKind
 from mixcim_hdl.floating import ElementFormat
 from mixcim_hdl.program import Program
@@ -50,6 +50,15 @@ class Prediction:
     total: int
     exact: bool
 
+    @property
+    def cycles(self) -> np.ndarray:
+        """Cycles of each command, to the begin of the next or the end of the run: int64 (commands,), 0 behind END.
+
+        As host.Processor.command_cycles gives them: those before the first begin belong to none, and those of a RUN
+        beside which the next LOAD has begun to that LOAD.
+        """
+        return np.diff(self.begins, append=self.total)
+
 
 def predict(program: Program, chip: ChipConfig, *, bound: bool = False) -> Prediction:
     """Begin of every command and the end of the program, to the cycle.
@@ -77,7 +86,9 @@ def predict(program: Program, chip: ChipConfig, *, bound: bool = False) -> Predi
     )
     if total < 0:
         command, fault, detail = cause.tolist()
-        raise MixcimError(f"command {command} of '{program.network}' stops with {Fault(fault).name}, detail {detail:#x}")
+        raise MixcimError(
+            f"command {command} of '{program.network}' stops with {Fault(fault).name}, detail {detail:#x}"
+        )
     return Prediction(begins, total, exact)
 
 
@@ -105,77 +116,104 @@ def _sizes(chip: ChipConfig) -> np.ndarray:
 
 def _tables(program: Program, chip: ChipConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool]:
     """`struct Command` of each command, `struct Run` and `struct UnitRun`s of each RUN, and Prediction.exact."""
-    commands, runs, units, exact = [], [], [], True
-    table: dict[str, int] = {}
-    for number, words in enumerate(program.commands):
-        try:
-            opcode, fields = decode_command(words, chip)
-        except ValueError as error:
-            raise MixcimError(f"command {number} of '{program.network}': {error}") from None
-        if opcode is Opcode.TABLE:
-            table = fields
-        if opcode is Opcode.RUN:
-            if reason := illegal(fields, chip):
-                raise MixcimError(f"command {number} of '{program.network}': {reason}")
-            skips = table.get("skip_zero_groups") and fields["group_count"] == 1
-            used = {kind for unit, kind in enumerate(chip.units) if fields[f"tiles[{unit}]"]}
-            exact &= not (skips and UnitKind.MEMRISTOR in used)
-            runs.append(_run(fields))
-            units.append(_units(fields, table, chip))
-        commands.append(
-            (
-                *(int(opcode), opcode_words(opcode, chip), fields.get("overlap", 0), fields.get("count", 0)),
-                len(runs) - 1 if opcode is Opcode.RUN else -1,
-            )
-        )
-        if opcode is Opcode.END:
-            break
-    else:
-        raise MixcimError(f"program '{program.network}' has no END")
-    return (
-        np.array(commands, np.int32),
-        np.array(runs, np.int32).reshape(-1, len(_RUN)),
-        np.array(units, np.int32).reshape(-1, len(chip.units), 5),
-        exact,
-    )
+    opcodes = program.commands[:, 0] & 0xFF
+    unknown = np.flatnonzero(~np.isin(opcodes, list(Opcode)))
+    ends = np.flatnonzero(opcodes == Opcode.END)
+    if len(unknown) or not len(ends):
+        raise MixcimError(f"program '{program.network}' has commands that are none, or no END")
+    used = program.commands[: ends[0] + 1]
+    opcodes = opcodes[: len(used)]
+    at = {opcode: np.flatnonzero(opcodes == opcode) for opcode in Opcode}
+    fields = {opcode: decode_commands(used[at[opcode]], opcode, chip) for opcode in Opcode}
+    commands = np.zeros((len(used), 5), np.int32)
+    commands[:, 0] = opcodes
+    commands[:, 1] = np.array([0, *(opcode_words(opcode, chip) for opcode in Opcode)])[opcodes]
+    for column, name in ((2, "overlap"), (3, "count")):
+        commands[at[Opcode.LOAD], column] = fields[Opcode.LOAD][name]
+    commands[:, 4] = -1
+    commands[at[Opcode.RUN], 4] = np.arange(len(at[Opcode.RUN]))
+    _check(program, at[Opcode.RUN], fields[Opcode.RUN], chip)
+    # The word-line table of each RUN is that of the last TABLE before it.
+    tables = np.searchsorted(at[Opcode.TABLE], at[Opcode.RUN]) - 1
+    units = _units(fields[Opcode.RUN], fields[Opcode.TABLE], tables, chip)
+    memristors = [unit for unit, kind in enumerate(chip.units) if kind is UnitKind.MEMRISTOR]
+    reading = units[:, memristors, 0].any(axis=1)
+    if (reading & (tables < 0)).any():
+        raise MixcimError(f"program '{program.network}' reads memristor banks before its first TABLE")
+    skips = fields[Opcode.TABLE]["skip_zero_groups"][tables] if len(at[Opcode.TABLE]) else np.zeros(len(tables))
+    exact = not (reading & (skips != 0) & (fields[Opcode.RUN]["group_count"] == 1)).any()
+    return commands, _runs(fields[Opcode.RUN]), units, bool(exact)
 
 
-def _run(fields: Mapping[str, int]) -> list[int]:
-    """`struct Run`."""
-    formats = {name: ElementFormat(fields[f"{name}_format"]) for name in ("input", "output", "residual")}
-    more = {
-        "floating_input": formats["input"] is not ElementFormat.INTEGER,
-        "floating_output": formats["output"] is not ElementFormat.INTEGER,
-        "wide": formats["input"].bytes == 2,
-        "output_wide": formats["output"].bytes == 2,
-        "residual_wide": formats["residual"].bytes == 2,
+def decode_commands(commands: np.ndarray, opcode: Opcode, chip: ChipConfig) -> dict[str, np.ndarray]:
+    """Fields of commands uint32 (commands, words) that have all this opcode: int64 (commands,) each."""
+    return {
+        name: commands[:, bit // 32].astype(np.int64) >> bit % 32 & (1 << width) - 1
+        for name, (bit, width) in command_layout(opcode, chip).items()
     }
-    return [int({**fields, **more}[name]) for name in _RUN]
 
 
-def _units(fields: Mapping[str, int], table: Mapping[str, int], chip: ChipConfig) -> list[tuple[int, ...]]:
-    """`struct UnitRun` of every unit."""
+def _check(program: Program, numbers: np.ndarray, fields: Mapping[str, np.ndarray], chip: ChipConfig) -> None:
+    """Raise MixcimError for a RUN that the chip refuses; `numbers`: of its commands."""
+    rows = np.stack(list(fields.values()), axis=1).tolist()
+    for number, row in zip(numbers, rows, strict=True):
+        if reason := illegal(dict(zip(fields, row, strict=True)), chip):
+            raise MixcimError(f"command {number} of '{program.network}': {reason}")
+
+
+def _runs(fields: Mapping[str, np.ndarray]) -> np.ndarray:
+    """`struct Run` of each RUN."""
+    wide = np.array([item.bytes == 2 for item in ElementFormat])
+    more = {
+        "floating_input": fields["input_format"] != ElementFormat.INTEGER,
+        "floating_output": fields["output_format"] != ElementFormat.INTEGER,
+        "wide": wide[fields["input_format"]],
+        "output_wide": wide[fields["output_format"]],
+        "residual_wide": wide[fields["residual_format"]],
+    }
+    columns = [more[name] if name in more else fields[name] for name in _RUN]
+    # Unsigned 32-bit fields keep their bits.
+    return np.ascontiguousarray(np.stack(columns, axis=1).astype(np.uint32)).view(np.int32)
+
+
+def _units(
+    fields: Mapping[str, np.ndarray], table: Mapping[str, np.ndarray], tables: np.ndarray, chip: ChipConfig
+) -> np.ndarray:
+    """`struct UnitRun` of every unit of each RUN: int32 (RUNs, units, 5). `tables`: which table each RUN has."""
     length = fields["kernel_height"] * fields["kernel_width"] * fields["tap_words"] << fields["granule_log2"]
-    last = (length - 1) % chip.rows + 1
-    result = []
+    lengths = np.stack([np.full_like(length, chip.rows), (length - 1) % chip.rows + 1], axis=1)
+    reads = memristor_reads(fields["input_bits"], lengths, table, tables, chip)
+    result = np.zeros((len(length), len(chip.units), 5), np.int32)
     for unit, kind in enumerate(chip.units):
-        tiles, mode = fields[f"tiles[{unit}]"], fields[f"mode[{unit}]"]
-        cycles = [step_cycles(kind, mode, rows, fields, table, chip) if tiles else 1 for rows in (chip.rows, last)]
-        result.append((tiles, fields[f"copy[{unit}]"], fields[f"parameter[{unit}]"], *cycles))
+        for column, name in enumerate(("tiles", "copy", "parameter")):
+            result[:, unit, column] = fields[f"{name}[{unit}]"]
+        if kind is UnitKind.SRAM:
+            cycles = np.repeat(fields["input_bits"][:, None], 2, axis=1)
+        elif kind is UnitKind.MEMRISTOR:
+            cycles = reads
+        else:
+            broadcast = fields[f"mode[{unit}]"][:, None] == TinyMode.BROADCAST
+            cycles = np.where(broadcast, lengths, -(-lengths // chip.channels))
+        result[:, unit, 3:] = cycles
     return result
 
 
-def step_cycles(
-    kind: UnitKind, mode: int, length: int, fields: Mapping[str, int], table: Mapping[str, int], chip: ChipConfig
-) -> int:
-    """Cycles that a bank works on a step of `length` rows, no read left out; the banks' docstrings state them."""
-    if kind is UnitKind.SRAM:
-        return fields["input_bits"]
-    if kind is UnitKind.TINY:
-        return length if mode == TinyMode.BROADCAST else -(-length // chip.channels)
+def memristor_reads(
+    input_bits: np.ndarray,
+    lengths: np.ndarray,
+    table: Mapping[str, np.ndarray],
+    tables: np.ndarray,
+    chip: ChipConfig,
+) -> np.ndarray:
+    """Reads of a memristor bank for steps of `lengths` (RUNs, any) rows, none left out: int64 of the same shape.
+
+    `input_bits`, `tables`: (RUNs,). `table`: fields of all TABLEs.
+    """
     digits = len(chip.mode.cells)
-    return sum(
-        -(-length // table[f"rows_per_read[{bit * digits + digit}]"])
-        for bit in range(fields["input_bits"])
-        for digit in range(table["digits"])
-    )
+    result = np.zeros_like(lengths)
+    for run in np.flatnonzero(tables >= 0):
+        number = tables[run]
+        for bit in range(min(int(input_bits[run]), chip.input_planes)):
+            for digit in range(int(table["digits"][number])):
+                result[run] += -(-lengths[run] // table[f"rows_per_read[{bit * digits + digit}]"][number])
+    return result
