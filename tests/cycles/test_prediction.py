@@ -9,9 +9,11 @@ import pytest
 
 from hdl.chips import NO_FLOAT, OTHER, TINY
 from mixcim.cycles import predict
+from mixcim.cycles.prediction import ALIGN_LATENCY, BANK_LATENCY, FLOAT_LANE_LATENCY, LANE_LATENCY
+from mixcim.errors import MixcimError
 from mixcim.host.processor import Processor
 from mixcim.rtl.processor import rtl_processor
-from mixcim_hdl.commands import Opcode, table_layout
+from mixcim_hdl.commands import Opcode, encode_command, table_layout
 from mixcim_hdl.config import ChipConfig
 from mixcim_hdl.program import Program
 from mixcim_hdl.registers import Region, window_address
@@ -62,6 +64,74 @@ def test_random_programs(chip: ChipConfig) -> None:
     for seed in range(150):
         program, codes = random_program(chip, seed)
         compare(processor, reading_everything(program, chip), codes[0])
+
+
+def test_constants_are_those_of_the_rtl() -> None:
+    from mixcim_hdl.floating_point.align import Align
+    from mixcim_hdl.output.float_lane import FloatLane
+    from mixcim_hdl.output.lane import Lane
+    from mixcim_hdl.output.pipeline import OutputPipeline
+    from mixcim_hdl.unit import BANKS
+
+    assert {kind: bank.EXTRA_LATENCY for kind, bank in BANKS.items()} == BANK_LATENCY
+    assert (Lane.LATENCY, FloatLane.LATENCY, Align.LATENCY) == (LANE_LATENCY, FLOAT_LANE_LATENCY, ALIGN_LATENCY)
+    assert OutputPipeline.EXTRA_LATENCY == 2  # cycles 0 and 1 of struct OutputPipeline
+
+
+def small_program(chip: ChipConfig, **changes: int) -> Program:
+    """A TABLE and a RUN of one memristor unit, with some fields changed; those of TABLE are `digits` and `skip`."""
+    random, _ = random_program(chip, 0)
+    table = {f"rows_per_read[{entry}]": 16 for entry in range(chip.input_planes * len(chip.mode.cells))}
+    run = dict.fromkeys(
+        ("input_bits", "kernel_height", "kernel_width", "tap_words", "input_height", "input_width", "stride_x",
+         "stride_y", "output_height", "output_width", "group_count", "pixel_pitch", "row_pitch", "output_pitch",
+         "copies", "weight_slices", "tiles[0]", "output_tiles"), 1,
+    )  # fmt: skip
+    run |= {"output_base": 100, **{name: value for name, value in changes.items() if name not in ("digits", "skip")}}
+    skip = changes.get("skip", 0)
+    commands = [
+        encode_command(Opcode.TABLE, chip, digits=changes.get("digits", 4), skip_zero_groups=skip, **table),
+        encode_command(Opcode.RUN, chip, **run),
+        encode_command(Opcode.END, chip),
+    ]
+    places = {name: np.zeros_like(random.word_offset) for name in ("word_offset", "exponent_offset")}
+    return dataclasses.replace(random, network="small", commands=np.array(commands), **places)
+
+
+def test_reads_that_depend_on_data_are_an_upper_bound_or_refused() -> None:
+    skipping, reading = small_program(TINY, skip=1, input_bits=8), small_program(TINY, input_bits=8)
+    with pytest.raises(MixcimError, match="'small' depend on its data.*skip_zero_groups"):
+        predict(skipping, TINY)
+    most, exact = predict(skipping, TINY, bound=True), predict(reading, TINY)
+    assert (most.exact, exact.exact) == (False, True)
+    np.testing.assert_array_equal(most.begins, exact.begins)
+    # Two groups: the bank leaves nothing out, whatever the table says.
+    assert predict(small_program(TINY, skip=1, group_count=2, output_tiles=2), TINY).exact
+
+
+def test_a_read_takes_a_cycle_for_each_bit_and_digit() -> None:
+    """The bank's formula, where nothing else is in the way."""
+    totals = [predict(small_program(TINY, input_bits=bits), TINY).total for bits in (1, 5, 8)]
+    assert np.diff(totals).tolist() == [4 * 4, 3 * 4]
+    totals = [predict(small_program(TINY, digits=digits), TINY).total for digits in (1, 4)]
+    assert np.diff(totals).tolist() == [3]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"copies": 0}, "command 1 of 'small': RUN field 'copies' must not be 0"),
+        ({"window_start": 1 << 20}, "command 1 of 'small' stops with fault INPUT_ADDRESS, detail 0x100000"),
+        ({"output_base": 1024}, "command 1 of 'small' stops with fault OUTPUT_ADDRESS, detail 0x400"),
+        ({"residual": 1, "residual_base": 1024}, "fault OUTPUT_ADDRESS, detail 0x400"),
+        ({"parameter[0]": 64}, "command 1 of 'small' stops with fault PARAMETER_ADDRESS, detail 0x40"),
+        ({"output_tiles": 2}, "command 1 of 'small' stops with fault ILLEGAL_COMMAND"),
+        ({"slot[0]": 64}, "command 1 of 'small' stops with fault UNIT_ADDRESS, detail 0x0"),
+    ],
+)  # fmt: skip
+def test_a_program_that_stops_says_where(changes: dict[str, int], message: str) -> None:
+    with pytest.raises(MixcimError, match=message):
+        predict(small_program(TINY, **changes), TINY)
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ struct UnitKind {
     int32_t engine, stages;
 };
 
-// A command. `words`: that are fetched; `count`, `overlap`: of a LOAD; `run`: index of a RUN, or -1.
+// A command. `opcode`: its first word's low byte; `words`: that are fetched; `count`, `overlap`: of a LOAD; `run`: index of a RUN, or -1.
 struct Command {
     int32_t opcode, words, overlap, count, run;
 };

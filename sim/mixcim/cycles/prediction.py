@@ -7,6 +7,7 @@ import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -86,9 +87,7 @@ def predict(program: Program, chip: ChipConfig, *, bound: bool = False) -> Predi
     )
     if total < 0:
         command, fault, detail = cause.tolist()
-        raise MixcimError(
-            f"command {command} of '{program.network}' stops with {Fault(fault).name}, detail {detail:#x}"
-        )
+        raise _stopped(program, command, Fault(fault), detail)
     return Prediction(begins, total, exact)
 
 
@@ -153,12 +152,36 @@ def decode_commands(commands: np.ndarray, opcode: Opcode, chip: ChipConfig) -> d
     }
 
 
+def window_rows(fields: Mapping[str, Any]) -> Any:
+    """Rows of a window, of one RUN or of many."""
+    return fields["kernel_height"] * fields["kernel_width"] * fields["tap_words"] << fields["granule_log2"]
+
+
 def _check(program: Program, numbers: np.ndarray, fields: Mapping[str, np.ndarray], chip: ChipConfig) -> None:
     """Raise MixcimError for a RUN that the chip refuses; `numbers`: of its commands."""
     rows = np.stack(list(fields.values()), axis=1).tolist()
     for number, row in zip(numbers, rows, strict=True):
-        if reason := illegal(dict(zip(fields, row, strict=True)), chip):
+        run = dict(zip(fields, row, strict=True))
+        if reason := illegal(run, chip):
             raise MixcimError(f"command {number} of '{program.network}': {reason}")
+        for unit, kind in enumerate(chip.units):
+            if run[f"slot[{unit}]"] + _words(unit, run, chip) > chip.unit_capacity(kind):
+                raise _stopped(program, number, Fault.UNIT_ADDRESS, unit)
+
+
+def _words(unit: int, run: Mapping[str, int], chip: ChipConfig) -> int:
+    """Slots or weight words that a unit reads in a RUN."""
+    mode, windows = run[f"mode[{unit}]"], run["output_height"] * run["output_width"]
+    if mode == TinyMode.MAX or run[f"copy[{unit}]"] >= windows:
+        return 0
+    stride = chip.channels if chip.units[unit] is UnitKind.TINY and mode == TinyMode.BROADCAST else 1
+    vectors = -(-window_rows(run) // chip.rows)
+    return run["group_count"] * vectors * run[f"tiles[{unit}]"] * run["weight_slices"] * stride
+
+
+def _stopped(program: Program, command: int, fault: Fault, detail: int) -> MixcimError:
+    """What is said of a program that the chip stops."""
+    return MixcimError(f"command {command} of '{program.network}' stops with fault {fault.name}, detail {detail:#x}")
 
 
 def _runs(fields: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -180,7 +203,7 @@ def _units(
     fields: Mapping[str, np.ndarray], table: Mapping[str, np.ndarray], tables: np.ndarray, chip: ChipConfig
 ) -> np.ndarray:
     """`struct UnitRun` of every unit of each RUN: int32 (RUNs, units, 5). `tables`: which table each RUN has."""
-    length = fields["kernel_height"] * fields["kernel_width"] * fields["tap_words"] << fields["granule_log2"]
+    length = window_rows(fields)
     lengths = np.stack([np.full_like(length, chip.rows), (length - 1) % chip.rows + 1], axis=1)
     reads = memristor_reads(fields["input_bits"], lengths, table, tables, chip)
     result = np.zeros((len(length), len(chip.units), 5), np.int32)
