@@ -31,6 +31,7 @@ from mixcim_hdl.commands import (
     UNIT_FIELDS,
     Fault,
     Opcode,
+    Pooling,
     TinyMode,
     pack_layout,
     table_layout,
@@ -112,6 +113,13 @@ def table_fields() -> str:
     shown = ("opcode", *(f"{name}[{entry}]" for entry in (0, 1) for name in TABLE_ENTRY_FIELDS))
     layout = {name: place for name, place in table_layout(DEMO).items() if name in shown}
     return table(["field", "word", "bits", "meaning"], field_rows(layout, {}))
+
+
+def poolings() -> str:
+    """Values of RUN's field `pooling`."""
+    notes = comments(commands, "Pooling")
+    rows = [[item.name, str(int(item)), notes[item.name]] for item in Pooling]
+    return table(["pooling", "value", "what becomes of a window"], rows)
 
 
 def tiny_modes() -> str:
@@ -232,6 +240,8 @@ def blocks() -> str:
         ("tiny.bank", "TinyBank"),
         ("control.accumulator", "Accumulator"),
         ("output.arbiter", "ResultArbiter"),
+        ("pool.float_pool", "FloatPool"),
+        ("pool.lane", "PoolLane"),
         ("output.pipeline", "OutputPipeline"),
         ("output.lane", "Lane"),
         ("memory.activation", "ActivationMemory"),
@@ -250,6 +260,7 @@ def latencies() -> str:
         ("tiny.bank", "TinyBank"),
         ("output.pipeline", "OutputPipeline"),
         ("output.lane", "Lane"),
+        ("pool.lane", "PoolLane"),
         ("output.fp32", "IntegerToFloat"),
         ("output.fp32", "FloatMultiply"),
         ("output.fp32", "FusedMultiplyAdd"),
@@ -270,6 +281,7 @@ def floating_units() -> str:
         ("add", "FloatAdd"),
         ("multiply", "FloatMultiply"),
         ("convert", "FloatConvert"),
+        ("element", "ElementToFloat"),
         ("integer_to_float", "IntegerToFloat"),
         ("clamp", "FloatClamp"),
         ("max_exponent", "MaxExponent"),
@@ -490,6 +502,7 @@ def regions() -> dict[str, str]:
         "run": fenced(text["run"]),
         "memristor-read": fenced(text["memristor"]),
         "write-verify": fenced(text["write"]),
+        "poolings": poolings(),
         "tiny-modes": tiny_modes(),
         "faults": faults(),
         "command-sizes": command_sizes(),

@@ -104,6 +104,19 @@ RUN, in the order in which the hardware does it. Every address is in activation 
     accumulator_bits (wraps), kept in accumulator entry t, so tiles[u] <= accumulator_tiles; its parameters are those of
     parameter tile parameter[u] + g * tiles[u] + t.
 
+    If `pooling`, no unit takes part. A window of floating-point elements becomes one float32 number for each channel
+    c < channels of the chip instead; nothing is aligned, and no exponent entry is read::
+
+        y = +0 for SUM, -infinity for MAXIMUM
+        for every tap inside, in the order above:   x = element c of its word, exact
+            SUM:      y = y + x, rounded once to nearest even
+            MAXIMUM:  y = the larger of y and x, -0 below +0; NaN if one of them is
+        after the window: y is the number of parameter tile pool_parameter + g
+
+    Padding takes no part: a window all in it gives +0 or -infinity. Fields of what becomes integers (input_bits,
+    input_signed, rounding, grouped_exponents, tap_exponents, pad_value) do not count, nor do granule_log2 and
+    weight_slices, which must be legal all the same.
+
     After a window, for each parameter tile (fields word_offset, lane_mask, exponent_offset; per lane bias and scale),
     unless `floating`:
         code = clip(round_half_even(float32(int32(sum + bias)) * scale) + zero_point, clamp_low, clamp_high)
@@ -117,8 +130,8 @@ RUN, in the order in which the hardware does it. Every address is in activation 
     If `floating`, every step in float32, rounded once to nearest even (floating.py has NaN, overflow and the formats)::
 
         t = exponent of scale (field - 127), m = scale * 2**-t, where scale is normal; else t = 0, m = scale
-        y = float32(sum * 2**(u + t)), NaN if the window is special
-        y = y * m + bias                            a product, then a sum; bias: a float32's pattern
+        y = float32(sum * 2**(u + t)) * m, NaN if the window is special;    y = y * scale if `pooling`
+        y = y + bias                                a float32's pattern
         if residual: y = y + old                    old: the element of residual_format at word_offset, exact;
                                                     INTEGER: float32(code - residual_zero_point) * residual_scale
         y = float_high if y > float_high, else float_low if y < float_low, else y    -0 is below +0; a NaN gives NaN
@@ -130,16 +143,17 @@ RUN, in the order in which the hardware does it. Every address is in activation 
 
     Two bytes an element: low bytes at that address, bit 0 taken as 0, high bytes in the word after it; the residual's
     are at residual_base + pixel * output_pitch + bytes * word_offset likewise, `bytes` those of its own format.
-    In a RUN that is not `floating` all formats are INTEGER. A floating input is `input_signed`, and its input_bits are
-    one of floating.ALIGNED_BITS, at most the chip's aligned_bits; other inputs have 1 to input_planes of the chip. On a
-    chip without floating point weight_slices is 1, and floating, input_signed and input_zero_point are 0.
+    In a RUN that is not `floating` all formats are INTEGER, and `pooling` is NONE, as it is with INTEGER inputs. Where
+    the input's elements become integers, a floating one is `input_signed`, and its input_bits are one of
+    floating.ALIGNED_BITS, at most the chip's aligned_bits; other inputs have 1 to input_planes of the chip. On a chip
+    without floating point weight_slices is 1, and floating, input_signed and input_zero_point are 0.
 
     The loops of reading run ahead of those of writing: a RUN must write no word and no exponent entry that its windows
     take. It may write the word of the residual that it has just read.
 
     `copies` is at least 1, and every unit with tiles has a `copy` below it. `output_tiles` is the number of tiles that
-    the RUN writes, groups * sum over units of tiles * windows of its copy: another number is an ILLEGAL_COMMAND once
-    all are written, and so is a RUN with memristor tiles before the first TABLE.
+    the RUN writes, groups * sum over units of tiles * windows of its copy, or pixels * groups if `pooling`: another
+    number is an ILLEGAL_COMMAND once all are written, and so is a RUN with memristor tiles before the first TABLE.
 
 Commands begin in order. The next one is fetched while a RUN is at work; a LOAD with `overlap` begins as soon as the
 LOAD before it is done, every other command when all before it are done. A command that is at fault stops the program
@@ -183,6 +197,14 @@ class TinyMode(enum.IntEnum):
     MAX = 2
 
 
+class Pooling(enum.IntEnum):
+    """What becomes of a window whose channels are pooled in float32 (field `pooling` of RUN)."""
+
+    NONE = 0  #: nothing: it goes to the compute units
+    SUM = 1  #: a sum for each channel
+    MAXIMUM = 2  #: the largest element for each channel
+
+
 class Fault(enum.IntEnum):
     """Code in the FAULT register. The detail register holds the value in brackets."""
 
@@ -219,6 +241,7 @@ RUN_FIELDS = {
     "rounding": 1,  #: a floating.Rounding
     "grouped_exponents": 1,
     "weight_slices": 2,  #: 1..LARGEST_SLICES
+    "pooling": 2,  #: a Pooling
     "pad_value": ACTIVATION_BITS,
     "input_format": 3,  #: a floating.ElementFormat, as are the next two
     "output_format": 3,
@@ -250,6 +273,7 @@ RUN_FIELDS = {
     "sum_low": 8,
     "output_tiles": 32,
     "sum_high": 8,
+    "pool_parameter": 16,  #: parameter tile of group 0, if `pooling`
     "scale_first": 32,  #: float32 bit pattern, as are the next two
     "scale_second": 32,
     "fixed": 32,

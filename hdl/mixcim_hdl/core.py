@@ -6,7 +6,7 @@ from amaranth.hdl import Array, Cat, Module, Mux, ResetInserter, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import Out, connect
 
-from .commands import NOISE_STRIDE, UNIT_FIELDS, Fault
+from .commands import NOISE_STRIDE, UNIT_FIELDS, Fault, Pooling
 from .config import ChipConfig, UnitKind
 from .control.axi_lite import AxiLiteSlave, axi_lite_ports, forward_axi_lite
 from .control.event_counters import EventCounters
@@ -22,6 +22,7 @@ from .memory.activation import ActivationMemory
 from .memory.exponent import ExponentMemory
 from .memory.store import Store
 from .memristor.write_verify import WriteVerify
+from .pool.float_pool import FloatPool
 from .primitives.ram import Ram
 from .registers import program_stride
 
@@ -40,8 +41,10 @@ class Core(wiring.Component):
                                        |
                               layer controller --> loader --> weights of the units
                                        |
-     activation memory --> feeder --> kernel controller --> engines --> activation memory
-     (exponent memory)                                                  (exponent memory: chips with floating point)
+     activation memory -+-> feeder --> kernel controller --> engines --> activation memory
+     (exponent memory)  '-> float pool ----------------------> engine 0  (exponent memory)
+
+    Exponent memory and float pool: chips with floating point. A RUN goes through the units or through the pool.
     ```
 
     Members
@@ -74,9 +77,12 @@ class Core(wiring.Component):
         self._build_control(m, host, controller, feeder, loader, engines)
         self._build_units(m, controller, kernel_controller, loader, engines)
         self._build_stores(m, host, controller, loader, engines)
-        self._build_activations(m, host, controller, feeder, engines)
+        activations = self._build_activations(m, host, controller, feeder, engines)
         if chip.floating_point:
             self._build_exponents(m, host, controller, feeder, engines)
+            pool = FloatPool(chip)
+            m.submodules.pool = ResetInserter(controller.clear)(pool)
+            self._build_pool(m, controller, activations, feeder, pool, engines)
         if chip.memristor_banks:
             self._build_memristor(m, host, controller, engines)
         m.d.comb += self.interrupt.eq(host.interrupt)
@@ -85,7 +91,7 @@ class Core(wiring.Component):
     def _build_control(self, m, host, controller, feeder, loader, engines):
         """Host <-> controller <-> datapath: start, status, faults, counters."""
         chip = self.chip
-        run = data.View(run_view(chip), controller.command[: run_view(chip).size])
+        run = data.View(run_view(), controller.command[: run_view().size])
         m.submodules.event_counters = counters = EventCounters(chip)
         for name in (
             "busy",
@@ -201,7 +207,7 @@ class Core(wiring.Component):
             m.d.comb += getattr(loader, name).eq(getattr(controller, f"load_{name}"))
 
     def _build_activations(self, m, host, controller, feeder, engines):
-        """Activation memory: engines and feeder while busy; the host while idle, through the first ports."""
+        """The activation memory: engines and feeder while busy; the host while idle, through the first ports."""
         chip = self.chip
         m.submodules.activations = activations = ActivationMemory(chip)
         parts = chip.channels // 4  # 32-bit parts of a word
@@ -243,6 +249,35 @@ class Core(wiring.Component):
                 activations.write_wide[0].eq(0),
                 activations.write_address[0].eq(word),
                 activations.write_data[0].eq(host.window_data.replicate(parts)),
+            ]
+        return activations
+
+    def _build_pool(self, m, controller, activations, feeder, pool, engines):
+        """Float pool: in a RUN with pooling it takes the place of feeder and units, after all other connections."""
+        first = self.chip.engines  # reader of the feeder's first word
+        run = data.View(run_view(), controller.command[: run_view().size])
+        m.d.comb += [
+            pool.run.eq(run),
+            pool.read_ready.eq(activations.read_ready[first]),
+            pool.read_data.eq(activations.read_data[first]),
+            pool.result.ready.eq(engines[0].pool_ready),
+            *(engine.pool_valid.eq(pool.result.valid if number == 0 else 0) for number, engine in enumerate(engines)),
+            *(engine.pool_payload.eq(pool.result.payload) for engine in engines),
+        ]
+        with m.If(run.pooling != Pooling.NONE):
+            m.d.comb += [
+                feeder.start.eq(0),
+                pool.start.eq(controller.run_start),
+                controller.run_busy.eq(pool.busy | engines[0].busy),
+                controller.progress.eq(pool.moving | engines[0].written),
+                controller.faults[Fault.INPUT_ADDRESS].eq(pool.fault),
+                controller.fault_details[Fault.INPUT_ADDRESS].eq(pool.fault_address),
+            ]
+        with m.If(controller.busy & (run.pooling != Pooling.NONE)):
+            m.d.comb += [
+                activations.read_enable[first].eq(pool.read_enable),
+                activations.read_wide[first].eq(pool.read_wide),
+                activations.read_address[first].eq(pool.read_address),
             ]
 
     def _build_exponents(self, m, host, controller, feeder, engines):
@@ -288,7 +323,7 @@ class Core(wiring.Component):
             write.written_address.eq(host.window_address),
             host.written_data.eq(write.written_data),
         ]
-        run = data.View(run_view(chip), controller.command[: run_view(chip).size])
+        run = data.View(run_view(), controller.command[: run_view().size])
         shared = {
             "table": controller.table,
             "skip_zero_groups": controller.table.skip_zero_groups & (run.group_count == 1),

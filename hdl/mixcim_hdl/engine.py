@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Cat, Module, ResetInserter, Signal, Value
+from amaranth.hdl import Array, Cat, Module, Mux, ResetInserter, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Member, Out, connect
 
-from .commands import ADDRESS_BITS
+from .commands import ADDRESS_BITS, Pooling
 from .config import ChipConfig, UnitKind
 from .emission import once
-from .interfaces import UNIT_LAYOUT, run_view, vector_layout
+from .interfaces import UNIT_LAYOUT, result_layout, run_view, vector_layout
 from .memory.store import Store
 from .output.arbiter import ResultArbiter
 from .output.pipeline import TILE_BITS, OutputPipeline
@@ -63,6 +63,7 @@ class Engine(wiring.Component):
     clear : resets all but what the host has set.    start : one cycle, begins a layer.
     run : fields of the command, constant while vectors are in flight.    fields : those of each unit.
     valid, ready, payload : vector stream, with one handshake per unit.
+    pool_valid, pool_ready, pool_payload : result stream of the float pool, taken instead of the units' if run.pooling.
     load_enable (one bit per unit), load_address, load_data : a weight word.
     host_address, host_data, <store>_write, <store>_read, <store>_data : the host's access to each of STORES.
     MEMORY_PORTS, REPORTS : see OutputPipeline.    memristor_inputs : see MemristorBank.
@@ -81,11 +82,14 @@ class Engine(wiring.Component):
             {
                 "clear": In(1),
                 "start": In(1),
-                "run": In(run_view(chip)),
+                "run": In(run_view()),
                 "fields": In(data.ArrayLayout(UNIT_LAYOUT, len(kinds))),
                 "valid": In(len(kinds)),
                 "ready": Out(len(kinds)),
                 "payload": In(vector_layout(chip)),
+                "pool_valid": In(1),
+                "pool_ready": Out(1),
+                "pool_payload": In(result_layout(chip)),
                 "load_enable": In(len(kinds)),
                 "load_address": In(ADDRESS_BITS),
                 "load_data": In(chip.rows * 8),
@@ -111,7 +115,13 @@ class Engine(wiring.Component):
         chip = self._chip
         m.submodules.arbiter = arbiter = ResetInserter(self.clear)(ResultArbiter(chip))
         m.submodules.output = pipeline = ResetInserter(self.clear)(OutputPipeline(chip))
-        connect(m, arbiter.result, pipeline.result)
+        pooled = self.run.pooling != Pooling.NONE
+        m.d.comb += [
+            pipeline.result.payload.eq(Mux(pooled, self.pool_payload, arbiter.result.payload)),
+            pipeline.result.valid.eq(Mux(pooled, self.pool_valid, arbiter.result.valid)),
+            arbiter.result.ready.eq(pipeline.result.ready),
+            self.pool_ready.eq(pipeline.result.ready),
+        ]
         self._build_stores(m, pipeline)
         units: list[ComputeUnit] = []
         memristors: list[ComputeUnit] = []

@@ -9,13 +9,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 from amaranth.hdl import signed
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out, Signature
 
-from .commands import ADDRESS_BITS, RUN_FIELDS, TABLE_ENTRY_FIELDS, TABLE_FIELDS, UNIT_FIELDS, run_layout
+from .commands import ADDRESS_BITS, RUN_FIELDS, TABLE_ENTRY_FIELDS, TABLE_FIELDS, UNIT_FIELDS, pack_layout, run_layout
 from .config import ChipConfig
 from .formats import LARGEST_SLICES, SUM_BITS
 from .registers import WRITE_REGISTERS
@@ -88,26 +88,28 @@ def dpv_layout(chip: ChipConfig) -> data.StructLayout:
 
 
 def result_layout(chip: ChipConfig) -> data.StructLayout:
-    """Complete sums of one kernel tile of one pixel, for the output pipeline."""
+    """Complete sums of one kernel tile of one pixel, for the output pipeline.
+
+    If run.pooling, numbers of one word of channels instead: each a float32 pattern in the low bits of its sum.
+    """
     return data.StructLayout(
         {"sums": sums_layout(chip), "parameter": 16, "offset": ADDRESS_BITS, "exponent": EXPONENT_LAYOUT}
     )
 
 
-def run_view(chip: ChipConfig) -> data.FlexibleLayout:
-    """RUN's fields but those of the units, over the first words of the command."""
-    return _view(RUN_FIELDS, chip)
+def run_view() -> data.FlexibleLayout:
+    """RUN's fields but those of the units, over the first words of the command: the same on every chip."""
+    return _view(pack_layout(RUN_FIELDS)[0])
 
 
 def command_view(chip: ChipConfig) -> data.FlexibleLayout:
     """RUN's fields over the command register; unit fields by names such as `tiles[0]`."""
-    return _view(run_layout(chip), chip)
+    return _view(run_layout(chip))
 
 
-def _view(names: Iterable[str], chip: ChipConfig) -> data.FlexibleLayout:
-    layout = run_layout(chip)
-    fields: dict[str | int, data.Field] = {name: data.Field(layout[name][1], layout[name][0]) for name in names}
-    words = -(-max(bit + width for bit, width in (layout[name] for name in names)) // 32)
+def _view(layout: Mapping[str, tuple[int, int]]) -> data.FlexibleLayout:
+    fields: dict[str | int, data.Field] = {name: data.Field(width, bit) for name, (bit, width) in layout.items()}
+    words = -(-max(bit + width for bit, width in layout.values()) // 32)
     return data.FlexibleLayout(words * 32, fields)
 
 

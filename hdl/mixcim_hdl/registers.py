@@ -54,7 +54,7 @@ class Register(enum.IntEnum):
     NOISE_INDEX = 0x48  #: entry of the noise table: number of word lines on; counts up
     NOISE_VALUE = 0x4C  #: write only: the entry, for all banks; not reset either
     NOISE_SEED = 0x50  #: write only: seeds the noise generators of all banks
-    MEMRISTOR_LOCK = 0x54  #: of the 32 banks around MEMRISTOR_BANK, those that are locked; writing 1 locks (below)
+    MEMRISTOR_LOCK = 0x54  #: of the 32 banks from MEMRISTOR_BANK // 32 * 32 on, the locked ones; writing 1 locks
     MEMRISTOR_UNLOCK = 0x58  #: write only: UNLOCK_KEY unlocks all banks. Locked: DATA, REPAIR, TARGET answer an error
     MEMRISTOR_SPARE = 0x5C  #: spare (7:0) of word (31:8) for MEMRISTOR_REPAIR; counts up by itself
     MEMRISTOR_TARGET = 0x60  #: write only: write-verifies four cells (commands.py); requests wait until it is done

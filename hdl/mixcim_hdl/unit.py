@@ -53,7 +53,7 @@ class ComputeUnit(wiring.Component):
             {
                 "clear": In(1),
                 "start": In(1),
-                "run": In(run_view(chip)),
+                "run": In(run_view()),
                 "fields": In(UNIT_LAYOUT),
                 "vector": In(stream.Signature(vector_layout(chip))),
                 "result": Out(stream.Signature(result_layout(chip))),

@@ -83,18 +83,19 @@ def random_codes(network: Network, count: int, seed: int = 0) -> np.ndarray:
 
 
 def random_rules(network: Network, seed: int, channels: int) -> list[str]:
-    """Placement rules that put every kernel of every layer on a unit by chance (max-pooling: tiny-digital).
+    """Placement rules that put every kernel of every layer on a unit by chance (max-pooling: tiny-digital; what pools
+    floating point: none).
 
-    `channels`: of an activation word. A floating layer that keeps channels apart takes one exponent for each word of
-    its input if none of several is split; so they are not.
+    `channels`: of an activation word. A floating depthwise layer takes one exponent for each word of its input if none
+    of several is split; so they are not.
     """
     random = np.random.default_rng(seed)
     units = [kind.value for kind in UnitKind]
-    apart = [layer for layer in network.layers if layer.floating and layer.kind is not LayerKind.CONVOLUTION]
+    apart = [layer for layer in network.layers if layer.floating and layer.kind is LayerKind.DEPTHWISE]
     whole = {layer.input for layer in apart}
     rules = []
     for layer in network.layers:
-        if layer.kind is LayerKind.MAX_POOL:
+        if layer.kind is LayerKind.MAX_POOL or network.pools(layer):
             continue
         count = network.tensors[layer.output].shape[2]
         if layer.output in whole and count > channels:

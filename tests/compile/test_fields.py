@@ -15,7 +15,7 @@ from mixcim.compile.compiler import compile_network
 from mixcim.compile.network import EXACT, FloatArithmetic, Layer, LayerKind, Network, Quantisation, Tensor
 from mixcim.compile.unused import unused_biases
 from mixcim.errors import MixcimError
-from mixcim_hdl.commands import Opcode, TinyMode, decode_command
+from mixcim_hdl.commands import Opcode, Pooling, TinyMode, decode_command
 from mixcim_hdl.config import ChipConfig, UnitKind
 from mixcim_hdl.floating import ElementFormat, Rounding
 from mixcim_hdl.formats import CELL_LEVELS, conductance_unit
@@ -79,9 +79,8 @@ def slot_weights(program: Program, chip: ChipConfig, run: Run, unit: int, slot: 
 
 @dataclass(frozen=True, eq=False)
 class Tile:
-    """A tile of a layer: its unit, RUN and group, and the parameter tile; weights (vectors, rows, channels)."""
+    """A tile of a layer: RUN and group, and the parameter tile; weights (vectors, rows, channels), 0 in a pool."""
 
-    kind: UnitKind
     first_group: int
     group: int
     parameter: int
@@ -95,6 +94,10 @@ def tiles_of(program: Program, chip: ChipConfig, number: int, first_groups: list
         granules = fields["kernel_height"] * fields["kernel_width"] * fields["tap_words"]
         vectors = -(-(granules << fields["granule_log2"]) // chip.rows)
         slices = fields["weight_slices"]
+        if fields["pooling"]:
+            for group in range(fields["group_count"]):
+                weights = np.zeros((vectors, chip.rows, chip.channels), int)
+                yield Tile(first_group, group, fields["pool_parameter"] + group, weights)
         for unit, kind in enumerate(chip.units):
             tiles, slot = fields[f"tiles[{unit}]"], fields[f"slot[{unit}]"]
             broadcast = kind is UnitKind.TINY and fields[f"mode[{unit}]"] == TinyMode.BROADCAST
@@ -109,7 +112,7 @@ def tiles_of(program: Program, chip: ChipConfig, number: int, first_groups: list
                                 held = slot_weights(program, chip, run, unit, slot + index * stride)
                                 weights[vector] += held.astype(int) << 8 * part
                     parameter = fields[f"parameter[{unit}]"] + group * tiles + tile
-                    yield Tile(kind, first_group, group, parameter, weights)
+                    yield Tile(first_group, group, parameter, weights)
 
 
 def expected_weights(network: Network, layer: Layer, chip: ChipConfig, tile: Tile, lanes: np.ndarray, word: int):
@@ -119,7 +122,7 @@ def expected_weights(network: Network, layer: Layer, chip: ChipConfig, tile: Til
     separate = layer.kind is not LayerKind.CONVOLUTION
     granule = chip.channels if separate or words > 1 else 1 << (channels - 1).bit_length()
     expected = np.zeros((tile.weights.shape[0] * chip.rows, chip.channels), int)
-    if layer.kind is LayerKind.MAX_POOL:
+    if layer.kind is LayerKind.MAX_POOL or network.pools(layer):
         return expected
     row = 0
     for y in range(layer.kernel[0]):
@@ -222,9 +225,16 @@ def test_fields_are_the_layers(chip: str, seed: int) -> None:
 def check_floating(layer: Layer, arithmetic: FloatArithmetic, fields, source, output, residual, chip) -> None:
     maximum = layer.kind is LayerKind.MAX_POOL
     assert fields["input_format"] == source.element and fields["output_format"] == output.element
-    assert fields["rounding"] == arithmetic.rounding
     assert (float_of(fields["float_low"]), float_of(fields["float_high"])) == arithmetic.limits
-    if source.element is INTEGER:
+    pools = source.element is not INTEGER and layer.weight is None
+    assert fields["pooling"] == (0 if not pools else Pooling.MAXIMUM if maximum else Pooling.SUM)
+    assert any(fields[f"tiles[{unit}]"] for unit in range(len(chip.units))) != pools
+    if pools:
+        assert not any(fields[name] for name in ("input_bits", "input_signed", "rounding", "pad_value"))
+        assert (fields["tap_exponents"], fields["grouped_exponents"]) == (0, 0)
+        assert 1 << fields["granule_log2"] == chip.channels and fields["tap_words"] == 1
+        assert fields["group_count"] == -(-source.shape[2] // chip.channels) and fields["first_group"] == 0
+    elif source.element is INTEGER:
         assert fields["input_zero_point"] == source.zero_point
         assert fields["pad_value"] == (0 if maximum else source.zero_point)
         bits, low = fields["input_bits"], 0
@@ -235,7 +245,8 @@ def check_floating(layer: Layer, arithmetic: FloatArithmetic, fields, source, ou
         assert (fields["tap_exponents"], fields["grouped_exponents"]) == (0, 0)
     else:
         assert (fields["input_bits"], fields["input_signed"]) == (arithmetic.input_bits, 1)
-        assert fields["input_zero_point"] == 0 and bool(fields["pad_value"]) == maximum
+        assert fields["rounding"] == arithmetic.rounding
+        assert fields["input_zero_point"] == fields["pad_value"] == 0
         words = -(-source.shape[2] // chip.channels)
         if layer.kind is not LayerKind.CONVOLUTION and source.exponents == words:
             assert (fields["tap_exponents"], fields["grouped_exponents"]) == (1, 1)
@@ -265,13 +276,15 @@ def test_programs_use_everything() -> None:
                 seen.add("integer")
                 continue
             seen |= {("slices", fields["weight_slices"]), ("in", fields["input_format"]), layer.kind}
-            seen |= {("out", fields["output_format"]), ("grouped", fields["grouped_exponents"])}
+            seen |= {("out", fields["output_format"]), ("pooling", fields["pooling"])}
+            seen |= {("grouped", fields["grouped_exponents"])} if fields["tap_exponents"] else set()
             seen |= {"several runs"} if len(runs) > 1 else set()
             seen |= {("residual", fields["residual_format"])} if layer.residual else set()
             place = program.tensors[layer.output]
             seen |= {"split"} if place.exponents > -(-place.shape[2] // CROWDED.channels) else set()
     numbers = {(name, int(item)) for name in ("in", "out", "residual") for item in ElementFormat}
-    others = {("slices", 1), ("slices", 2), ("slices", 3), ("grouped", 0), ("grouped", 1), *LayerKind}
+    others = {*(("pooling", item) for item in Pooling), *(("slices", number) for number in (1, 2, 3))}
+    others |= {("grouped", 0), ("grouped", 1), *LayerKind}
     assert seen == numbers | others | {"integer", "several runs", "split"}
 
 
@@ -296,6 +309,8 @@ def single(
     }
     if kind is LayerKind.CONVOLUTION and weights is None:
         weights = np.ones((kernels, 1, 1, channels), np.int32)
+    if kind is LayerKind.DEPTHWISE:
+        weights = np.ones((kernels, 1, 1), np.int32)
     layer = Layer(
         *("only", kind, "x", "y", (1, 1), (1, 1), (0, 0, 0, 0), weights),
         *(np.zeros(kernels, np.float32), np.ones(kernels, np.float32), (0, 255)),
@@ -407,7 +422,7 @@ def test_slices_count_when_tiles_are_spread_over_banks() -> None:
 
 def test_readers_of_split_words_take_every_entry() -> None:
     """Two layers that keep channels apart: the second reads words that the first has written in parts."""
-    first, second = single(LayerKind.IDENTITY), single(LayerKind.IDENTITY)
+    first, second = single(LayerKind.DEPTHWISE), single(LayerKind.DEPTHWISE)
     tensors = {**first.tensors, "z": dataclasses.replace(first.tensors["y"], name="z")}
     layers = [first.layers[0], dataclasses.replace(second.layers[0], name="next", input="y", output="z")]
     network = dataclasses.replace(first, tensors=tensors, layers=layers, output="z")
@@ -424,7 +439,7 @@ def test_readers_of_split_words_take_every_entry() -> None:
 
 @pytest.mark.parametrize("source", [FP16, FP8])
 def test_groups_in_several_runs_begin_with_their_own_words_and_entries(source: ElementFormat) -> None:
-    program = compile_network(single(LayerKind.IDENTITY, source), DEMO, ["only:0-31=sram,32-39=tiny"])
+    program = compile_network(single(LayerKind.DEPTHWISE, source), DEMO, ["only:0-31=sram,32-39=tiny"])
     runs = [run.fields for run in runs_of(program, DEMO, 0)]
     assert [(fields["first_group"], fields["group_count"]) for fields in runs] == [(0, 2), (2, 1)]
     assert {fields["window_start"] for fields in runs} == {program.tensors["x"].address}
@@ -443,6 +458,17 @@ def test_groups_in_several_runs_begin_with_their_own_words_and_entries(source: E
 )
 def test_records_name_the_formats(network: Network, format: str) -> None:
     assert compile_network(network, DEMO).layers[0].format == format
+
+
+@pytest.mark.parametrize("kind", [LayerKind.IDENTITY, LayerKind.MAX_POOL, LayerKind.AVERAGE_POOL])
+def test_a_pool_aligns_nothing(kind: LayerKind) -> None:
+    """So a chip that aligns to fewer bits takes it, and every word of channels is a tile with its own entry."""
+    network, chip = single(kind, input_bits=16), dataclasses.replace(DEMO, aligned_bits=8)
+    program = compile_network(network, chip)
+    (run,) = runs_of(program, chip, 0)
+    assert (run.fields["group_count"], run.fields["output_tiles"], program.layers[0].kernels) == (3, 48, {"pool": 40})
+    assert program.exponent_offset.tolist() == program.word_offset.tolist() == [0, 1, 2]
+    assert len(program.weights) == 0
 
 
 @pytest.mark.parametrize(

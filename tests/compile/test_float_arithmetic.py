@@ -81,16 +81,34 @@ def test_inputs_are_aligned_to_the_largest_of_the_window() -> None:
     assert run(wide, [64, 0.25, 1, 0.25]).tolist() == [65]
 
 
-def test_layers_that_keep_channels_apart_have_an_exponent_for_each_word() -> None:
-    values = [64, 0.25, 0.5, 1.5, 1, 0.25, 0.5, 0.75]
-    for kind in (LayerKind.IDENTITY, LayerKind.MAX_POOL, LayerKind.AVERAGE_POOL):
-        one = network(kind, (1, 1, 8))
-        assert run(one, values, 4).tolist() == [64, 0, 0, 2, 1, 0.25, 0.5, 0.75]
-        assert run(one, values, 8).tolist() == [64, 0, 0, 2, 1, 0, 0, 1]
+def test_depthwise_layers_have_an_exponent_for_each_word() -> None:
     deep = network(LayerKind.DEPTHWISE, (1, 1, 6), weight=np.arange(1, 7).astype(np.int32).reshape(6, 1, 1))
     assert run(deep, [64, 0.25, 0.5, 1.5, 1, 0.25]).tolist() == [64, 0, 0, 8, 5, 1.5]
     with pytest.raises(MixcimError, match="say how many"):
         run(deep, [0] * 6, None)
+
+
+def test_layers_without_weights_pool_in_float32() -> None:
+    """Element by element, each sum rounded once: nothing is aligned, and a large neighbour takes nothing away."""
+    values = [65504, 2.0**-24, 0.5, -1.5, 1, 2.0**-14, 0.5, 0.75]
+    for kind in (LayerKind.IDENTITY, LayerKind.MAX_POOL, LayerKind.AVERAGE_POOL):
+        assert run(network(kind, (1, 1, 8)), values, None).tolist() == values
+    # In float32 2**30 + 1 is 2**30: the order of the window counts.
+    bf16 = {"input": ElementFormat.BF16, "output": ElementFormat.BF16}
+    window: dict[str, Any] = bf16 | {"kernel": (3, 1)}
+    for order, total in (([2.0**30, 1, -(2.0**30)], 0), ([2.0**30, -(2.0**30), 1], 1)):
+        assert run(network(LayerKind.AVERAGE_POOL, (3, 1, 1), **window), order).tolist() == [total]
+        assert run(network(LayerKind.MAX_POOL, (3, 1, 1), **window), order).tolist() == [2.0**30]
+
+
+def test_special_elements_in_a_pool() -> None:
+    pairs = [(np.inf, 1), (-np.inf, -np.inf), (np.inf, -np.inf), (np.nan, 1), (1, np.nan), (-0.0, 0.0), (-0.0, -0.0)]
+    values = np.array(pairs).T
+    window: dict[str, Any] = {"kernel": (2, 1)}
+    largest = run(network(LayerKind.MAX_POOL, (2, 1, 7), **window), values)
+    np.testing.assert_array_equal(largest, [np.inf, -np.inf, np.inf, np.nan, np.nan, 0, 0])
+    total = run(network(LayerKind.AVERAGE_POOL, (2, 1, 7), **window), values)
+    np.testing.assert_array_equal(total, [np.inf, -np.inf, np.nan, np.nan, np.nan, 0, 0])
 
 
 def test_padding_is_zero_and_never_the_maximum() -> None:
@@ -141,12 +159,12 @@ def test_residual_limits_and_output() -> None:
 
 
 def test_infinity_makes_a_window_nan() -> None:
-    one = network(LayerKind.IDENTITY, (1, 2, 8))
+    one = network(LayerKind.DEPTHWISE, (1, 2, 8), weight=np.ones((8, 1, 1), np.int32))
     result = run(one, [1, np.inf, 2, 3, 4, 5, 6, 7, *range(8)])
     assert np.isnan(result).tolist() == [True] * 4 + [False] * 12
     # NaN becomes the code of 0, and passes limits.
     codes = network(LayerKind.IDENTITY, (1, 1, 2), output=Quantisation(0.5, 7, False), limits=(1, 6))
-    assert run(codes, [np.nan, 3]).tolist() == [7, 7]
+    assert run(codes, [np.nan, 3]).tolist() == [7, 13]
     assert run(codes, [np.float32(50), 3]).tolist() == [19, 13]
 
 

@@ -44,7 +44,7 @@ def test_rules_are_read() -> None:
     bf16, int8, fp16, fp8 = (NUMBER_FORMATS[name] for name in ("bf16", "int8", "fp16", "fp8_e4m3"))
     assert formats.default == LayerFormat(bf16, int8)
     assert formats.rules == {"a": LayerFormat(fp8, fp8), "b": LayerFormat(int8, fp16)}
-    assert (formats.aligned_bits, formats.weight_aligned_bits, formats.largest_aligned_bits) == (9, 12, 16)
+    assert (formats.aligned_bits, formats.weight_aligned_bits) == (9, 12)
     assert formats.rounding is Rounding.TRUNCATE and formats.output == fp16
     assert str(formats.default) == "bf16/int8"
     assert parse_formats(["x=bf16"], 16).default == LayerFormat(int8, int8)
@@ -55,7 +55,6 @@ def test_rules_are_read() -> None:
 def test_aligned_bits_are_12_or_what_the_chip_can(chip: int, wanted: int) -> None:
     formats = parse_formats(["bf16" if chip else "int8"], chip)
     assert formats.aligned_bits == formats.weight_aligned_bits == wanted
-    assert formats.largest_aligned_bits == max(chip, wanted)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +150,7 @@ def test_layers_have_the_widths_that_they_need(tmp_path: Path) -> None:
     first, pool, last = load_network(path, calibration, formats=formats).layers
     assert first.floating and pool.floating and last.floating
     arithmetic = (first.floating, pool.floating, last.floating)
-    assert [item.input_bits for item in arithmetic] == [11, 16, 9]
+    assert [item.input_bits for item in arithmetic] == [11, 11, 9]
     assert [item.weight_format.name for item in arithmetic] == ["BF16", "INTEGER", "FP16"]
     assert first.weight is not None and first.weight.dtype == np.int32
     largest = np.abs(first.weight).max(axis=(1, 2, 3))

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compile.random_networks import random_network
+from compile.random_networks import FORMATS, random_network
 from mixcim.compile.network import Layer, LayerKind, Network, Quantisation, Tensor
 from mixcim.compile.placement import is_fully_connected, place, read_placement_file
 from mixcim.errors import MixcimError
@@ -149,6 +149,24 @@ def test_maximum_runs_on_tiny_only() -> None:
     network = wide_network()
     with pytest.raises(MixcimError, match="max-pooling, which only tiny units do"):
         place(network, DEMO, [f"{names(network, LayerKind.MAX_POOL)[0]}=sram"])
+
+
+def test_pooling_of_floating_inputs_runs_on_no_unit() -> None:
+    """By default, under '*' and with hidden layers elsewhere; rules that name such a layer are refused."""
+    seen = set()
+    for seed in range(20):
+        network = random_network(seed, formats=FORMATS)
+        for arguments in ({}, {"placement_rules": ["*=sram"]}, {"hidden": "memristor"}):
+            for name, units in place(network, DEMO, **arguments).items():
+                layer = next(layer for layer in network.layers if layer.name == name)
+                assert (set(units) == {None}) == network.pools(layer)
+                assert len(units) == len(layer.bias)
+        for layer in network.layers:
+            if network.pools(layer):
+                seen.add(layer.kind)
+                with pytest.raises(MixcimError, match="which the float pool sums or compares in FP32"):
+                    place(network, DEMO, [f"{layer.name}=tiny"])
+    assert seen == {LayerKind.IDENTITY, LayerKind.MAX_POOL, LayerKind.AVERAGE_POOL}
 
 
 @pytest.mark.parametrize("arguments", [{"placement_rules": ["*=memristor"]}, {"hidden": "memristor"}])

@@ -1,6 +1,7 @@
 """Lanes behind the last channel: whatever a residual holds there, exponents are those of the elements."""
 
 import dataclasses
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,7 +20,8 @@ BIAS = -10.0
 
 
 def network(limits: tuple[float, float], integer_sum: bool) -> Network:
-    """out = copy(sum), sum = copy(own) + in, in 8 aligned bits; with `integer_sum`, in + in in integers for `in`."""
+    """out = copy(sum), a depthwise layer in 8 aligned bits, sum = copy(own) + in; with `integer_sum`, in + in in
+    integers for `in`."""
     tensors = {
         "in": Tensor("in", SHAPE, INPUT),
         "twice": Tensor("twice", SHAPE, Quantisation(1.0, -100, True)),
@@ -29,6 +31,7 @@ def network(limits: tuple[float, float], integer_sum: bool) -> Network:
     window = ((1, 1), (1, 1), (0, 0, 0, 0), None)
 
     def floating(name: str, source: str, residual: str | None = None, bias: float = 0) -> Layer:
+        """A layer that copies."""
         arithmetic = FloatArithmetic(ElementFormat.INTEGER, 8, Rounding.NEAREST_EVEN, limits)
         return Layer(
             *(name, LayerKind.IDENTITY, source, name, *window, np.full(3, bias, np.float32), one, (0, 0)),
@@ -43,7 +46,7 @@ def network(limits: tuple[float, float], integer_sum: bool) -> Network:
         *([twice] if integer_sum else []),
         floating("own", "in", bias=BIAS),
         floating("sum", "own", "twice" if integer_sum else "in"),
-        floating("out", "sum"),
+        replace(floating("out", "sum"), kind=LayerKind.DEPTHWISE, weight=np.ones((3, 1, 1), np.int32)),
     ]
     used = {layer.output for layer in layers} | {"in"}
     tensors = {name: tensor for name, tensor in tensors.items() if name in used}

@@ -67,7 +67,10 @@ def test_sequencer_numbers_slots_and_parameters(stalls, tiles, stride, groups, p
                 for slice in range(slices):
                     step = next(steps)
                     assert step["planes"] == payload["planes"]
-                    assert step["address"] == slot + (((group * per_window + within) * tiles + tile) * slices + slice) * stride
+                    assert (
+                        step["address"]
+                        == slot + (((group * per_window + within) * tiles + tile) * slices + slice) * stride
+                    )
                     assert step["tag"] == {
                         "tile": tile,
                         "parameter": parameter + group * tiles + tile,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
+from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
@@ -18,24 +21,71 @@ from mixcim_hdl.feeder.pre_alignment import PreAlignment
 from mixcim_hdl.floating import ALIGNED_BITS, ElementFormat, Rounding
 
 FLOATING = [item for item in ElementFormat if item.floating]
+#: More words at a time; without a memory of the last window, with a small one, with one of 3 or 5 words a lane.
+TWO = dataclasses.replace(TINY, name="two", feeder_words=2)
+FOUR = dataclasses.replace(TINY, name="four", feeder_words=4, activation_banks=4)
+LANES = [
+    TWO, FOUR,
+    dataclasses.replace(FOUR, name="forgets", window_words=0), dataclasses.replace(TINY, name="of_5", window_words=5),
+    dataclasses.replace(FOUR, name="four_of_3", window_words=12, aligned_bits=0),
+    dataclasses.replace(TWO, name="two_of_4", window_words=8, aligned_bits=0),
+]  # fmt: skip
 #: What only the tests know of a run, beside RUN's fields.
 EXTRA = ("base", "words")
 
 
-def taps(run):
-    """(offset, group, first, addresses of the taps for group 0 and w 0, None in the padding) of every window."""
-    offset = 0
-    for oy in range(run["output_height"]):
-        for ox in range(run["output_width"]):
-            places = []
-            for ky in range(run["kernel_height"]):
-                for kx in range(run["kernel_width"]):
-                    y, x = oy * run["stride_y"] - run["pad_top"] + ky, ox * run["stride_x"] - run["pad_left"] + kx
-                    inside = 0 <= y < run["input_height"] and 0 <= x < run["input_width"]
-                    places.append(run["base"] + y * run["row_pitch"] + x * run["pixel_pitch"] if inside else None)
-            for group in range(run["group_count"]):
-                yield offset, run.get("first_group", 0) + group, places
-            offset += run["output_pitch"]
+@dataclass
+class Window:
+    """A window of a run: output pixel, column and group, and where its taps lie for group and w 0 (None: padding)."""
+
+    pixel: int
+    column: int
+    group: int
+    places: list[int | None]
+
+
+def windows_of(run) -> Iterator[Window]:
+    """In the order of RUN's loops."""
+    for group in range(run["group_count"]):
+        for oy in range(run["output_height"]):
+            for ox in range(run["output_width"]):
+                places = []
+                for ky in range(run["kernel_height"]):
+                    for kx in range(run["kernel_width"]):
+                        y, x = oy * run["stride_y"] - run["pad_top"] + ky, ox * run["stride_x"] - run["pad_left"] + kx
+                        inside = 0 <= y < run["input_height"] and 0 <= x < run["input_width"]
+                        places.append(run["base"] + y * run["row_pitch"] + x * run["pixel_pitch"] if inside else None)
+                yield Window(oy * run["output_width"] + ox, ox, group, places)
+
+
+@dataclass
+class Beat:
+    """What the feeder takes at a time: the lanes that read the activation memory, and of what it is the last."""
+
+    lanes: set[int]
+    vector_end: bool
+    window_end: bool
+
+
+def beats_of(chip, run) -> list[Beat]:
+    """By the first paragraphs of the feeder's description."""
+    beats, width = [], chip.feeder_words
+    words = run["kernel_height"] * run["kernel_width"] * run["tap_words"]
+    kept = words <= chip.window_words and run["window_step_x"] == run["stride_x"] * run["pixel_pitch"]
+    vector = chip.rows >> run["granule_log2"]
+    for window in windows_of(run):
+        for start in range(0, words, width):
+            lanes = set()
+            for tap in range(start, min(start + width, words)):
+                place = tap // run["tap_words"]
+                known = (
+                    kept and window.column > 0 and place % run["kernel_width"] + run["stride_x"] < run["kernel_width"]
+                )
+                if window.places[place] is not None and not known:
+                    lanes.add(tap - start)
+            last = start + width >= words
+            beats.append(Beat(lanes, last or (start + width) % vector == 0, last))
+    return beats
 
 
 def window_field(run, entries, group, places) -> tuple[int, int]:
@@ -65,12 +115,12 @@ def aligned(pattern: int, run, exponent: int) -> int:
 def vectors_by_definition(chip, run, memory, entries):
     """The vectors of RUN's loops in commands.py, as payloads."""
     granule, element = 1 << run["granule_log2"], ElementFormat(run["input_format"])
-    first_of_pixel = -1
-    for offset, group, places in taps(run):
-        field, special = window_field(run, entries, group, places) if element.floating else (0, 0)
+    for window in windows_of(run):
+        group = run.get("first_group", 0) + window.group
+        field, special = window_field(run, entries, group, window.places) if element.floating else (0, 0)
         exponent = max(field, 1) - element.floating.bias if element.floating else 0
         integers = []
-        for tap in places:
+        for tap in window.places:
             for w in range(run["tap_words"]):
                 if element.floating:
                     if tap is None:
@@ -93,13 +143,13 @@ def vectors_by_definition(chip, run, memory, entries):
                     for bit in range(chip.input_planes)
                 ],
                 "length": len(part),
-                "pixel_start": int(offset != first_of_pixel),
                 "window_start": int(start == 0),
                 "window_end": int(start + chip.rows >= len(integers)),
-                "offset": offset,
+                "copy": window.pixel % run["copies"],
+                "odd_group": window.group % 2,
+                "offset": window.pixel * run["output_pitch"],
                 "exponent": {"unit": exponent - (run["input_bits"] - 2) if element.floating else 0, "special": special},
             }
-            first_of_pixel = offset
 
 
 def random_run(chip, rng, element: ElementFormat = ElementFormat.INTEGER) -> dict[str, int]:
@@ -130,6 +180,7 @@ def random_run(chip, rng, element: ElementFormat = ElementFormat.INTEGER) -> dic
         "stride_y": int(rng.integers(1, 3)),
         "stride_x": int(rng.integers(1, 3)),
         "output_pitch": int(rng.integers(1, 5)),
+        "copies": int(rng.integers(1, 6)),
         "base": int(rng.integers(8)) * element.bytes,
         "words": words,
         "input_format": element.value,
@@ -195,20 +246,26 @@ def word_pair(memory, address: int, wide: int) -> int:
     return int.from_bytes(bytes(memory[low].tolist() + memory[high].tolist()), "little")
 
 
-def answers(feeder, contents: list, conflict: float, seed: int):
+def answers(feeder, contents: list, conflict: float, seed: int, log: list | None = None):
     """Benches that answer the feeder's reads a cycle later; the activation memory refuses some. `contents`: the present
-    (activation, exponent) memory in a list, for the test to change."""
+    (activation, exponent) memory in a list, for the test to change. `log` takes (lanes ready, address that each lane
+    reads or None, `reads`) of every cycle."""
+    lanes = range(len(feeder.read_enable))
 
     async def activation(ctx):
         coin = random.Random(seed)
         while True:
-            ready = coin.random() >= conflict
+            ready = sum((coin.random() >= conflict) << lane for lane in lanes)
             ctx.set(feeder.read_ready, ready)
-            *_, enable, wide, address = await ctx.tick().sample(
-                feeder.read_enable, feeder.read_wide, feeder.read_address
+            *_, enable, wide, address, reads = await ctx.tick().sample(
+                feeder.read_enable, feeder.read_wide, feeder.read_address, feeder.reads
             )
-            if enable and ready:
-                ctx.set(feeder.read_data, word_pair(contents[0][0], address, wide))
+            served = [address[lane] if (enable & ready) >> lane & 1 else None for lane in lanes]
+            for lane, place in enumerate(served):
+                if place is not None:
+                    ctx.set(feeder.read_data[lane], word_pair(contents[0][0], place, wide))
+            if log is not None:
+                log.append((ready, served, reads))
 
     async def exponent(ctx):
         while True:
@@ -230,24 +287,27 @@ async def start(ctx, feeder, run) -> None:
 
 
 def check(chip, runs, rng, stalls, seed) -> list[dict]:
-    """Runs one after the other, so that what one leaves behind shows; all vectors, compared."""
-    feeder, contents, seen = Feeder(chip), [], []
+    """Runs one after the other, so that what one leaves behind shows; all vectors and the number of reads, compared."""
+    feeder, contents, seen, log = Feeder(chip), [], [], []
 
     async def drive(ctx):
         for run in runs:
             contents[:] = [random_contents(chip, run, rng)]
+            log.clear()
             await start(ctx, feeder, run)
             want = list(vectors_by_definition(chip, run, *contents[0]))
             assert await receive(ctx, feeder.vector, len(want), stalls[1], seed) == want
             await ctx.tick()
             assert not ctx.get(feeder.busy)
+            words = sum(len(beat.lanes) for beat in beats_of(chip, run)) * ElementFormat(run["input_format"]).bytes
+            assert sum(reads for *_, reads in log) == words
             seen.extend(want)
 
-    simulate(feeder, drive, background=answers(feeder, contents, stalls[0], seed))
+    simulate(feeder, drive, background=answers(feeder, contents, stalls[0], seed, log))
     return seen
 
 
-@pytest.mark.parametrize("chip", CHIPS, ids=lambda chip: chip.name)
+@pytest.mark.parametrize("chip", [*CHIPS, *LANES], ids=lambda chip: chip.name)
 @pytest.mark.parametrize("stalls", STALLS)
 @pytest.mark.parametrize("seed", range(4))
 def test_feeder_is_im2col(chip, stalls, seed):
@@ -255,7 +315,7 @@ def test_feeder_is_im2col(chip, stalls, seed):
     check(chip, [random_run(chip, rng) for _ in range(2)], rng, stalls, seed)
 
 
-@pytest.mark.parametrize("chip", [TINY, OTHER, WIDEST], ids=lambda chip: chip.name)
+@pytest.mark.parametrize("chip", [TINY, OTHER, WIDEST, FOUR], ids=lambda chip: chip.name)
 @pytest.mark.parametrize("stalls", STALLS)
 @pytest.mark.parametrize("element", FLOATING, ids=lambda element: element.name)
 def test_feeder_aligns_windows(chip, stalls, element):
@@ -285,59 +345,141 @@ def test_windows_in_the_padding_and_taps_without_entries(pad_value):
     assert all((plane != 0) == (pad_value and bit == 11) for bit, plane in enumerate(first["planes"]))
 
 
-def cycles_of_vectors(chip, run, limit: int = 200, ready: int = 1) -> list[int]:
-    """Cycles after that of `start` in which a vector is there, when nothing stalls."""
-    feeder, arrivals = Feeder(chip), []
-    contents = [random_contents(chip, run, np.random.default_rng(1))]
+def steady(chip, element=ElementFormat.INTEGER, **fields: int) -> dict[str, int]:
+    """A run of 16 windows without padding."""
+    run = random_run(chip, np.random.default_rng(0), element) | {
+        "granule_log2": (chip.channels - 1).bit_length(), "kernel_height": 1, "kernel_width": 1, "tap_words": 1,
+        "group_count": 1, "first_group": 0, "output_height": 2, "output_width": 8, "pad_top": 0, "pad_left": 0,
+        "window_start": 0, "base": 0, "tap_exponents": 1, "grouped_exponents": 0, "words": 1, "input_height": 2,
+        "input_width": 8, "stride_x": 1, "stride_y": 1, "pixel_pitch": element.bytes, "row_pitch": 8 * element.bytes,
+    } | fields  # fmt: skip
+    run["window_step_x"], run["window_step_y"] = run["stride_x"] * run["pixel_pitch"], run["row_pitch"]
+    return run
 
-    async def drive(ctx):
-        ctx.set(feeder.vector.ready, ready)
-        await start(ctx, feeder, run)
-        for cycle in range(1, limit):
-            *_, valid = await ctx.tick().sample(feeder.vector.valid)
-            arrivals.extend([cycle] * valid)
 
-    simulate(feeder, drive, background=answers(feeder, contents, 0.0, 1))
+def arrivals_by_definition(chip, run, lanes_ready: list[int], vector_ready: list[int]) -> list[int]:
+    """Cycles after that of `start` in which a vector is offered, by the feeder's description."""
+    beats, element = beats_of(chip, run), ElementFormat(run["input_format"])
+    entries = run["kernel_height"] * run["kernel_width"] * max(run["tap_exponents"], 1)
+    exponent = entries + 2 if element.floating else 0  # cycle in which that of the window is there
+    depth = 1 + PreAlignment(chip).LATENCY
+    coming: list[Beat | None] = [None] * depth  # the last one: its integers are there
+    offered, arrivals, left = False, [], set(beats[0].lanes) if beats else set()
+    for cycle in range(1, len(vector_ready)):
+        if offered:
+            arrivals.append(cycle)
+        complete = coming[-1] is not None and coming[-1].vector_end
+        taken = offered and vector_ready[cycle]
+        if complete and offered and not taken:
+            continue
+        served = None
+        if beats and cycle >= max(chip.feeder_words + 2, exponent):
+            left = {lane for lane in left if not lanes_ready[cycle] >> lane & 1}
+            if not left:
+                served = beats.pop(0)
+                left = set(beats[0].lanes) if beats else set()
+                if served.window_end and element.floating:
+                    exponent = max(exponent + entries, cycle + 1)
+        offered = complete or (offered and not taken)
+        coming = [served, *coming[:-1]]
     return arrivals
 
 
-@pytest.mark.parametrize("taps", [1, 2, 4])
+def cycles_of_vectors(chip, run, cycles: int = 200, conflict: float = 0.0, stall: float = 0.0) -> list[int]:
+    """Cycles after that of `start` in which a vector is offered, found to be those of the feeder's description."""
+    feeder, arrivals, vector_ready, log = Feeder(chip), [], [1], []
+    contents, coin = [random_contents(chip, run, np.random.default_rng(1))], random.Random(5)
+
+    async def drive(ctx):
+        await start(ctx, feeder, run)
+        for cycle in range(1, cycles):
+            vector_ready.append(coin.random() >= stall)
+            ctx.set(feeder.vector.ready, vector_ready[-1])
+            *_, valid = await ctx.tick().sample(feeder.vector.valid)
+            arrivals.extend([cycle] * valid)
+        assert not ctx.get(feeder.busy)
+
+    simulate(feeder, drive, background=answers(feeder, contents, conflict, 1, log))
+    assert arrivals == arrivals_by_definition(chip, run, [ready for ready, *_ in log], vector_ready)
+    return arrivals
+
+
+@pytest.mark.parametrize("taps", [1, 2, 4, 6])
 @pytest.mark.parametrize(
     ("chip", "element"),
-    [(TINY, element) for element in ElementFormat] + [(NO_FLOAT, ElementFormat.INTEGER)],
+    [(chip, element) for chip in (TINY, FOUR) for element in ElementFormat] + [(NO_FLOAT, ElementFormat.INTEGER)],
     ids=lambda item: item.name,
 )
-def test_feeder_takes_a_granule_per_cycle(chip, element, taps):
-    """Vectors of n granules come every n cycles, the first one as late as documented."""
-    run = random_run(chip, np.random.default_rng(0), element) | {
-        "granule_log2": 2, "kernel_height": 1, "kernel_width": taps, "tap_words": 1, "group_count": 1,
-        "output_height": 2, "output_width": 8, "pad_top": 0, "pad_left": 0, "window_start": 0, "base": 0,
-        "tap_exponents": 1, "grouped_exponents": 0,
-    }  # fmt: skip
+def test_feeder_takes_a_beat_per_cycle(chip, element, taps):
+    """The first vector is as late as documented, and they follow without a gap: one per cycle if a beat fills it."""
+    run = steady(chip, element, kernel_width=taps)
     arrivals = cycles_of_vectors(chip, run)
-    assert len(arrivals) == 16
-    assert {later - earlier for earlier, later in zip(arrivals, arrivals[1:], strict=False)} == {max(taps, 2)}
-    assert arrivals[0] == taps + 2 + PreAlignment(chip).LATENCY + (taps + 1 if element.floating else 0)
+    lanes, beats = chip.feeder_words, -(-taps // chip.feeder_words)
+    vectors = -(-taps // chip.taps_per_vector)
+    first = (max(lanes, taps) if element.floating else lanes) + beats - vectors + 4 + PreAlignment(chip).LATENCY
+    assert arrivals[0] == first and len(arrivals) == 16 * vectors
+    assert arrivals[-1] - arrivals[-1 - 8 * vectors] == 8 * max(beats, taps if element.floating else 0)
+
+
+@pytest.mark.parametrize("chip", [TINY, FOUR, NO_FLOAT, *LANES[3:]], ids=lambda chip: chip.name)
+@pytest.mark.parametrize(("conflict", "stall"), STALLS)
+def test_feeder_takes_the_cycles_of_its_description(chip, conflict, stall):
+    """Random runs, conflicts, and a receiver that takes its time."""
+    rng, elements = np.random.default_rng(8), list(ElementFormat) if chip.floating_point else [ElementFormat.INTEGER]
+    vectors = 0
+    for _ in range(8):
+        run = random_run(chip, rng, elements[rng.integers(len(elements))])
+        vectors += len(cycles_of_vectors(chip, run, 2500, conflict, stall))
+    assert vectors > 50
+
+
+@pytest.mark.parametrize("chip", [TINY, TWO, FOUR], ids=lambda chip: chip.name)
+def test_a_pixel_is_read_once_per_row_of_windows(chip):
+    """3 x 3 with stride 1 reads a pixel three times, not nine; a memory of the last window that is too small does not
+    help; a stride of 2 takes over a column of three, one of 3 nothing."""
+    size = {"input_height": 5, "input_width": 6, "pad_top": 1, "pad_left": 1, "kernel_height": 3, "kernel_width": 3}
+
+    def reads(chip, stride: int) -> int:
+        run = steady(chip, output_height=5, output_width=6 // stride, stride_x=stride, row_pitch=6, **size)
+        run["window_start"] = -7 % (1 << 24)
+        log, feeder = [], Feeder(chip)
+        contents = [(np.zeros((256, chip.channels), int), np.zeros(256, int))]
+
+        async def drive(ctx):
+            ctx.set(feeder.vector.ready, 1)
+            await start(ctx, feeder, run)
+            for _ in range(5 * 6 * 9 + 20):
+                await ctx.tick()
+            assert not ctx.get(feeder.busy)
+
+        simulate(feeder, drive, background=answers(feeder, contents, 0.0, 1, log))
+        return sum(reads for *_, reads in log)
+
+    once = 6 * (3 * 5 - 2)  # of the outer rows, two windows each lie outside
+    assert reads(chip, 1) == once
+    assert reads(chip, 2) == once  # columns -1..1, 1..3, 3..5
+    assert reads(chip, 3) == once - 13  # columns -1..1, 2..4
+    small = dataclasses.replace(chip, window_words=8)
+    assert reads(small, 1) == (3 * 6 - 2) * (3 * 5 - 2)
 
 
 def test_feeder_goes_on_while_a_vector_waits():
-    """Up to the next complete one: that is there two cycles after the first one has left."""
-    feeder, arrivals = Feeder(TINY), []
-    run = random_run(TINY, np.random.default_rng(0)) | {
-        "granule_log2": 2, "kernel_height": 2, "kernel_width": 2, "tap_words": 1, "group_count": 1, "pad_top": 0,
-        "pad_left": 0, "window_start": 0, "base": 0, "output_height": 1, "output_width": 3,
-    }  # fmt: skip
+    """Up to the next complete one: that is there in the cycle after the first one has left."""
+    feeder, arrivals, offsets = Feeder(TINY), [], []
+    run = steady(TINY, kernel_height=2, kernel_width=2, output_height=1, output_width=3, output_pitch=1)
     contents = [random_contents(TINY, run, np.random.default_rng(1))]
 
     async def drive(ctx):
         await start(ctx, feeder, run)
         for cycle in range(60):
             ctx.set(feeder.vector.ready, cycle == 30)
-            *_, valid = await ctx.tick().sample(feeder.vector.valid)
+            *_, valid, offset = await ctx.tick().sample(feeder.vector.valid, feeder.vector.payload.offset)
             arrivals.extend([cycle] * valid)
+            offsets.append(offset)
 
     simulate(feeder, drive, background=answers(feeder, contents, 0.0, 1))
-    assert [cycle for cycle in range(28, 36) if cycle not in arrivals] == [31]
+    assert [cycle for cycle in range(28, 36) if cycle not in arrivals] == []
+    assert offsets[28:34] == [0, 0, 0, 1, 1, 1]
 
 
 def test_padding_is_padding_however_far_out():
@@ -345,11 +487,11 @@ def test_padding_is_padding_however_far_out():
     feeder, last = Feeder(TINY), []
     run = dict.fromkeys(("input_height", "input_width", "kernel_height", "kernel_width", "tap_words"), 1) | {
         "group_count": 1, "output_height": 260, "output_width": 1, "stride_y": 128, "pixel_pitch": 1, "row_pitch": 1,
-        "granule_log2": 2, "pad_value": 7,
+        "granule_log2": 2, "pad_value": 7, "copies": 1,
     }  # fmt: skip
 
     async def drive(ctx):
-        ctx.set(feeder.read_ready, 1)
+        ctx.set(feeder.read_ready, -1)
         await start(ctx, feeder, run)
         last.extend(await receive(ctx, feeder.vector, 260, 0.0, 1))
 
@@ -428,6 +570,7 @@ def test_pre_alignment_of_many_elements(chip, element):
             inside, pad = rng.integers(0, 4, count) > 0, int(rng.integers(2))
             expected[~inside] = -(1 << (bits - 1)) if pad else 0
             got = unit(
+                enable=1,
                 elements=np.concatenate([patterns & 0xFF, patterns >> 8], 1).astype(np.uint8).view(np.uint32),
                 inside=inside,
                 exponent=exponent + format.bias,
@@ -436,16 +579,18 @@ def test_pre_alignment_of_many_elements(chip, element):
                 rounding=rounding.value,
                 input_zero_point=99,
                 pad_value=pad,
-            )["integers"]
+            )["planes"]
             assert np.array_equal(integers_of(got, chip), expected)
 
 
 def integers_of(packed: np.ndarray, chip) -> np.ndarray:
-    """Sign-extended integers (count, channels) of PreAlignment's output, at most 64 bits wide."""
+    """Sign-extended integers (count, channels) of PreAlignment's bit planes, at most 64 bits of them."""
     words = packed.astype(np.uint64) if packed.ndim == 1 else packed.copy().view(np.uint64)[:, 0]
-    planes = chip.input_planes
-    shifted = [words << np.uint64(64 - (channel + 1) * planes) for channel in range(chip.channels)]
-    return np.stack(shifted, 1).view(np.int64) >> (64 - planes)
+    places = np.arange(chip.input_planes * chip.channels, dtype=np.uint64)
+    bits = (words[:, None] >> places & np.uint64(1)).astype(np.int64).reshape(-1, chip.input_planes, chip.channels)
+    weights = 1 << np.arange(chip.input_planes)
+    weights[-1] *= -1
+    return np.einsum("npc,p->nc", bits, weights)
 
 
 @pytest.mark.parametrize("stalls", STALLS)
@@ -472,8 +617,14 @@ def test_window_exponents_run_ahead(stalls):
     async def drive(ctx):
         await start(ctx, exponents, run)
         want = [
-            dict(zip(("field", "special"), window_field(run, entries, group, places), strict=True))
-            for _, group, places in taps(run)
+            dict(
+                zip(
+                    ("field", "special"),
+                    window_field(run, entries, run["first_group"] + window.group, window.places),
+                    strict=True,
+                )
+            )
+            for window in windows_of(run)
         ]
         assert len({window["field"] for window in want}) > 3 and any(window["special"] for window in want)
         assert await receive(ctx, exponents.window, len(want), stalls[1], 1) == want

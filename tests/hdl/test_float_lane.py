@@ -38,8 +38,10 @@ def expected(operands: dict[str, np.ndarray], layer: dict[str, int]) -> np.ndarr
     t = np.where(normal, field - 127, 0)
     factor = np.where(normal, operands["scale"] & 0x807FFFFF | ONE, operands["scale"])
     y = model.scaled(operands["sum"], operands["unit"] + t)
-    y = np.where(operands["special"] != 0, np.float32(np.nan), y)
-    y = model.add(model.multiply(y, value(factor)), value(operands["bias"]))
+    y = model.multiply(np.where(operands["special"] != 0, np.float32(np.nan), y), value(factor))
+    if layer.get("pooled"):
+        y = model.multiply(value(operands["sum"] & 0xFFFFFFFF), value(operands["scale"]))
+    y = model.add(y, value(operands["bias"]))
     if layer["residual"]:
         format = ElementFormat(layer["residual_format"]).floating
         if format is None:
@@ -89,6 +91,7 @@ def random_layer(rng: np.random.Generator, residual_format: ElementFormat, outpu
     scale = np.float32(rng.choice([1.0, 0.5, rng.lognormal(0, 2)])).view(np.uint32)
     relu, relu6 = ({"float_low": 0, "float_high": high} for high in (FP32.infinity_pattern, 0x40C00000))
     return {
+        "pooled": 0,
         "residual": int(rng.integers(0, 4) > 0),
         "residual_format": int(residual_format),
         "residual_zero_point": int(rng.integers(0, 256)),
@@ -127,6 +130,19 @@ def test_random_operands_of_every_output_format(output, seed):
         format = output.floating
         largest = 2.0 ** rng.integers(-3, 8) if format is None else format.largest ** rng.choice([-1, 0.1, 1])
         check(random_operands(rng, COUNT // 5, largest), layer)
+
+
+@pytest.mark.parametrize("output", ElementFormat, ids=lambda item: item.name)
+def test_numbers_of_a_pool(output):
+    """A float32 instead of the sum, whatever unit and special say: any pattern, and products that stay in range."""
+    rng = random_generator(output)
+    for residual_format in ElementFormat:
+        operands = random_operands(rng, COUNT // 5, 1.0)
+        numbers = random_patterns(rng, FP32, len(operands["sum"]))
+        scales = np.where(rng.integers(0, 2, len(numbers)), ONE + rng.integers(-(1 << 26), 1 << 20), operands["scale"])
+        above = rng.integers(-(1 << 15), 1 << 15, len(numbers)) << 32
+        layer = random_layer(rng, residual_format, output) | {"pooled": 1}
+        check(operands | {"sum": above | numbers, "scale": scales}, layer)
 
 
 @pytest.mark.parametrize("output", ElementFormat, ids=lambda item: item.name)

@@ -8,7 +8,7 @@ import pytest
 
 from hdl.chips import TINY
 from hdl.streams import simulate
-from mixcim_hdl.commands import Fault, Opcode, TinyMode, encode_command
+from mixcim_hdl.commands import Fault, Opcode, Pooling, TinyMode, encode_command
 from mixcim_hdl.control.layer_controller import LayerController
 from mixcim_hdl.floating import ElementFormat
 from mixcim_hdl.registers import program_stride
@@ -118,6 +118,21 @@ def test_formats_slices_and_modes():
         + [PLAIN | {"weight_slices": 0}, FLOATING | {"weight_slices": 0}]
         + [base | maximum | {"weight_slices": slices} for base in (PLAIN, FLOATING) for slices in (2, 3)],
     )
+
+
+def test_pooling_takes_floating_inputs_and_no_unit():
+    pooled = FLOATING | {"tiles[2]": 0, "pooling": int(Pooling.SUM)}
+    unused = {"input_bits": 0, "input_signed": 0, "tap_exponents": 0, "pad_value": 9}
+    check(
+        CHIPS[12],
+        [pooled | {"input_format": item, "pooling": int(pooling)} for item in (1, 2, 3, 4) for pooling in (1, 2)]
+        + [pooled | unused, pooled | {"input_bits": 31}],
+        [pooled | {"pooling": 0}, pooled | {"pooling": 3}, pooled | {"floating": 0}, pooled | {"input_format": 5}]
+        + [pooled | {"input_format": int(INTEGER)}, PLAIN | {"tiles[2]": 0, "floating": 1, "pooling": 1}]
+        + [pooled | {f"tiles[{unit}]": 1} for unit in (1, 2)]
+        + [pooled | {"weight_slices": 0}, pooled | {"granule_log2": 3}],
+    )
+    check(CHIPS[0], [], [pooled, PLAIN | {"pooling": 1}, PLAIN | {"tiles[2]": 0, "pooling": 1}])
 
 
 @pytest.mark.parametrize("bits", [0, 12])

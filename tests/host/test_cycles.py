@@ -40,7 +40,7 @@ class Chip:
 
     def read(self, address: int, count: int, step: int = 4) -> np.ndarray:
         if address >> 28 == Region.CYCLES:
-            assert address == window_address(Region.CYCLES)
+            assert address == window_address(Region.CYCLES) and count <= len(self.log)
             return np.array(self.log[:count], np.uint32)
         assert count == 1
         if address == window_address(Region.REGISTERS, Register.MEMRISTOR_LOCK):
@@ -51,10 +51,20 @@ class Chip:
         return 1
 
 
-def cycles_of(log: list[int], commands: list[Opcode], **registers: int) -> list[int]:
+BESIDE = "LOAD beside a RUN"
+
+
+def cycles_of(log: list[int], commands: list[Opcode | str], **registers: int) -> list[int]:
     processor = Processor(Chip(CHIP, log, **registers), CHIP)
     program, _ = random_program(CHIP, 0)
-    words = np.array([encode_command(opcode, CHIP) for opcode in commands])
+    words = np.array(
+        [
+            encode_command(opcode, CHIP)
+            if isinstance(opcode, Opcode)
+            else encode_command(Opcode.LOAD, CHIP, units=1, overlap=1)
+            for opcode in commands
+        ]
+    )
     processor.program = dataclasses.replace(program, commands=words)
     return processor.command_cycles().tolist()
 
@@ -63,26 +73,35 @@ FOUR = [Opcode.LOAD, Opcode.RUN, Opcode.LOAD, Opcode.END]
 
 
 def test_cycles_go_from_begin_to_begin_and_to_the_end_of_the_run():
-    assert cycles_of([20, 100, 150, 400], FOUR, STATUS=DONE, RUN_CYCLES=410) == [80, 50, 250, 10]
+    """Those before command 0 began are its own."""
+    assert cycles_of([20, 100, 150, 400], FOUR, STATUS=DONE, RUN_CYCLES=410) == [100, 50, 250, 10]
+
+
+def test_time_beside_a_run_is_the_runs():
+    """A LOAD with `overlap` begins while the RUN is at work, and the next one behind it."""
+    commands = [Opcode.LOAD, Opcode.RUN, BESIDE, BESIDE, Opcode.RUN, Opcode.END]
+    log = [20, 100, 150, 160, 400, 500]
+    assert cycles_of(log, commands, STATUS=DONE, RUN_CYCLES=510) == [100, 300, 0, 0, 100, 10]
+    assert cycles_of([5, 9, 20], [BESIDE, BESIDE, Opcode.END], STATUS=DONE, RUN_CYCLES=21) == [20, 0, 1]
 
 
 def test_commands_behind_the_end_took_no_cycles():
     log = [20, 100, 7, 9]
-    assert cycles_of(log, [Opcode.LOAD, Opcode.END, *FOUR[:2]], STATUS=DONE, RUN_CYCLES=130) == [80, 30, 0, 0]
+    assert cycles_of(log, [Opcode.LOAD, Opcode.END, *FOUR[:2]], STATUS=DONE, RUN_CYCLES=130) == [100, 30, 0, 0]
 
 
 def test_commands_that_a_fault_kept_from_beginning_took_no_cycles():
     """What the log holds of them is older."""
     fault = Fault.UNIT_ADDRESS | 1 << 8
-    assert cycles_of([20, 100, 7, 900], FOUR, STATUS=FAULT, FAULT=fault, RUN_CYCLES=130) == [80, 30, 0, 0]
+    assert cycles_of([20, 100, 7, 900], FOUR, STATUS=FAULT, FAULT=fault, RUN_CYCLES=130) == [100, 30, 0, 0]
     past = Fault.PROGRAM_END | CHIP.program_commands << 8
     log = [20, 100, 150, 160]
-    assert cycles_of(log, [Opcode.LOAD] * 4, STATUS=FAULT, FAULT=past, RUN_CYCLES=170) == [80, 50, 10, 10]
+    assert cycles_of(log, [Opcode.LOAD] * 4, STATUS=FAULT, FAULT=past, RUN_CYCLES=170) == [100, 50, 10, 10]
 
 
 def test_a_counter_that_ran_over_still_counts():
     log = [20, (1 << 32) - 10, 30, 40]
-    assert cycles_of(log, FOUR, STATUS=DONE, RUN_CYCLES=41) == [(1 << 32) - 30, 40, 10, 1]
+    assert cycles_of(log, FOUR, STATUS=DONE, RUN_CYCLES=41) == [(1 << 32) - 10, 40, 10, 1]
 
 
 @pytest.mark.parametrize("banks", [[5], [37], [31, 32, 63], None])

@@ -13,7 +13,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from mixcim_hdl.commands import Opcode, TinyMode, decode_command, noise_state
+from mixcim_hdl.commands import Opcode, Pooling, TinyMode, decode_command, noise_state
 from mixcim_hdl.config import ChipConfig, UnitKind
 from mixcim_hdl.floating import ElementFormat, FloatFormat, Rounding
 from mixcim_hdl.formats import CELL_LEVELS, conductance_unit
@@ -133,6 +133,12 @@ def float32_from(bits: int) -> np.float32:
 def float32_fraction(value: Fraction) -> np.float32:
     """Nearest float32; 0 is +0."""
     return np.float32(float(to_float32(value)))
+
+
+def split(scale: np.float32) -> tuple[int, np.float32]:
+    """(t, m) of a scale: m * 2**t, 1 <= |m| < 2; of one that is not normal (0, scale)."""
+    field = int(scale.view(np.uint32)) >> 23 & 255
+    return (field - 127, np.float32(float(scale) / 2.0 ** (field - 127))) if 0 < field < 255 else (0, scale)
 
 
 def limit(value: np.float32, low: np.float32, high: np.float32) -> np.float32:
@@ -257,8 +263,47 @@ class NaiveProcessor:
         magnitude = min(magnitude, 2 ** (f["input_bits"] - 1) - 1)
         return -magnitude if value < 0 else magnitude
 
+    @np.errstate(all="ignore")
+    def pooled(self, f: dict[str, int], oy: int, ox: int, group: int) -> list[np.float32]:
+        """Numbers of one window, channel by channel."""
+        element = ElementFormat(f["input_format"])
+        assert element.floating is not None
+        numbers = [np.float32(0 if f["pooling"] == Pooling.SUM else -np.inf)] * self.chip.channels
+        for ky in range(f["kernel_height"]):
+            for kx in range(f["kernel_width"]):
+                y, x = oy * f["stride_y"] - f["pad_top"] + ky, ox * f["stride_x"] - f["pad_left"] + kx
+                if not (0 <= y < f["input_height"] and 0 <= x < f["input_width"]):
+                    continue
+                tap = f["window_start"] + oy * f["window_step_y"] + ox * f["window_step_x"]
+                tap += ky * f["row_pitch"] + kx * f["pixel_pitch"]
+                for w in range(f["tap_words"]):
+                    for c in range(self.chip.channels):
+                        pattern = self.load(tap + element.bytes * (group + w), c, element)
+                        number = float32_of(pattern, element.floating)
+                        if f["pooling"] == Pooling.SUM:
+                            numbers[c] = numbers[c] + number
+                        elif np.isnan(number) or np.isnan(numbers[c]):
+                            numbers[c] = np.float32(np.nan)
+                        else:
+                            numbers[c] = limit(numbers[c], number, np.float32(np.inf))
+        return numbers
+
+    def pool_layer(self, f: dict[str, int]) -> None:
+        """RUN with pooling: all windows are read before anything is written."""
+        pixels = [(oy, ox) for oy in range(f["output_height"]) for ox in range(f["output_width"])]
+        windows = [
+            [self.pooled(f, oy, ox, f["first_group"] + group) for group in range(f["group_count"])] for oy, ox in pixels
+        ]
+        assert f["output_tiles"] == len(pixels) * f["group_count"]
+        for pixel, groups in enumerate(windows):
+            for group, numbers in enumerate(groups):
+                self.write_floating(f, pixel, f["pool_parameter"] + group, numbers)
+
     def run_layer(self, f: dict[str, int]) -> None:
         """RUN: all windows are read before anything is written, which no legal RUN can tell from any other order."""
+        if f["pooling"] != Pooling.NONE:
+            self.pool_layer(f)
+            return
         rows, tiles_written = self.chip.rows, 0
         writes: list[tuple[int, int, list[int], int, bool]] = []
         slices = f["weight_slices"]
@@ -289,9 +334,11 @@ class NaiveProcessor:
                     writes.append((pixel, tile, sums[t], unit_exponent, special))
                     tiles_written += 1
         assert tiles_written == f["output_tiles"]
-        write = self.write_floating if f["floating"] else self.write
         for pixel, tile, tile_sums, unit_exponent, special in writes:
-            write(f, pixel, tile, tile_sums, unit_exponent, special)
+            if f["floating"]:
+                self.write_floating(f, pixel, tile, self.scaled(tile, tile_sums, unit_exponent, special))
+            else:
+                self.write(f, pixel, tile, tile_sums)
 
     def accumulate(
         self, unit: int, f: dict[str, int], sums: list[int], value: list[int], weight_slice: int
@@ -404,7 +451,17 @@ class NaiveProcessor:
                             sums[k] -= top * 128 * len(on) * 2**i
         return sums
 
-    def write(self, f: dict[str, int], pixel: int, tile: int, sums: list[int], *_) -> None:
+    @np.errstate(all="ignore")
+    def scaled(self, tile: int, sums: list[int], unit: int, special: bool) -> list[np.float32]:
+        """Sums in units of 2**unit as float32, times the 2**t of their scale: what is to be multiplied by m."""
+        if special:
+            return [np.float32(np.nan)] * len(sums)
+        return [
+            float32_fraction(total * Fraction(2) ** (unit + split(self.program.scale[tile, lane])[0]))
+            for lane, total in enumerate(sums)
+        ]
+
+    def write(self, f: dict[str, int], pixel: int, tile: int, sums: list[int]) -> None:
         """Bias, scale, residual, clamp, masked write of one parameter tile."""
         program = self.program
         offset = pixel * f["output_pitch"] + int(program.word_offset[tile])
@@ -425,9 +482,7 @@ class NaiveProcessor:
             target[lane] = code
 
     @np.errstate(all="ignore")
-    def write_floating(
-        self, f: dict[str, int], pixel: int, tile: int, sums: list[int], unit: int, special: bool
-    ) -> None:
+    def write_floating(self, f: dict[str, int], pixel: int, tile: int, numbers: list[np.float32]) -> None:
         """The floating steps, conversion, masked write of one parameter tile, and its exponent entry."""
         program = self.program
         output, residual = ElementFormat(f["output_format"]), ElementFormat(f["residual_format"])
@@ -443,22 +498,17 @@ class NaiveProcessor:
                     old = np.float32(element - f["residual_zero_point"]) * float32_from(f["residual_scale"])
                 else:
                     old = float32_of(element, residual.floating)
-            elements[lane] = self.element(f, tile, lane, sums[lane], unit, special, old)
+            elements[lane] = self.element(f, tile, lane, numbers[lane], old)
         word = f["output_base"] + place + output.bytes * int(program.word_offset[tile])
         self.store(word, lanes, elements, output)
         if output.floating is not None:
             address = (f["output_base"] + place + int(program.exponent_offset[tile])) % 2**24
             self.exponents[address] = self.entry([elements[lane] for lane in lanes], output.floating)
 
-    def element(
-        self, f: dict[str, int], tile: int, lane: int, total: int, unit: int, special: bool, old: np.float32
-    ) -> int:
-        """Element of the output for a sum; `old`: residual's value."""
+    def element(self, f: dict[str, int], tile: int, lane: int, number: np.float32, old: np.float32) -> int:
+        """Element of the output for a number; `old`: residual's value."""
         scale = self.program.scale[tile, lane]
-        field = int(scale.view(np.uint32)) >> 23 & 255
-        t, m = (field - 127, np.float32(float(scale) / 2.0 ** (field - 127))) if 0 < field < 255 else (0, scale)
-        y = np.float32(np.nan) if special else float32_fraction(total * Fraction(2) ** (unit + t))
-        y = y * m
+        y = number * (split(scale)[1] if f["pooling"] == Pooling.NONE else scale)
         y = y + self.program.bias[tile, lane].view(np.float32)
         if f["residual"]:
             y = y + old

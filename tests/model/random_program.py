@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mixcim_hdl.commands import Opcode, TinyMode, encode_command
+from mixcim_hdl.commands import Opcode, Pooling, TinyMode, encode_command
 from mixcim_hdl.config import ChipConfig, UnitKind
 from mixcim_hdl.floating import ALIGNED_BITS, ElementFormat, FloatFormat
 from mixcim_hdl.formats import (
@@ -101,7 +101,8 @@ class _Builder:
         self.adc, self.noise_table = self._adc(), self._noise_table()
         if self.chance(0.5) and self.memristor:  # banks that are all alike
             self.memristor, self.repair = ((banks[0],) * len(banks) for banks in (self.memristor, self.repair))
-            self.adc[:] = self.adc[0]
+            if self.chance(0.6):
+                self.adc[:] = self.adc[0]
         self.busy: list[tuple[int, int, int]] = []  # unit, first and last + 1 word that a RUN before a LOAD uses
         self.noise_seed = self.below(1 << 32)
 
@@ -320,14 +321,26 @@ class _Builder:
         bits = self.between(max((widest - 1).bit_length() + 1, 1), chip.input_planes)
         return {"input_bits": bits, "input_signed": 1, "input_zero_point": zero_point, "pad_value": pad}
 
-    def _copies(self) -> tuple[int, bool]:
-        """Copies of a RUN, and whether the units of a kind are to take turns, with as many tiles, slots and weights."""
+    def _unused_input(self) -> dict[str, int]:
+        """The same fields, any at all, where no input becomes an integer."""
+        return {
+            **{"input_bits": self.below(32), "input_signed": self.below(2), "rounding": self.below(2)},
+            **{"pad_value": self.below(256), "tap_exponents": self.below(4), "grouped_exponents": self.below(2)},
+        }
+
+    def _pool(self) -> dict[str, int]:
+        """Fields of a RUN that pools."""
+        return {"pooling": int(self.random.choice([Pooling.SUM, Pooling.MAXIMUM])), "copies": self.between(1, 127)}
+
+    def _copies(self) -> tuple[int, int]:
+        """Copies of a RUN, and how many of them have units alike, by tiles, slots and weights; 0: none."""
         largest = max(self.chip.units.count(kind) for kind in UnitKind)
         if self.chance(0.3) and largest > 1:
-            return self.between(2, largest), True
+            alike = self.between(2, largest)
+            return alike + self.chance(0.2), alike
         if self.chance(0.4):
-            return 1, False
-        return self.between(2, 4) if self.chance(0.8) else self.between(2, 127), False
+            return 1, 0
+        return self.between(2, 4) if self.chance(0.8) else self.between(2, 127), 0
 
     def _units(self, vectors: int, groups: int, pixels: int, full_granule: bool, slices: int) -> dict[str, int] | None:
         """`copies` and unit fields of a RUN, with the LOADs that it needs, or None when this draw does nothing."""
@@ -337,13 +350,13 @@ class _Builder:
         for unit, kind in enumerate(units):
             first, after = units.index(kind), units.index(kind) + units.count(kind)
             if alike and unit > first:
-                if f"tiles[{first}]" in fields and unit - first < copies:
+                if f"tiles[{first}]" in fields and unit - first < alike:
                     fields |= {f"{name}[{unit}]": fields[f"{name}[{first}]"] for name in ("tiles", "mode", "slot")}
                     fields[f"copy[{unit}]"] = unit - first
                 continue
             # Few have a copy that gets no window; without tiles, the copy does not matter.
             copy = 0 if alike else self.below(min(copies, pixels + 1))
-            tiles = 0 if alike and after - first < copies else self.below(3)
+            tiles = 0 if alike and after - first < alike else self.below(3)
             modes = [TinyMode.BROADCAST]
             if full_granule:
                 modes += [TinyMode.DEPTHWISE, *([TinyMode.MAX] * 2 if slices == 1 else [])]
@@ -355,7 +368,7 @@ class _Builder:
                 fields[f"copy[{unit}]"] = self.below(64)
                 continue
             slot = self.between(0, min(capacity - needed, 20))
-            number = copies if alike else self.between(1, after - unit) if self.chance(0.3) else 1
+            number = alike if alike else self.between(1, after - unit) if self.chance(0.3) else 1
             if kind is UnitKind.SRAM:
                 self.add_load(unit, number, slot * self.chip.channels, needed * self.chip.channels)
             elif kind is UnitKind.TINY and mode != TinyMode.MAX:
@@ -400,7 +413,9 @@ class _Builder:
                 places.append((int(word), full & ~split))
         return places + [(0, 0)] * (tiles - len(places))
 
-    def _parameters(self, places: list[tuple[int, int]], window: int, floating: bool, slices: int) -> None:
+    def _parameters(
+        self, places: list[tuple[int, int]], window: int, floating: bool, slices: int, pooled: bool
+    ) -> None:
         """Parameters of new tiles; bias and scale such that most results are of use."""
         for word, mask in places:
             spread = 60.0 * 40.0 * window**0.5
@@ -410,6 +425,9 @@ class _Builder:
                 spread *= 2.0 ** (8 * (slices - 1) + self.between(-4, 4))
                 scale = self.random.choice([1.0, 1.0, -1.0], self.chip.channels) * scale * 80 / spread
                 bias = self.random.normal(0, 1, self.chip.channels)
+                if pooled:
+                    scale = self.random.choice([1.0, 1.0, -1.0, 1 / window, 0.3], self.chip.channels)
+                    bias = bias * self.below(2)
                 if self.chance(0.3):  # small results, down to subnormal ones
                     small = 2.0 ** -self.random.integers(3, 20, self.chip.channels)
                     scale, bias = scale * small, bias * small
@@ -455,11 +473,17 @@ class _Builder:
         full_granule = 1 << fields["granule_log2"] == self.chip.channels
         slices = self.between(1, LARGEST_SLICES) if self.chip.floating_point and self.chance(0.4) else 1
         pixels = range(fields["output_height"] * fields["output_width"])
-        units = self._units(vectors, fields["group_count"], len(pixels), full_granule, slices)
+        pooled = fields["input_format"] > 0 and self.chance(0.35)
+        units = self._pool() if pooled else None
+        if not pooled:
+            units = self._units(vectors, fields["group_count"], len(pixels), full_granule, slices)
         if units is None:
             return
         numbers = [unit for unit in range(len(self.chip.units)) if f"tiles[{unit}]" in units]
-        tiles = self._parameter_places(units, numbers, fields["group_count"])
+        if pooled:
+            units["pool_parameter"], tiles = len(self.bias), fields["group_count"]
+        else:
+            tiles = self._parameter_places(units, numbers, fields["group_count"])
         if len(self.bias) + tiles > self.chip.parameter_tiles:
             return
         floating = bool(fields["input_format"]) or (self.chip.floating_point and self.chance(0.4))
@@ -472,7 +496,7 @@ class _Builder:
         if residual is not None:
             fields |= self._residual(residual, floating)
         places = self._places(tiles, target.words)
-        self._parameters(places, length, floating, slices)
+        self._parameters(places, length, floating, slices, pooled)
         if format.floating is not None:
             self._entries(places, target)
         else:
@@ -480,13 +504,14 @@ class _Builder:
         if floating:
             fields |= self._floating_output(format)
         limit = max(source.limit, 1)
-        fields |= self._input(fields, limit) | {
+        windows = {unit: len(pixels[units[f"copy[{unit}]"] :: units["copies"]]) for unit in numbers}
+        written = len(pixels) if pooled else sum(units[f"tiles[{unit}]"] * windows[unit] for unit in numbers)
+        fields |= (self._unused_input() if pooled else self._input(fields, limit)) | {
             "weight_slices": slices,
             "zero_point": self.below(256) if self.chance(0.7) else 0,
             "output_base": target.address,
             "output_pitch": target.pitch,
-            "output_tiles": fields["group_count"]
-            * sum(units[f"tiles[{unit}]"] * len(pixels[units[f"copy[{unit}]"] :: units["copies"]]) for unit in numbers),
+            "output_tiles": fields["group_count"] * written,
         }
         self.commands.append(encode_command(Opcode.RUN, self.chip, **fields, **units))
         self.busy = [self._used(unit, units, vectors * fields["group_count"] * slices) for unit in numbers]

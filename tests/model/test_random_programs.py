@@ -11,6 +11,7 @@ from mixcim.model import ProcessorModel, floating
 from mixcim.model.execution import Execution
 from mixcim.model.memristor import Method
 from mixcim_hdl.commands import Opcode, TinyMode, decode_command
+from mixcim_hdl.config import UnitKind
 from mixcim_hdl.floating import ElementFormat, Rounding
 from mixcim_hdl.presets import PRESETS
 from mixcim_hdl.program import ideal_adc
@@ -61,6 +62,17 @@ def test_model_equals_definition_on_demo(seed):
     compare(PRESETS["demo"], seed)
 
 
+#: Several units of each kind, so that there can be copies of all kinds.
+SEVERAL = dataclasses.replace(
+    PRESETS["tiny"], memristor_banks=3, sram_banks=4, tiny_banks=4, parameter_tiles=128, program_commands=64
+)
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_model_equals_definition_with_several_units_of_each_kind(seed):
+    compare(SEVERAL, seed)
+
+
 @pytest.mark.parametrize(
     "sizes",
     [
@@ -98,11 +110,71 @@ def test_random_programs_reach_every_field():
     assert constant == {"opcode", "mode[0]", "mode[1]"}
 
 
+def test_random_programs_reach_every_kind_of_copies_and_loads():
+    """Copies with as many tiles and others, parameter tiles that copies share and of their own, windows left over,
+    units and copies without windows, groups, noise; LOADs into one unit or several, beside a RUN that uses the unit."""
+    seen, kinds_in_order = set(), [UnitKind.MEMRISTOR, UnitKind.SRAM, UnitKind.TINY]
+    for seed in range(60):
+        program, _ = random_program(SEVERAL, seed)
+        used: set[int] = set()
+        for words in program.commands:
+            opcode, fields = decode_command(words, SEVERAL)
+            if opcode == Opcode.LOAD:
+                units = set(range(fields["unit"], fields["unit"] + fields["units"]))
+                beside = bool(fields["overlap"] and units & used)
+                seen |= {("load", len(units) > 1, fields["overlap"]), ("beside", beside)}
+                used = used if fields["overlap"] else set()
+            if opcode == Opcode.TABLE:
+                used = set()
+            if opcode != Opcode.RUN:
+                continue
+            copies, pixels = fields["copies"], fields["output_height"] * fields["output_width"]
+            tiles = {unit: fields[f"tiles[{unit}]"] for unit in range(len(SEVERAL.units)) if fields[f"tiles[{unit}]"]}
+            used = set(tiles)
+            if copies == 1 or not tiles:
+                seen.add("one")
+                continue
+            copy = {unit: fields[f"copy[{unit}]"] for unit in tiles}
+            several = len(set(copy.values())) > 1
+            seen |= {
+                ("pixels", pixels < copies, pixels % copies > 0),
+                ("unit without windows", max(copy.values()) >= pixels),
+                ("copy without units", len(set(copy.values())) < min(copies, pixels)),
+                ("groups", several and fields["group_count"] > 1),
+            }
+            kinds = {unit: SEVERAL.units[unit] for unit in tiles}
+            for a, b in itertools.combinations(tiles, 2):
+                if copy[a] != copy[b]:
+                    ranges = [{fields[f"parameter[{u}]"] + t for t in range(tiles[u])} for u in (a, b)]
+                    seen |= {
+                        ("tiles", tiles[a] == tiles[b]),
+                        ("parameters shared", bool(ranges[0] & ranges[1])),
+                        ("kinds", kinds[a], kinds[b]),
+                    }
+                    if kinds[a] is kinds[b] is UnitKind.MEMRISTOR:
+                        seen.add(("memristor", bool(program.noise_table.any()), alike(program, a, b)))
+    wanted = {
+        *("one", ("pixels", True, True), ("pixels", False, True), ("pixels", False, False)),
+        *(("load", *kind) for kind in itertools.product((False, True), (0, 1))),
+        *((name, item) for name in ("beside", "groups", "tiles", "parameters shared") for item in (False, True)),
+        *((name, item) for name in ("unit without windows", "copy without units") for item in (False, True)),
+        *(("kinds", *kinds) for kinds in itertools.combinations_with_replacement(kinds_in_order, 2)),
+        *(("memristor", *kind) for kind in itertools.product((False, True), repeat=2)),
+    }
+    assert wanted <= seen, wanted - seen
+
+
+def alike(program, bank, other):
+    """Whether two memristor banks have the same cells and ADCs."""
+    lines, adc = program.memristor, program.adc
+    return np.array_equal(lines[bank], lines[other]) and np.array_equal(adc[bank], adc[other])
+
+
 def test_random_programs_reach_every_kind_of_floating_run():
     """Formats of all three tensors; groups with exponents of their own; a maximum of floating-point inputs, padded with
     the least integer; slices of all kinds; odd addresses of two-byte elements; results of all kinds."""
     chip, seen = PRESETS["tiny"], set()
-    for seed in range(60):
+    for seed in range(90):
         program, codes = random_program(chip, seed)
         model = ProcessorModel(chip, program)
         model.run(codes, capture=list(program.tensors))
@@ -112,7 +184,9 @@ def test_random_programs_reach_every_kind_of_floating_run():
                 continue
             seen |= {(name, fields[name]) for name in ("input_format", "output_format", "weight_slices", "rounding")}
             seen |= {("residual_format", fields["residual_format"])} if fields["residual"] else set()
-            if fields["input_format"]:
+            if fields["pooling"]:
+                seen |= {("pooling", fields["pooling"], fields["input_format"])}
+            elif fields["input_format"]:
                 maximum = fields["tiles[2]"] and fields["mode[2]"] == TinyMode.MAX
                 seen |= {
                     ("groups", fields["group_count"] > 1, fields["grouped_exponents"]),
@@ -135,6 +209,7 @@ def test_random_programs_reach_every_kind_of_floating_run():
         *((name, item) for name in ("input_format", "output_format", "residual_format") for item in ElementFormat),
         *(("weight_slices", number) for number in (1, 2, 3)),
         *(("rounding", item) for item in Rounding),
+        *(("pooling", *kind) for kind in itertools.product((1, 2), (1, 2, 3, 4))),
         *(("groups", *kind) for kind in itertools.product((False, True), (0, 1))),
         *(("maximum", *kind) for kind in itertools.product((False, True), (False, True))),
         *(("odd", *kind) for kind in itertools.product((0, 1), (1, 2))),

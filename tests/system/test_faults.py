@@ -7,8 +7,8 @@ import pytest
 
 from mixcim.rtl.processor import rtl_processor
 from mixcim.rtl.simulator import BusError
-from mixcim_hdl.commands import Fault, Opcode, command_words, encode_command
-from mixcim_hdl.floating import FP32, ElementFormat
+from mixcim_hdl.commands import Fault, Opcode, Pooling, command_words, encode_command
+from mixcim_hdl.floating import BF16, FP32, ElementFormat
 from mixcim_hdl.presets import PRESETS
 from mixcim_hdl.registers import WRITE_REGISTERS, Region, Register, program_stride, window_address, window_bytes
 
@@ -28,6 +28,8 @@ FLOATING = {
     "output_format": int(ElementFormat.FP8_E5M2), "float_low": FP32.infinity_pattern | 1 << 31,
     "float_high": FP32.infinity_pattern,
 }  # fmt: skip
+#: The same by the float pool: the sum of one element.
+POOLED = FLOATING | {"pooling": int(Pooling.SUM), "tiles[2]": 0, "mode[2]": 0}
 PLANE_ENTRIES = CHIP.input_planes * len(CHIP.mode.cells)
 
 
@@ -101,6 +103,9 @@ ILLEGAL = [
     run(**FLOATING | {"input_signed": 0}),
     run(**FLOATING | {"tap_exponents": 0}),
     run(**FLOATING | {"floating": 0}),
+    run(**POOLED | {"pooling": 3}),
+    run(**POOLED | {"tiles[2]": 1}),
+    run(**POOLED | {"input_format": int(ElementFormat.INTEGER)}),
     run(granule_log2=3),
     run(kernel_height=0),
     run(tap_words=0),
@@ -134,6 +139,18 @@ def test_illegal_commands(chip, command):
         (run(output_base=CHIP.activation_words), Fault.OUTPUT_ADDRESS, CHIP.activation_words),
         (run(residual=1, residual_base=CHIP.activation_words + 2), Fault.OUTPUT_ADDRESS, CHIP.activation_words + 2),
         (run(**FLOATING | {"output_base": CHIP.activation_words}), Fault.OUTPUT_ADDRESS, CHIP.activation_words),
+        (run(**POOLED | {"window_start": CHIP.activation_words}), Fault.INPUT_ADDRESS, CHIP.activation_words),
+        (
+            run(**POOLED | {"window_start": -1, "input_format": int(ElementFormat.BF16)}),
+            Fault.INPUT_ADDRESS,
+            (1 << 24) - 2,
+        ),
+        (run(**POOLED | {"output_base": CHIP.activation_words}), Fault.OUTPUT_ADDRESS, CHIP.activation_words),
+        (
+            run(**POOLED | {"pool_parameter": CHIP.parameter_tiles}),
+            Fault.PARAMETER_ADDRESS,
+            CHIP.parameter_tiles,
+        ),
         (run(**{"mode[2]": 0, "slot[2]": CHIP.tiny_words - 3}), Fault.UNIT_ADDRESS, TINY),
         (run(**{"tiles[1]": 1, "slot[1]": CHIP.sram_slots, "output_tiles": 2}), Fault.UNIT_ADDRESS, SRAM),
         (run(**{"parameter[2]": CHIP.parameter_tiles}), Fault.PARAMETER_ADDRESS, CHIP.parameter_tiles),
@@ -155,10 +172,11 @@ def test_addresses_out_of_range(chip, command, fault, detail):
     chip.check_healthy()
 
 
-def test_watchdog_stops_a_run_without_progress(chip):
+@pytest.mark.parametrize("fields", [{}, POOLED], ids=["units", "pool"])
+def test_watchdog_stops_a_run_without_progress(chip, fields):
     """A limit shorter than the output pipeline: its latency is all it takes to look like a standstill."""
     chip.register(Register.WATCHDOG, 8)
-    command = run()
+    command = run(**fields)
     assert chip.run(command, END) == (Fault.WATCHDOG, 0, int(command[0]))
     chip.register(Register.WATCHDOG, CHIP.watchdog_cycles)
     chip.check_healthy()
@@ -198,6 +216,53 @@ def test_a_floating_run_copies_elements_and_their_exponent(chip, format):
         ] == want
         entry = int(chip.bus.read(window_address(Region.EXPONENTS, 8), 1)[0])
         assert entry == ((1 << own.exponent_bits) - 1 | 1 << 8 if special else field)
+    chip.check_healthy()
+
+
+@pytest.mark.parametrize("pooling", [Pooling.SUM, Pooling.MAXIMUM], ids=lambda item: item.name)
+def test_a_pooling_run_keeps_elements_far_below_the_largest(chip, pooling):
+    """A window of two words in BF16: 2**100 and 1 stay what they are, and a NaN is one of its own channel only."""
+    format = BF16
+    one, far = (format.bias << format.mantissa_bits), (format.bias + 100) << format.mantissa_bits
+    minus, small, nan = 1 << format.bits - 1, 3, format.nan_pattern | 1
+    for first, second, want in (
+        ([far, one, small, nan], [0, one | minus, 0, one], {Pooling.SUM: [far, 0, small, None],
+                                                            Pooling.MAXIMUM: [far, one, small, None]}),
+        ([0, far, small, minus], [one, far | minus, minus, minus], {Pooling.SUM: [one, 0, small, 0],
+                                                                    Pooling.MAXIMUM: [one, far, small, minus]}),
+    ):  # fmt: skip
+        words = [
+            sum((element >> 8 * byte & 0xFF) << 8 * lane for lane, element in enumerate(elements))
+            for elements in (first, second)
+            for byte in range(2)
+        ]
+        chip.write(Region.ACTIVATIONS, [*words, *[0] * 4])
+        command = run(
+            **POOLED | {"pooling": int(pooling), "input_format": 1, "output_format": 1, "output_base": 4},
+            kernel_width=2, input_width=2, pixel_pitch=2,
+        )  # fmt: skip
+        assert chip.run(command, END)[0] is Fault.NONE
+        got = chip.bus.read(window_address(Region.ACTIVATIONS, 4 * CHIP.channels), 2)
+        elements = [
+            sum((int(got[byte]) >> 8 * lane & 0xFF) << 8 * byte for byte in range(2)) for lane in range(CHIP.channels)
+        ]
+        # The bias of +0 makes +0 of -0.
+        expected = [format.nan_pattern if item is None else 0 if item == minus else item for item in want[pooling]]
+        assert elements == expected
+    chip.check_healthy()
+
+
+def test_abort_stops_a_pooling_run(chip):
+    """And the host has its memory back at once."""
+    fields = {"output_width": 4095, "output_height": 4, "output_pitch": 0, "output_tiles": 4 * 4095}
+    command = run(**POOLED | fields)
+    chip.write(Region.PROGRAM, [*command, *[0] * (program_stride(CHIP) - command_words(CHIP)), *END])
+    chip.register(Register.CONTROL, 1)
+    chip.bus.run(2000)
+    assert chip.register(Register.STATUS) == 0b001
+    chip.register(Register.CONTROL, 2)
+    assert chip.register(Register.STATUS) == 0
+    assert int(chip.bus.read(window_address(Region.ACTIVATIONS), 1)[0]) == 0x04030201
     chip.check_healthy()
 
 

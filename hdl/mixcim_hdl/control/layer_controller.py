@@ -13,6 +13,7 @@ from ..commands import (
     LOAD_FIELDS,
     Fault,
     Opcode,
+    Pooling,
     TinyMode,
     command_words,
     opcode_words,
@@ -151,8 +152,8 @@ class LayerController(wiring.Component):
                 m.d.comb += [fault.eq(Fault.ILLEGAL_COMMAND), detail.eq(self.command[:32])]
                 m.d.comb += fault_command.eq(run_index)
 
-        begin = Signal()  # the next command begins
-        m.d.comb += self.log_enable.eq(begin)
+        begin, refused = Signal(), Signal()  # the next command begins; or is at fault, all before it being done
+        m.d.comb += self.log_enable.eq(begin | refused)
         with m.If(begin):
             m.d.sync += [self.index.eq(self.index + 1), asked.eq(0), arrived.eq(0), state.eq(State.FETCH)]
         with m.Switch(state):
@@ -188,6 +189,7 @@ class LayerController(wiring.Component):
             with m.Case(State.ISSUE):
                 quiet = ~running & ~loading
                 with m.If(past_end | illegal | (load_fault[0] != 0)):
+                    m.d.comb += refused.eq(quiet & ~past_end)
                     with m.If(quiet & past_end):
                         m.d.comb += [fault.eq(Fault.PROGRAM_END), detail.eq(self.index)]
                     with m.Elif(quiet & illegal):
@@ -221,7 +223,7 @@ class LayerController(wiring.Component):
                 m.d.comb += [fault.eq(code), detail.eq(self.fault_details[code]), fault_command.eq(run_index)]
         stopped = self.abort | (fault != 0)
         with m.If(stopped):
-            m.d.comb += [self.clear.eq(1), self.finished.eq(0), self.log_enable.eq(0), self.load_start.eq(0)]
+            m.d.comb += [self.clear.eq(1), self.finished.eq(0), self.load_start.eq(0)]
             m.d.sync += [
                 self.done.eq(0),
                 arriving.eq(0),
@@ -276,7 +278,7 @@ class LayerController(wiring.Component):
         bad_run += [
             *self._bad_formats(run),
             run.granule_log2 > (chip.channels - 1).bit_length(),
-            Cat(run[f"tiles[{unit}]"] != 0 for unit in range(len(chip.units))) == 0,
+            Cat(run[f"tiles[{unit}]"] != 0 for unit in range(len(chip.units))).any() == (run.pooling != Pooling.NONE),
         ]
         for unit, kind in enumerate(chip.units):
             bad_run.append(run[f"tiles[{unit}]"] > chip.accumulator_tiles)
@@ -316,8 +318,11 @@ class LayerController(wiring.Component):
         aligned = Cat(run.input_bits == bits for bits in ALIGNED_BITS if bits <= chip.aligned_bits).any()
         yield from (format > max(ElementFormat) for format in formats)
         yield ~run.floating & (Cat(*formats) != 0)
-        yield (run.input_bits == 0) | (run.input_bits > chip.input_planes)
-        yield floating_input & (~aligned | ~run.input_signed | (run.tap_exponents == 0))
+        pooled = run.pooling != Pooling.NONE
+        yield pooled & (~run.floating | ~floating_input)
+        yield run.pooling > max(Pooling)
+        yield ~pooled & ((run.input_bits == 0) | (run.input_bits > chip.input_planes))
+        yield ~pooled & floating_input & (~aligned | ~run.input_signed | (run.tap_exponents == 0))
         yield ~Cat(run.weight_slices == slices for slices in range(1, LARGEST_SLICES + 1)).any()
 
     def _load_fault(self, m: Module, fetched: Value) -> tuple[Signal, Signal]:

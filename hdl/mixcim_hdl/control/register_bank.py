@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, ValueLike
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, ValueLike
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -132,7 +132,9 @@ class RegisterBank(wiring.Component):
         m.d.comb += self.watchdog.eq(watchdog)
         bank, word, column = Signal(8), Signal(24), Signal(8)
         spare, spare_word = Signal(8), Signal(24)
-        locked = Signal(max(-(-chip.memristor_banks // 32), 1) * 32)
+        locked = Array(Signal(32, name=f"locked{word}") for word in range(max(-(-chip.memristor_banks // 32), 1)))
+        of_bank = locked[bank >> 5]
+        present_banks = Array(Const((1 << chip.memristor_banks) - 1 >> 32 * word, 32) for word in range(len(locked)))
         held = Signal(chip.rows)
         write_registers = Signal(WRITE_LAYOUT)
         adc, adc_parameter, noise_index = Signal(8), Signal(8), Signal(8)
@@ -175,7 +177,7 @@ class RegisterBank(wiring.Component):
             Register.MEMRISTOR_LINE: Cat(column, word),
             Register.ADC_SELECT: Cat(adc, adc_parameter),
             Register.NOISE_INDEX: noise_index,
-            Register.MEMRISTOR_LOCK: locked.word_select(bank >> 5, 32),
+            Register.MEMRISTOR_LOCK: of_bank,
             Register.MEMRISTOR_SPARE: Cat(spare, spare_word),
             Register.WRITE_STATUS: Cat(self.write_refused, Const(0, 7), self.write_wear),
             **{register: write_registers[name] for register, name in zip(WRITE_REGISTERS, WRITE_NAMES, strict=True)},
@@ -185,7 +187,7 @@ class RegisterBank(wiring.Component):
                 readable[EVENT_COUNTERS + 8 * event + 4 * half] = self.event_counts[event].word_select(half, 32)
         clear_status = Signal(2)
         idle = ~self.busy & (chip.memristor_banks > 0)
-        unlocked = idle & ~locked.bit_select(bank, 1)
+        unlocked = idle & ~of_bank.bit_select(bank[:5], 1)
         room = word < chip.memristor_words
         next_cells = Signal()  # four cells are written
         with m.If(next_cells):
@@ -228,14 +230,12 @@ class RegisterBank(wiring.Component):
                         last_spare = spare == chip.spare_columns - 1
                         m.d.comb += [error.eq(0), self.repair_write.eq(1 << bank)]
                         m.d.sync += [spare.eq(Mux(last_spare, 0, spare + 1)), spare_word.eq(spare_word + last_spare)]
-                with m.Case(Register.MEMRISTOR_LOCK):
-                    wanted = request.data << ((bank >> 5) << 5)
-                    with m.If(wanted >> chip.memristor_banks == 0):
-                        m.d.comb += error.eq(0)
-                        m.d.sync += locked.eq(locked | wanted)
+                with m.Case(Register.MEMRISTOR_LOCK), m.If((request.data & ~present_banks[bank >> 5]) == 0):
+                    m.d.comb += error.eq(0)
+                    m.d.sync += of_bank.eq(of_bank | request.data)
                 with m.Case(Register.MEMRISTOR_UNLOCK), m.If(request.data == UNLOCK_KEY):
                     m.d.comb += error.eq(0)
-                    m.d.sync += locked.eq(0)
+                    m.d.sync += [word.eq(0) for word in locked]
                 for (register, width), name in zip(WRITE_REGISTERS.items(), WRITE_NAMES, strict=True):
                     with m.Case(register), m.If(idle & (request.data >> width == 0)):
                         m.d.comb += error.eq(0)

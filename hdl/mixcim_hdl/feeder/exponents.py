@@ -23,8 +23,9 @@ class WindowExponents(wiring.Component):
                 (one entry per cycle)
     ```
 
-    A window of n entries takes n cycles, those of taps in the padding included, and a tap without entries one; latency
-    from `start` to the first window: n + 2. While one waits to be taken, the next is walked.
+    A window of n entries takes n cycles, those of taps in the padding included, and a tap without entries one. With
+    `start` in cycle 0, the first window is there in cycle n + 2. While one waits to be taken, the next is walked: it is
+    there n cycles after that one came, but not before the cycle after that one was taken.
 
     Members
     -------
@@ -38,7 +39,7 @@ class WindowExponents(wiring.Component):
         self._chip = chip
         super().__init__(
             {
-                "run": In(run_view(chip)),
+                "run": In(run_view()),
                 "start": In(1),
                 "read_enable": Out(1),
                 "read_address": Out(ADDRESS_BITS),
@@ -52,7 +53,7 @@ class WindowExponents(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         run = self.run
-        m.submodules.walker = walker = WindowWalker(self._chip, "tap_exponents")
+        m.submodules.walker = walker = WindowWalker("tap_exponents")
         inside, outside, advance = Signal(), Signal(), Signal()
         read = Signal(
             data.StructLayout({"valid": 1, "inside": 1, "first": 1, "last": 1})

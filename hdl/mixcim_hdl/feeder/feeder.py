@@ -2,61 +2,87 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, EnableInserter, Module, Mux, Signal, Value
+from amaranth.hdl import C, Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..commands import ADDRESS_BITS
+from ..commands import ADDRESS_BITS, RUN_FIELDS
 from ..config import ChipConfig
+from ..emission import once
 from ..floating import ElementFormat
 from ..floating_point.align import EXPONENT_BITS
 from ..formats import ACTIVATION_BITS
-from ..interfaces import run_view, vector_layout
+from ..interfaces import COPY_BITS, run_view, vector_layout
 from .exponents import ENTRY_LAYOUT, WindowExponents
+from .plane import Plane
 from .pre_alignment import PreAlignment
-from .walker import WindowWalker
+from .taps import TapLane, TapSteps
+from .window_store import WindowStore
+from .windows import Windows
 
 #: Formats of two bytes an element.
 WIDE_FORMATS = [item for item in ElementFormat if item.bytes == 2]
 
 
 class Feeder(wiring.Component):
-    """RUN's loops over pixels, groups, taps and words (commands.py) -> vector stream.
+    """RUN's loops over groups, pixels, taps and words (commands.py) -> vector stream.
 
     ```
-     walker ---> address, or padding --> activation memory --> pre-alignment --> granule --> vector --> stream
-       ^         (one granule per cycle)                                         packed     (bit planes)
-       '-- E --- window exponents <--> exponent memory             (floating inputs, one window ahead)
+     windows --> lanes: address, padding, ----> activation memory --.
+       ^         or word of the last window --> window store -------+--> pre-alignment --> planes of --> stream
+       '-- E --- window exponents <--> exponent memory                                     a vector
     ```
 
-    Throughput: one granule per cycle that the memory grants, also from one vector to the next; a vector of n granules
-    every n cycles, one of a single granule every 2. Latency from `start` to the first vector: n + 2 + that of
-    PreAlignment (2, or 0 without floating point); floating inputs: n exponent entries of a window take n + 1 more.
+    Of a window's taps (a tap here: an activation word, ky, kx, w of RUN) a beat takes L = feeder_words at a time: taps
+    n * L to n * L + L - 1, or what is left of them, so that a beat fills up to L << granule_log2 rows of one vector.
+
+    A tap is not read from the memory if it is padding, or if the last window had it: tap T + stride_x * tap_words of
+    that one, where ox > 0, kx + stride_x < kernel_width, the window has at most window_words taps, and window_step_x
+    is stride_x * pixel_pitch. It is then taken from the window store, and costs nothing. The words of the others are
+    asked for together; those that the memory refuses are asked for again in the next cycle, the others are not.
+
+    Cycles
+    ------
+    A beat takes as many cycles as its slowest read needs until it is served: 1 without conflicts, or with nothing to
+    read. Beats follow each other without a gap, over the ends of vectors, windows, rows and groups: a window of T taps
+    takes ceil(T / L) cycles without conflicts. With `start` in cycle 0, the first beat is asked for in cycle L + 2. The
+    words of a beat whose last read is served in cycle c are there in c + 1, their integers in c + 1 + A, A =
+    PreAlignment.LATENCY (2, or 0 without floating point), and `vector` is valid from c + 2 + A on if the beat is the
+    last one of its vector. In a cycle in which the integers of such a beat are there, and the vector before is offered
+    and not taken, everything stands still, and nothing is asked for. So the vectors of single beats can leave one a
+    cycle.
+
+    Floating inputs: no beat of window k (from 0) is asked for before cycle x[k], in which its exponent is there:
+    x[0] = n + 2, x[k] = max(x[k - 1] + n, u[k - 1] + 1), where n = kernel_height * kernel_width * max(tap_exponents, 1)
+    and u[k] is the cycle in which the last beat of window k is served.
 
     Members
     -------
     run : fields of the command, constant from `start` until `busy` falls.
     start : one cycle, begins the layer.    busy : until the last vector has left.
-    read_enable, read_wide, read_ready, read_address, read_data : reader of the activation memory, latency 1, two words;
-        the data stays until the next read.
+    read_enable, read_ready, read_address, read_data (for each lane), read_wide : readers of the activation memory, of
+        latency 1, two words each; the data stays until the lane's next read.    reads : words that are read now.
     exponent_enable, exponent_address, exponent_data : reader of the exponent memory likewise, always served.
     vector : stream out.
-    fault, fault_address : a tap or an exponent entry lies outside the memory; the feeder stops. What precedes in order
-        was read without one, and of a window the entries precede.
+    fault, fault_address : a tap or an exponent entry lies outside the memory; the feeder stops. The tap is the first
+        such one in order, and no tap of its beat is read. What precedes in order has no fault; of a window the entries
+        precede.
     """
 
     def __init__(self, chip: ChipConfig):
         self._chip = chip
+        lanes = chip.feeder_words
         super().__init__(
             {
-                "run": In(run_view(chip)),
+                "run": In(run_view()),
                 "start": In(1),
                 "busy": Out(1),
-                "read_enable": Out(1),
+                "read_enable": Out(lanes),
                 "read_wide": Out(1),
-                "read_ready": In(1),
-                "read_address": Out(ADDRESS_BITS),
-                "read_data": In(2 * chip.channels * ACTIVATION_BITS),
+                "read_ready": In(lanes),
+                "read_address": Out(data.ArrayLayout(ADDRESS_BITS, lanes)),
+                "read_data": In(data.ArrayLayout(2 * chip.channels * ACTIVATION_BITS, lanes)),
+                "reads": Out(range(2 * lanes + 1)),
                 "exponent_enable": Out(1),
                 "exponent_address": Out(ADDRESS_BITS),
                 "exponent_data": In(ENTRY_LAYOUT.size),
@@ -69,106 +95,157 @@ class Feeder(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         chip, run = self._chip, self.run
+        lanes = chip.feeder_words
         advance = Signal()  # everything stands still while a complete vector waits for the one before it to leave
+        walking, step, window_end = Signal(), Signal(), Signal()  # a beat is there; on to the next; last of its window
         floating, wide, exponent_ready = Signal(), Signal(), Signal()
         exponent = Signal(data.StructLayout({"biased": EXPONENT_BITS, "special": 1}))  # of the window; special: or not
         exponent_fault, exponent_fault_address = Signal(), Signal(ADDRESS_BITS)
-        m.submodules.walker = walker = WindowWalker(chip, "tap_words")
-
-        # Issue one granule: read it, or take its padding.
-        position, last_position = Signal(range(chip.rows)), Signal(range(chip.rows))  # of the granule in its vector
-        first_vector = Signal()  # of its window
-        offset = Signal(ADDRESS_BITS)
-        may_issue, value_fault, vector_end = Signal(), Signal(), Signal()
-        place = walker.group + walker.inner
-        address = walker.tap + place
-        if chip.floating_point:
-            address = Mux(wide, (walker.tap + (place << 1)) & ~1, address)
+        m.submodules.windows = windows = Windows()
+        m.submodules.steps = steps = TapSteps(lanes)
         m.d.comb += [
-            walker.run.eq(run),
-            walker.start.eq(self.start),
-            self.read_wide.eq(wide),
-            self.read_address.eq(address),
-            last_position.eq((chip.rows >> run.granule_log2) - 1),
-            vector_end.eq((position == last_position) | walker.window_end),
-            may_issue.eq(walker.walking & advance & (exponent_ready | ~floating)),
-            value_fault.eq(may_issue & walker.inside & (self.read_address >= chip.activation_words)),
-            self.fault.eq(value_fault | exponent_fault),
-            self.fault_address.eq(Mux(value_fault, self.read_address, exponent_fault_address)),
-            self.read_enable.eq(may_issue & walker.inside & ~value_fault),
-            walker.step.eq(may_issue & ~value_fault & (~walker.inside | self.read_ready)),
+            windows.run.eq(run),
+            windows.wide.eq(wide),
+            windows.start.eq(self.start),
+            windows.step.eq(step & window_end),
+            steps.start.eq(self.start),
+            steps.wide.eq(wide),
+            steps.kernel_width.eq(_at_least_one(run.kernel_width)),
+            steps.tap_words.eq(_at_least_one(run.tap_words)),
+            steps.pixel_pitch.eq(run.pixel_pitch),
+            steps.row_pitch.eq(run.row_pitch),
         ]
-        with m.If(walker.step):
-            m.d.sync += position.eq(Mux(vector_end, 0, position + 1))
-            with m.If(vector_end):
-                m.d.sync += first_vector.eq(walker.window_end)
-            with m.If(walker.pixel_end):
-                m.d.sync += offset.eq(offset + run.output_pitch)
-        with m.If(self.start):
-            m.d.sync += [first_vector.eq(1), position.eq(0), offset.eq(0)]
+        with m.If(steps.finish):
+            m.d.sync += walking.eq(1)
+        with m.If(windows.step & windows.end):
+            m.d.sync += walking.eq(0)
+        taps = self._build_lanes(m, platform, windows, steps, step)
 
-        # What goes along with a granule while it is read and aligned.
+        # Issue a beat: read its taps, but for padding and what is kept of the last window.
+        needed, done, outside, wanted, served = (
+            Signal(lanes, name=name) for name in ("needed", "done", "outside", "wanted", "served")
+        )
+        may_issue, value_fault, value_address = Signal(), Signal(), Signal(ADDRESS_BITS)
+        reused, words = self._build_reuse(m, taps, windows, may_issue, step, window_end, advance)
+        m.d.comb += [
+            may_issue.eq(walking & advance & (exponent_ready | ~floating)),
+            window_end.eq(~taps[0].more),
+            needed.eq(Cat(tap.inside for tap in taps) & ~reused),
+            outside.eq(needed & Cat(address >= chip.activation_words for address in self.read_address)),
+            value_fault.eq(may_issue & outside.any()),
+            wanted.eq(needed & ~done),
+            self.read_wide.eq(wide),
+            self.read_enable.eq(Mux(may_issue & ~value_fault, wanted, 0)),
+            served.eq(self.read_enable & self.read_ready),
+            self.reads.eq(sum(served, C(0)) << wide),
+            step.eq(may_issue & ~value_fault & ~(wanted & ~self.read_ready).any()),
+            self.fault.eq(value_fault | exponent_fault),
+            self.fault_address.eq(Mux(value_fault, value_address, exponent_fault_address)),
+        ]
+        for lane, tap in enumerate(taps):
+            m.d.comb += self.read_address[lane].eq(Cat(tap.address[0] & ~wide, tap.address[1:]))
+        for lane in reversed(range(lanes)):
+            with m.If(outside[lane]):
+                m.d.comb += value_address.eq(self.read_address[lane])
+        with m.If(self.start | step):
+            m.d.sync += done.eq(0)
+        with m.Else():
+            m.d.sync += done.eq(done | served)
+
+        # Where the beat goes.
+        filled, vector_end = Signal(range(chip.rows)), Signal()  # rows of the vector that earlier beats have filled
+        full = Signal(range(chip.rows + 1))  # and with a whole beat
+        first_vector = Signal()  # of its window
+        m.d.comb += [
+            full.eq(filled + (lanes << run.granule_log2)),
+            vector_end.eq(window_end | (full >= chip.rows)),
+        ]
+        with m.If(step):
+            m.d.sync += filled.eq(Mux(vector_end, 0, full))
+            with m.If(vector_end):
+                m.d.sync += first_vector.eq(window_end)
+        with m.If(self.start):
+            m.d.sync += [first_vector.eq(1), filled.eq(0)]
+
+        # What goes along with a beat while it is read and aligned.
         layout = data.StructLayout(
             {
                 "valid": 1,
                 "last": 1,  # of its vector
-                "inside": 1,
-                "position": position.shape(),
-                "pixel_start": 1,
+                "inside": lanes,
+                "filled": filled.shape(),
+                "length": full.shape(),
                 "window_start": 1,
                 "window_end": 1,
+                "copy": COPY_BITS,
+                "odd_group": 1,
                 "offset": ADDRESS_BITS,
                 "exponent": exponent.shape(),
             }
         )
-        issued, pre_alignment = Signal(layout), PreAlignment(chip)
+        issued = Signal(layout)
+        present = sum((tap.present for tap in taps), C(0))
         m.d.comb += [
-            issued.valid.eq(walker.step),
+            issued.valid.eq(step),
             issued.last.eq(vector_end),
-            issued.inside.eq(walker.inside),
-            issued.position.eq(position),
-            issued.pixel_start.eq(walker.pixel_start & first_vector),
+            issued.inside.eq(Cat(tap.inside for tap in taps)),
+            issued.filled.eq(filled),
+            issued.length.eq(filled + (present << run.granule_log2)),
             issued.window_start.eq(first_vector),
-            issued.window_end.eq(walker.window_end),
-            issued.offset.eq(offset),
+            issued.window_end.eq(window_end),
             issued.exponent.eq(exponent),
         ]
+        m.d.comb += [issued[name].eq(getattr(windows, name)) for name in ("copy", "odd_group", "offset")]
+        aligners = [PreAlignment(chip) for _ in range(lanes)]
         stages = [issued]
-        for number in range(1 + pre_alignment.LATENCY):
+        for number in range(1 + aligners[0].LATENCY):
             stage = Signal(layout, name=f"stage{number}")
             with m.If(advance):
                 m.d.sync += stage.eq(stages[-1])
             stages.append(stage)
-        there, aligned = stages[1], stages[-1]  # the granule whose elements are there now, and whose integers are
-        m.submodules.pre_alignment = EnableInserter(advance)(pre_alignment)
+        there, aligned = stages[1], stages[-1]  # the beat whose words are there now, and whose integers are
+        complete = Signal()
         m.d.comb += [
-            pre_alignment.elements.eq(self.read_data),
-            pre_alignment.inside.eq(there.inside),
-            pre_alignment.exponent.eq(there.exponent.biased),
-            advance.eq(~(aligned.valid & aligned.last & self.vector.valid)),
+            complete.eq(aligned.valid & aligned.last),
+            advance.eq(~(complete & self.vector.valid & ~self.vector.ready)),
+            self.busy.eq(steps.busy | walking | Cat(stage.valid for stage in stages[1:]).any() | self.vector.valid),
         ]
-        for name in ("input_format", "input_bits", "rounding", "input_zero_point", "pad_value"):
-            m.d.comb += getattr(pre_alignment, name).eq(run[name])
 
-        # Hand over a complete vector, as bit planes.
+        # Integers, as bit planes.
+        for lane, aligner in enumerate(aligners):
+            m.d.comb += [
+                aligner.enable.eq(advance),
+                aligner.elements.eq(words[lane]),
+                aligner.inside.eq(there.inside[lane]),
+                aligner.exponent.eq(there.exponent.biased),
+            ]
+            for name in ("input_format", "input_bits", "rounding", "input_zero_point", "pad_value"):
+                m.d.comb += getattr(aligner, name).eq(run[name])
+            m.submodules[f"pre_alignment{lane}"] = once(aligner, "pre_alignment", platform)
         payload = self.vector.payload
-        vector = self._pack(m, pre_alignment.integers, aligned, advance)
+        before, fresh = Signal(chip.rows), Signal(chip.rows)
+        m.d.comb += [
+            before.eq((1 << aligned.filled) - 1),
+            fresh.eq(((1 << aligned.length) - 1) & ~before),
+        ]
         with m.If(self.vector.ready):
             m.d.sync += self.vector.valid.eq(0)
-        with m.If(advance & aligned.valid & aligned.last):
-            m.d.sync += [
-                self.vector.valid.eq(1),
-                payload.length.eq((aligned.position + 1) << run.granule_log2),
-                payload.pixel_start.eq(aligned.pixel_start),
-                payload.window_start.eq(aligned.window_start),
-                payload.window_end.eq(aligned.window_end),
-                payload.offset.eq(aligned.offset),
+        with m.If(advance & complete):
+            m.d.sync += self.vector.valid.eq(1)
+            for name in ("length", "window_start", "window_end", "copy", "odd_group", "offset"):
+                m.d.sync += payload[name].eq(aligned[name])
+        for bit in range(chip.input_planes):
+            plane = Plane(chip)
+            m.d.comb += [
+                plane.bits.eq(Cat(aligner.planes[bit] for aligner in aligners)),
+                plane.granule_log2.eq(run.granule_log2),
+                plane.before.eq(before),
+                plane.fresh.eq(fresh),
+                plane.enable.eq(advance & aligned.valid),
             ]
-            planes = chip.input_planes
-            for bit in range(planes):
-                m.d.sync += payload.planes[bit].eq(Cat(vector[row * planes + bit] for row in range(chip.rows)))
-        inside = Cat(stage.valid for stage in stages[1:]).any()
-        m.d.comb += self.busy.eq(walker.walking | inside | self.vector.valid)
+            with m.If(advance & complete):
+                m.d.sync += payload.planes[bit].eq(plane.plane)
+            m.submodules[f"plane{bit}"] = once(plane, "plane", platform)
 
         if chip.floating_point:
             m.submodules.exponents = exponents = WindowExponents(chip)
@@ -184,7 +261,7 @@ class Feeder(wiring.Component):
                 exponents.run.eq(run),
                 exponents.start.eq(self.start & floating),
                 exponents.read_data.eq(self.exponent_data),
-                exponents.window.ready.eq(walker.step & walker.window_end & floating),
+                exponents.window.ready.eq(step & window_end & floating),
                 self.exponent_enable.eq(exponents.read_enable),
                 self.exponent_address.eq(exponents.read_address),
                 exponent_ready.eq(exponents.window.valid),
@@ -194,38 +271,82 @@ class Feeder(wiring.Component):
                 exponent_fault.eq(exponents.fault),
                 exponent_fault_address.eq(exponents.fault_address),
             ]
-            with m.If(advance & aligned.valid & aligned.last):
+            with m.If(advance & complete):
                 m.d.sync += [
                     payload.exponent.special.eq(aligned.exponent.special),
                     payload.exponent.unit.eq(Mux(floating, aligned.exponent.biased - bias - (run.input_bits - 2), 0)),
                 ]
         return m
 
-    def _pack(self, m: Module, integers, granule, advance: Signal) -> Value:
-        """The vector up to and with `granule`: narrower than a word, granules are packed into one first."""
-        chip, planes = self._chip, self._chip.input_planes
-        word_width = chip.channels * planes
-        source = integers.as_value()
-        repeated = Signal(word_width)  # the granule, repeated over the width of a word
-        lanes = Signal(chip.channels)  # where in the word it goes
-        row = Signal(range(chip.rows))
-        m.d.comb += row.eq(granule.position << self.run.granule_log2)
-        with m.Switch(self.run.granule_log2):
-            for log2 in range((chip.channels - 1).bit_length() + 1):
-                with m.Case(log2):
-                    width = 1 << log2
-                    m.d.comb += [
-                        repeated.eq(source[: width * planes].replicate(chip.channels // width)),
-                        lanes.eq(((1 << width) - 1) << (row % chip.channels)),
-                    ]
-        fresh = Signal(word_width)
-        m.d.comb += fresh.eq(repeated & Cat(lane.replicate(planes) for lane in lanes))
-        words = Signal(data.ArrayLayout(word_width, chip.taps_per_vector))
-        updated = Signal.like(words)
-        for index in range(chip.taps_per_vector):
-            here = row // chip.channels == index
-            kept = Mux(granule.position == 0, 0, words[index])
-            m.d.comb += updated[index].eq(kept | Mux(here, fresh, 0))
-        with m.If(advance & granule.valid):
-            m.d.sync += words.eq(updated)
-        return updated.as_value()
+    def _build_lanes(self, m: Module, platform, windows: Windows, steps: TapSteps, step: Signal) -> list[TapLane]:
+        """A lane for each tap of a beat."""
+        run = self.run
+        taps = [TapLane() for _ in range(self._chip.feeder_words)]
+        for lane, tap in enumerate(taps):
+            m.d.comb += [
+                tap.capture.eq(steps.capture[lane]),
+                tap.first.eq(steps.tap),
+                tap.load.eq(steps.finish | windows.step),
+                tap.base.eq(windows.base),
+                tap.advance.eq(step),
+                tap.step.eq(steps.step),
+                tap.top.eq(windows.top),
+                tap.left.eq(windows.left),
+            ]
+            for name in ("kernel_height", "kernel_width", "tap_words"):
+                m.d.comb += getattr(tap, name).eq(_at_least_one(run[name]))
+            for name in ("input_height", "input_width", "stride_x"):
+                m.d.comb += getattr(tap, name).eq(run[name])
+            m.submodules[f"lane{lane}"] = once(tap, "tap_lane", platform)
+        return taps
+
+    def _build_reuse(self, m: Module, taps, windows: Windows, issue: Signal, step, window_end, advance):
+        """(lanes whose tap the last window had, words of the lanes one cycle after their beat was issued)."""
+        chip, run = self._chip, self.run
+        lanes = chip.feeder_words
+        entries = chip.window_words // lanes
+        reused = Signal(lanes)
+        if not entries:
+            return reused, self.read_data
+        width = chip.channels * ACTIVATION_BITS * (2 if chip.floating_point else 1)
+        m.submodules.store = store = WindowStore(width, lanes, entries)
+        beat, kept = (
+            Signal(range(entries + 1)),
+            Signal(),
+        )  # of the window, counted up to `entries`; there is room for it
+        similar, shift = Signal(), Signal(RUN_FIELDS["stride_x"] + RUN_FIELDS["tap_words"])
+        usable = Signal()  # the window before is that to the left, and it is in the store
+        m.d.comb += [kept.eq(beat != entries), reused.eq(Mux(usable, Cat(tap.shared for tap in taps), 0))]
+        with m.If(self.start):
+            m.d.sync += [
+                beat.eq(0),
+                usable.eq(0),
+                similar.eq(run.window_step_x == run.stride_x * run.pixel_pitch),
+                shift.eq(run.stride_x * _at_least_one(run.tap_words)),
+            ]
+        with m.Elif(windows.step):
+            m.d.sync += [beat.eq(0), usable.eq(similar & kept & ~windows.row_end)]
+        with m.Elif(step & kept):
+            m.d.sync += beat.eq(beat + 1)
+        there = Signal(data.StructLayout({"valid": 1, "reused": lanes, "beat": beat.shape(), "kept": 1}))
+        with m.If(advance):
+            m.d.sync += [there.valid.eq(step), there.reused.eq(reused), there.beat.eq(beat), there.kept.eq(kept)]
+        words = Signal(data.ArrayLayout(width, lanes), name="words")
+        m.d.comb += [
+            words[lane].eq(Mux(there.reused[lane], store.read_data[lane], self.read_data[lane][:width]))
+            for lane in range(lanes)
+        ]
+        m.d.comb += [
+            store.distance.eq(shift),
+            store.read_enable.eq(issue),
+            store.read_beat.eq(beat),
+            store.write_enable.eq(advance & there.valid & there.kept),
+            store.write_beat.eq(there.beat),
+            store.write_data.eq(words),
+        ]
+        return reused, words
+
+
+def _at_least_one(field: Value) -> Value:
+    """A counter's limit, of which 0 is taken as 1."""
+    return Cat(field[0] | ~field.any(), field[1:])

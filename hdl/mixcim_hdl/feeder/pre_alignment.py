@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, EnableInserter, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -16,23 +16,23 @@ from ..formats import ACTIVATION_BITS
 
 
 class PreAlignment(wiring.Component):
-    """X of RUN (commands.py) for an element of each channel. One granule per cycle, `LATENCY` cycles later.
+    """X of RUN (commands.py) for an element of each channel. One word per cycle, `LATENCY` cycles of `enable` later.
 
     ```
      elements --> sign, exponent, significand of their format --> Align, one per channel --.
-         '------> code, or pad_value; - input_zero_point --> registers -------------------+--> integers
+         '------> code, or pad_value; - input_zero_point --> registers -------------------+--> bit planes
     ```
 
-    LATENCY is that of Align; 0 on a chip without floating point, which has codes only. It never stalls by itself: put
-    an EnableInserter around it.
+    LATENCY is that of Align; 0 on a chip without floating point, which has codes only.
 
     Members
     -------
+    enable : everything stands still while it is low.
     elements : low bytes of all channels, then high bytes, if they have some.    inside : 0: padding.
     exponent : E of the window, biased, at least 1; for floating inputs.
-    input_format, input_bits, rounding, input_zero_point, pad_value : fields of RUN, constant while granules are in
+    input_format, input_bits, rounding, input_zero_point, pad_value : fields of RUN, constant while words are in
         flight.
-    integers : one of `input_planes` bits per channel, sign-extended if it has a sign.
+    planes : planes[b][c] is bit b of channel c's integer of `input_planes` bits, sign-extended if it has a sign.
     """
 
     def __init__(self, chip: ChipConfig):
@@ -41,21 +41,25 @@ class PreAlignment(wiring.Component):
         fields = ("input_format", "input_bits", "rounding", "input_zero_point", "pad_value")
         super().__init__(
             {
+                "enable": In(1),
                 "elements": In(2 * chip.channels * ACTIVATION_BITS),
                 "inside": In(1),
                 "exponent": In(EXPONENT_BITS),
                 **{name: In(RUN_FIELDS[name]) for name in fields},
-                "integers": Out(data.ArrayLayout(chip.input_planes, chip.channels)),
+                "planes": Out(data.ArrayLayout(chip.channels, chip.input_planes)),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
         chip = self._chip
+        integers = Signal(data.ArrayLayout(chip.input_planes, chip.channels))
+        for bit in range(chip.input_planes):
+            m.d.comb += self.planes[bit].eq(Cat(integers[channel][bit] for channel in range(chip.channels)))
         codes = [self.elements.word_select(channel, ACTIVATION_BITS) for channel in range(chip.channels)]
         if not chip.floating_point:
             m.d.comb += [
-                self.integers[channel].eq(Mux(self.inside, code, self.pad_value)) for channel, code in enumerate(codes)
+                integers[channel].eq(Mux(self.inside, code, self.pad_value)) for channel, code in enumerate(codes)
             ]
             return m
         floating = self.input_format != ElementFormat.INTEGER
@@ -75,8 +79,8 @@ class PreAlignment(wiring.Component):
             self._unpack(m, channel, align)
             of_float = Mux(inside, align.result, float_padding)
             of_code = delayed(m, integer, self.LATENCY, f"integer{channel}")
-            m.d.comb += self.integers[channel].eq(Mux(floating, of_float, of_code))
-        return m
+            m.d.comb += integers[channel].eq(Mux(floating, of_float, of_code))
+        return EnableInserter(self.enable)(m)
 
     def _unpack(self, m: Module, channel: int, align: Align) -> None:
         """Gives the element of a channel to its aligner, from whatever format."""

@@ -1,4 +1,4 @@
-"""The loops of a RUN: which tap of which window comes next, where it lies, and whether it is in the padding."""
+"""The loops of a RUN, a step at a time: which tap of which window is next, where it lies, whether it is padding."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..commands import ADDRESS_BITS, RUN_FIELDS
-from ..config import ChipConfig
 from ..interfaces import run_view
 
 
 class WindowWalker(wiring.Component):
-    """RUN's loops over output pixels, groups and taps (commands.py), and `inner` steps of each tap.
+    """RUN's loops over groups, output pixels and taps (commands.py), and `inner` steps of each tap.
 
     Combinational from its counters: one position per cycle of `step`, the first one in the cycle after `start`.
 
@@ -21,28 +20,26 @@ class WindowWalker(wiring.Component):
     run : fields of the command, constant while walking.    start : one cycle.    step : goes to the next position.
     walking : there is a position: the following ones describe it.
     tap : address of the tap's word for group and inner step 0, in the padding anything.    inside : not padding.
-    group, inner : counters, the first one from `first_group` on.    pixel_start : the first group.
-    window_start, window_end : first and last position of a window.    pixel_end : last one of a pixel, too.
+    group, inner : counters, the first one from `first_group` on.
+    window_start, window_end : first and last position of a window.
 
     `inner` is the RUN field that counts the steps of a tap; 0 is taken as 1.
     """
 
-    def __init__(self, chip: ChipConfig, inner: str):
+    def __init__(self, inner: str):
         self._inner = inner
         super().__init__(
             {
-                "run": In(run_view(chip)),
+                "run": In(run_view()),
                 "start": In(1),
                 "step": In(1),
                 "walking": Out(1),
                 "tap": Out(ADDRESS_BITS),
                 "inside": Out(1),
                 "group": Out(RUN_FIELDS["group_count"] + 1),
-                "pixel_start": Out(1),
                 "inner": Out(RUN_FIELDS[inner]),
                 "window_start": Out(1),
                 "window_end": Out(1),
-                "pixel_end": Out(1),
             }
         )
 
@@ -57,9 +54,9 @@ class WindowWalker(wiring.Component):
             (self.inner, run[self._inner]),
             (tap_x, run.kernel_width),
             (tap_y, run.kernel_height),
-            (group, run.group_count),
             (pixel_x, run.output_width),
             (pixel_y, run.output_height),
+            (group, run.group_count),
         )
         ends = []  # ends[n]: counters 0..n are all at their end
         for level, (counter, limit) in enumerate(counters):
@@ -68,7 +65,7 @@ class WindowWalker(wiring.Component):
             with m.If(step & (ends[-1] if ends else 1)):
                 m.d.sync += counter.eq(Mux(end, 0, counter + 1))
             ends.append(end)
-        end_tap, end_row, end_window, end_pixel, end_line, end_layer = ends
+        end_tap, end_row, end_window, end_line, end_group, end_layer = ends
 
         # Addresses of window, row of taps and tap; in the padding they may point anywhere.
         line_start, window_start, row_start = (
@@ -78,9 +75,9 @@ class WindowWalker(wiring.Component):
         next_window = Signal(ADDRESS_BITS)
         m.d.comb += next_window.eq(
             Mux(
-                end_line,
-                line_start + run.window_step_y,
-                Mux(end_pixel, window_start + run.window_step_x, window_start),
+                end_group,
+                run.window_start,
+                Mux(end_line, line_start + run.window_step_y, window_start + run.window_step_x),
             )
         )
         with m.If(step):
@@ -91,10 +88,11 @@ class WindowWalker(wiring.Component):
                 m.d.sync += [row_start.eq(row_start + run.row_pitch), self.tap.eq(row_start + run.row_pitch)]
             with m.If(end_window):
                 m.d.sync += [window_start.eq(next_window), row_start.eq(next_window), self.tap.eq(next_window)]
-            with m.If(end_pixel):
                 m.d.sync += left.eq(left + run.stride_x)
             with m.If(end_line):
                 m.d.sync += [line_start.eq(next_window), left.eq(-run.pad_left), top.eq(top + run.stride_y)]
+            with m.If(end_group):
+                m.d.sync += top.eq(-run.pad_top)
             with m.If(end_layer):
                 m.d.sync += self.walking.eq(0)
         with m.If(self.start):
@@ -107,8 +105,6 @@ class WindowWalker(wiring.Component):
             x.eq(left + tap_x),
             self.inside.eq((y >= 0) & (y < run.input_height) & (x >= 0) & (x < run.input_width)),
             self.group.eq(run.first_group + group),
-            self.pixel_start.eq(group == 0),
             self.window_end.eq(end_window),
-            self.pixel_end.eq(end_pixel),
         ]
         return m

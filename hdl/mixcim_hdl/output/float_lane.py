@@ -7,10 +7,11 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import ChipConfig
-from ..floating import FP8_E4M3, FP16, FP32, ElementFormat
+from ..floating import FP32, ElementFormat
 from ..floating_point.add import FloatAdd
 from ..floating_point.clamp import FloatClamp
 from ..floating_point.convert import FloatConvert
+from ..floating_point.element import ELEMENT_BITS, ElementToFloat
 from ..floating_point.integer_to_float import IntegerToFloat
 from ..floating_point.multiply import FloatMultiply
 from ..floating_point.pipeline import delayed
@@ -21,7 +22,6 @@ from ..registers import EXPONENT_FIELDS
 from .fp32 import FloatToInteger, unpack_float32
 from .lane import clamp
 
-ELEMENT_BITS = 16  #: width of the widest element
 FLOATING = tuple(item for item in ElementFormat if item.floating is not None)
 
 
@@ -30,16 +30,17 @@ class FloatLane(wiring.Component):
 
     ```
      sum * 2**(u + t) --> x m --> + bias --> + old --> limits --+--> BF16, FP16, FP8 ----------------------> element
-                                              ^                 |           '--> exponent
+     number -----------> x scale -^           ^                 |           '--> exponent
      old: FP16, FP8 --> FP32 -----------------+                 '--> x output scale --> round, clamp --^  (INTEGER)
           code - zero point --> FP32 x scale -'
     ```
 
-    Members: sum (of the chip's accumulator_bits), unit, special (interfaces.EXPONENT_LAYOUT), bias, scale (float32
-    patterns), old (element of residual_format), all at the same cycle; element, a code in its low byte; exponent
-    (registers.EXPONENT_FIELDS) of the element, EXPONENT_LATENCY after its sum, meaningless for INTEGER. The rest is
-    constant during a layer: residual, residual_format, residual_zero_point, residual_scale, float_low, float_high,
-    output_format, output_scale, zero_point, clamp_low, clamp_high, as in RUN.
+    Members: sum (of the chip's accumulator_bits; if `pooled`, a number, its float32 pattern below), unit, special
+    (interfaces.EXPONENT_LAYOUT), bias, scale (float32 patterns), old (element of residual_format), all at the same
+    cycle; element, a code in its low byte; exponent (registers.EXPONENT_FIELDS) of the element, EXPONENT_LATENCY after
+    its sum, meaningless for INTEGER. The rest is
+    constant during a layer: pooled, residual, residual_format, residual_zero_point, residual_scale, float_low,
+    float_high, output_format, output_scale, zero_point, clamp_low, clamp_high, as in RUN.
     """
 
     BIAS_LATENCY = IntegerToFloat.LATENCY + FloatMultiply.LATENCY
@@ -57,6 +58,7 @@ class FloatLane(wiring.Component):
                 "bias": In(FP32.bits),
                 "scale": In(FP32.bits),
                 "old": In(ELEMENT_BITS),
+                "pooled": In(1),
                 "residual": In(1),
                 "residual_format": In(ElementFormat),
                 "residual_zero_point": In(ACTIVATION_BITS),
@@ -82,19 +84,21 @@ class FloatLane(wiring.Component):
         return m
 
     def _scaled(self, m: Module) -> Value:
-        """float32(sum * 2**(u + t)) * m."""
+        """float32(sum * 2**(u + t)) * m, or number * scale."""
         m.submodules.convert = convert = IntegerToFloat(len(self.sum))
         m.submodules.multiply = multiply = FloatMultiply(FP32)
         field = self.scale[FP32.mantissa_bits : -1]
         normal = Signal()
         factor = Signal(FP32.bits)
         m.d.comb += [
-            normal.eq(field.any() & ~field.all()),
+            normal.eq(field.any() & ~field.all() & ~self.pooled),
             factor.eq(self.scale),
             convert.value.eq(self.sum),
             convert.exponent.eq(self.unit + Mux(normal, field - FP32.bias, 0)),
             convert.special.eq(self.special),
-            multiply.a.eq(convert.result),
+            multiply.a.eq(
+                Mux(self.pooled, delayed(m, self.sum[: FP32.bits], convert.LATENCY, "number"), convert.result)
+            ),
             multiply.b.eq(delayed(m, factor, convert.LATENCY, "factor")),
         ]
         with m.If(normal):
@@ -122,31 +126,17 @@ class FloatLane(wiring.Component):
         """The old element as a float32, RESIDUAL_LATENCY after it came."""
         m.submodules.old_integer = integer = IntegerToFloat(ACTIVATION_BITS + 1)
         m.submodules.old_scale = scale = FloatMultiply(FP32)
-        m.submodules.old_half = half = FloatConvert(FP16, FP32)
-        m.submodules.old_e4m3 = e4m3 = FloatConvert(FP8_E4M3, FP32)
+        m.submodules.old_element = element = ElementToFloat()
         before_codes = delayed(m, self.old, self.RESIDUAL_LATENCY - integer.LATENCY - scale.LATENCY, "old")
-        before_patterns = delayed(m, before_codes, integer.LATENCY + scale.LATENCY - half.LATENCY, "old_pattern")
-        own = delayed(m, before_patterns, half.LATENCY, "old_own")
-        e5m2 = self.residual_format == ElementFormat.FP8_E5M2
-        value = Signal(FP32.bits, name="old_value")
+        before_patterns = delayed(m, before_codes, integer.LATENCY + scale.LATENCY - element.LATENCY, "old_pattern")
         m.d.comb += [
             integer.value.eq(before_codes[:ACTIVATION_BITS] - self.residual_zero_point),
             scale.a.eq(integer.result),
             scale.b.eq(self.residual_scale),
-            # FP8_E5M2 is the upper half of an FP16, as BF16 is that of an FP32.
-            half.value.eq(Mux(e5m2, before_patterns << (FP16.bits // 2), before_patterns)),
-            e4m3.value.eq(before_patterns),
+            element.element.eq(before_patterns),
+            element.format.eq(self.residual_format),
         ]
-        with m.Switch(self.residual_format):
-            with m.Case(ElementFormat.INTEGER):
-                m.d.comb += value.eq(scale.result)
-            with m.Case(ElementFormat.BF16):
-                m.d.comb += value.eq(own << (FP32.bits // 2))
-            with m.Case(ElementFormat.FP8_E4M3):
-                m.d.comb += value.eq(e4m3.result)
-            with m.Default():
-                m.d.comb += value.eq(half.result)
-        return value
+        return Mux(self.residual_format == ElementFormat.INTEGER, scale.result, element.result)
 
     def _pattern(self, m: Module, limited: Value) -> Value:
         """`limited` in the floating-point output format; sets `exponent`."""

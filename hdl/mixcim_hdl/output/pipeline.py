@@ -6,22 +6,23 @@ from amaranth.hdl import Cat, EnableInserter, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..commands import ADDRESS_BITS
+from ..commands import ADDRESS_BITS, Pooling
 from ..config import ChipConfig
 from ..floating import ElementFormat
+from ..floating_point.element import ELEMENT_BITS
 from ..floating_point.max_exponent import largest
 from ..floating_point.pipeline import delayed
 from ..formats import ACTIVATION_BITS
 from ..interfaces import EXPONENT_LAYOUT, result_layout, run_view
 from ..registers import EXPONENT_FIELDS
-from .float_lane import ELEMENT_BITS, FloatLane
+from .float_lane import FloatLane
 from .lane import Lane
 
 TILE_BITS = 64  #: width of an entry of the tile map (registers.Region.TILES)
 
 
 class OutputPipeline(wiring.Component):
-    """One kernel tile's sums -> its lanes of one activation word, or of two if its elements have two bytes.
+    """One tile's sums, or numbers if run.pooling -> its lanes of one activation word, or of two of two-byte elements.
 
     ```
      result --> tile map ----> word address, lane mask ------------- delayed --------------------> write
@@ -58,7 +59,7 @@ class OutputPipeline(wiring.Component):
         super().__init__(
             {
                 "result": In(stream.Signature(result_layout(chip))),
-                "run": In(run_view(chip)),
+                "run": In(run_view()),
                 "tile_enable": Out(1),
                 "tile_address": Out(16),
                 "tile_data": In(TILE_BITS),
@@ -246,7 +247,11 @@ class OutputPipeline(wiring.Component):
         for index, operand in enumerate(operands):
             m.submodules[f"float_lane{index}"] = lane = FloatLane(self._chip)
             m.d.comb += [getattr(lane, name).eq(value) for name, value in operand.items()]
-            m.d.comb += [lane.unit.eq(exponent.unit), lane.special.eq(exponent.special)]
+            m.d.comb += [
+                lane.unit.eq(exponent.unit),
+                lane.special.eq(exponent.special),
+                lane.pooled.eq(run.pooling != Pooling.NONE),
+            ]
             for name in ("residual", "residual_format", "residual_zero_point", "residual_scale", "float_low",
                          "float_high", "output_format", "output_scale", "zero_point", "clamp_low",
                          "clamp_high"):  # fmt: skip

@@ -35,6 +35,9 @@ module {RAM_MODULE} #(
   integer index;
   initial for (index = 0; index < DEPTH; index = index + 1) contents[index] = 0;
 `endif
+`ifdef MIXCIM_SIMULATOR  // the simulator of mixcim finds the contents by this
+  initial $c("mixcim::memory(", $sformatf("%m"), ", ", contents, ");");
+`endif
   always @(posedge clk) if (read_enable) read_data <= contents[read_address];
   genvar lane;
   generate

@@ -146,7 +146,7 @@ def _floating_layer(
 ) -> Layer:
     assert layer.floating is not None
     source = tensors[layer.input]
-    bits = formats.largest_aligned_bits if layer.weight is None else formats.aligned_bits
+    bits = formats.aligned_bits
     if source.format is ElementFormat.INTEGER:
         bits = ACTIVATION_BITS + 1  # code - zero point
     arithmetic = FloatArithmetic(

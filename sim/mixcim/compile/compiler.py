@@ -2,6 +2,7 @@
 
 ```
  Network --place--> kind of unit per kernel --plan--> passes (RUNs) --emit--> commands, weights, parameters
+                    (or the float pool) ---------------> one RUN ---'
         \\--allocate--> address per tensor ----------------------------^
 ```
 
@@ -144,13 +145,16 @@ class _Compilation:
     def emit_layer(self, layer: Layer) -> LayerRecord:
         first_command = len(self.commands)
         window = window_of(self.network, layer, self.chip)
-        units = self.placement[layer.name]
         weights = self.layer_weights(layer, window)
-        passes = plan(layer.name, window, units, self.space)
-        self.emit_table(layer, window, weights, passes)
         fields = run_fields(self.network, layer, window, self.layout, self.chip)
-        for step in passes:
-            self.emit_pass(layer, window, weights, step, fields)
+        units = [unit for unit in self.placement[layer.name] if unit is not None]
+        if units:
+            passes = plan(layer.name, window, tuple(units), self.space)
+            self.emit_table(layer, window, weights, passes)
+            for step in passes:
+                self.emit_pass(layer, window, weights, step, fields)
+        else:
+            self.emit_pool(layer, weights, fields)
         output = self.network.tensors[layer.output]
         kind = "fully_connected" if is_fully_connected(self.network, layer) else layer.kind.value
         return LayerRecord(
@@ -159,7 +163,8 @@ class _Compilation:
             output=layer.output,
             first_command=first_command,
             last_command=len(self.commands) - 1,
-            kernels={unit.value: units.count(unit) for unit in UnitKind if unit in units},
+            kernels={unit.value: units.count(unit) for unit in UnitKind if unit in units}
+            or {"pool": kernel_count(self.network, layer)},
             multiply_accumulates=layer.multiply_accumulates(output),
             format=_formats(layer, self.network.tensors[layer.input]),
         )
@@ -193,7 +198,9 @@ class _Compilation:
                 f"layer '{layer.name}': {what} overflows float32; quantise the network again with sound scales"
             )
         rows = taps = None
-        if window.separate:
+        if self.network.pools(layer):
+            pass  # it weighs nothing
+        elif window.separate:
             taps = channel_taps(layer, kernels, window, chip)
         else:
             rows = kernel_rows(layer, window, chip)
@@ -241,19 +248,29 @@ class _Compilation:
                 np.where(lanes, weights.scale[share.words], 0),
                 share.words,
                 lanes,
-                self.exponent_entries(layer, share),
+                self.exponent_entries(layer, share.words, self.kind(share)),
             )
             unit = {"tiles": count, "mode": mode, "slot": slot, "parameter": parameter}
             fields.update({f"{name}[{share.unit}]": value for name, value in unit.items()})
         fields["output_tiles"] = fields["output_height"] * fields["output_width"] * step.group_count * tiles
         self.commands.add(f"layer '{layer.name}'", Opcode.RUN, **fields)
 
-    def exponent_entries(self, layer: Layer, share: Share) -> np.ndarray:
-        """Exponent entry that each tile of a share writes: int (tiles,), 0 where the output has none."""
+    def emit_pool(self, layer: Layer, weights: _LayerWeights, layer_fields: dict[str, int]) -> None:
+        """The RUN of a layer that the float pool does: every word of channels is a tile of its own."""
+        words = np.arange(len(weights.bias))
+        lanes, entries = np.ones(weights.bias.shape, bool), self.exponent_entries(layer, words, None)
+        parameter = self.parameters.add(weights.bias, weights.scale, words, lanes, entries)
+        fields = dict(layer_fields, group_count=len(words), pool_parameter=parameter)
+        fields["output_tiles"] = fields["output_height"] * fields["output_width"] * len(words)
+        self.commands.add(f"layer '{layer.name}'", Opcode.RUN, **fields)
+
+    def exponent_entries(self, layer: Layer, words: np.ndarray, kind: UnitKind | None) -> np.ndarray:
+        """Exponent entry that each tile of a kind of unit (None: the float pool) writes: int (tiles,), 0 where the
+        output has none. `words` (tiles,): output words."""
         if self.network.tensors[layer.output].format is ElementFormat.INTEGER:
-            return np.zeros_like(share.words)
+            return np.zeros_like(words)
         entries = tile_entries(self.placement[layer.name], self.chip)
-        return np.array([entries[word, self.kind(share)] for word in share.words.tolist()])
+        return np.array([entries[word, kind] for word in words.tolist()])
 
     def store_weights(self, layer: Layer, window: Window, weights: _LayerWeights, share: Share) -> tuple[int, int]:
         """Put a share's weights where its unit finds them; mode and slot of the unit's RUN fields."""
@@ -331,7 +348,8 @@ def _check_floating(network: Network, chip: ChipConfig) -> None:
                 f"layer '{layer.name}' is {_formats(layer, source)}, chip '{chip.name}' has no floating point "
                 f"(aligned_bits 0): use a chip with aligned_bits, or formats int8/int8"
             )
-        if source.format is not ElementFormat.INTEGER and (bits > chip.aligned_bits or bits not in ALIGNED_BITS):
+        aligned = source.format is not ElementFormat.INTEGER and not network.pools(layer)
+        if aligned and (bits > chip.aligned_bits or bits not in ALIGNED_BITS):
             known = ", ".join(str(known) for known in ALIGNED_BITS if known <= chip.aligned_bits)
             raise MixcimError(
                 f"layer '{layer.name}' has inputs aligned to {bits} bits, chip '{chip.name}' aligns to {known}: "

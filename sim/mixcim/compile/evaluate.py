@@ -18,8 +18,8 @@ def evaluate(network: Network, codes: np.ndarray, channels: int | None = None) -
     floating-point format, uint8 or uint16.
 
     `codes`: integers (N, height, width, channels) in the range of the network's input tensor, or patterns; (N,
-    channels) will do where height and width are 1. `channels`: of an activation word, for floating layers that keep
-    channels apart. Raises MixcimError for another shape or type, or values out of range.
+    channels) will do where height and width are 1. `channels`: of an activation word, for floating depthwise
+    layers. Raises MixcimError for another shape or type, or values out of range.
     """
     tensor = network.tensors[network.input]
     codes = np.asarray(codes)

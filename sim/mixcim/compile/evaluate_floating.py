@@ -16,18 +16,22 @@ def evaluate_floating_layer(
 ) -> np.ndarray:
     """Codes int16 or patterns of the layer's output from those of its input and its residual, (N, H, W, C).
 
-    `channels`: of an activation word. A layer that keeps channels apart has one exponent for each window of a word;
-    None will do for others. Raises MixcimError if what the layer needs is missing.
+    `channels`: of an activation word. A depthwise layer has one exponent for each window of a word; None will do for
+    others. Raises MixcimError if what the layer needs is missing.
     """
     assert layer.floating is not None
     source, output = network.tensors[layer.input], network.tensors[layer.output]
-    integers, exponent, special = _integers(layer, source, x, channels)
-    # Worth of the integers' unit: 2**unit. scale = mantissa * 2**power.
-    unit = 0 if source.format.floating is None else exponent - (layer.floating.input_bits - 2)
-    mantissa, power = _split(layer.scale)
-    y = floating.scaled(_sums(layer, integers), unit + power)
-    y = np.where(special, np.float32(np.nan), y)
-    y = floating.add(floating.multiply(y, mantissa), layer.bias.astype(np.float32))
+    if network.pools(layer):
+        assert source.format.floating is not None
+        y = floating.multiply(_pooled(layer, floating.decode(x, source.format.floating)), layer.scale)
+    else:
+        integers, exponent, special = _integers(layer, source, x, channels)
+        # Worth of the integers' unit: 2**unit. scale = mantissa * 2**power.
+        unit = 0 if source.format.floating is None else exponent - (layer.floating.input_bits - 2)
+        mantissa, power = _split(layer.scale)
+        y = floating.scaled(_sums(layer, integers), unit + power)
+        y = floating.multiply(np.where(special, np.float32(np.nan), y), mantissa)
+    y = floating.add(y, layer.bias.astype(np.float32))
     if layer.residual is not None:
         if residual is None:
             raise MixcimError(f"layer '{layer.name}' adds tensor '{layer.residual.tensor}', whose value is missing")
@@ -45,18 +49,12 @@ def _integers(
     layer: Layer, source: Tensor, x: np.ndarray, channels: int | None
 ) -> tuple[np.ndarray, np.ndarray | int, np.ndarray]:
     """Integers X of every window (N, H, W, ky, kx, C), its exponent E and whether it is special, (N, H, W, C or 1)."""
-    assert layer.floating is not None
-    top, left, bottom, right = layer.padding
-    padded = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
-    inside = np.pad(np.ones(x.shape[:3], bool), ((0, 0), (top, bottom), (left, right)))
-    windows, inside = _windows(layer, padded), _windows(layer, inside[..., None])
+    windows, inside = _windows(layer, x)
     format = source.format.floating
-    lowest = -(1 << layer.floating.input_bits - 1)
     if format is None:
         integers = windows.astype(np.int64) - source.quantisation.zero_point
         exponent: np.ndarray | int = 0
         special = np.zeros((*windows.shape[:3], 1), bool)
-        lowest = np.iinfo(np.int32).min
     elif layer.kind is LayerKind.CONVOLUTION:
         exponent, special = floating.max_exponent(windows.reshape(*windows.shape[:3], 1, -1), format)
         integers = _aligned(windows, format, exponent, layer)
@@ -72,8 +70,23 @@ def _integers(
             np.repeat(np.stack(part, axis=-1), channels, axis=-1)[..., :count] for part in zip(*words, strict=True)
         )
         integers = _aligned(windows, format, exponent, layer)
-    # In the padding 0, for a maximum what every element wins against.
-    return np.where(inside, integers, lowest if layer.kind is LayerKind.MAX_POOL else 0), exponent, special
+    # In the padding 0, for a maximum what every code wins against.
+    padding = np.iinfo(np.int32).min if layer.kind is LayerKind.MAX_POOL else 0
+    return np.where(inside, integers, padding), exponent, special
+
+
+def _pooled(layer: Layer, x: np.ndarray) -> np.ndarray:
+    """float32 (N, H, W, C): sums or maxima of the windows of x float32 (N, H, W, C)."""
+    windows, inside = _windows(layer, x)
+    maximum = layer.kind is LayerKind.MAX_POOL
+    infinity = np.float32(np.inf)
+    y = np.full((*windows.shape[:3], x.shape[3]), -infinity if maximum else 0, np.float32)
+    for row in range(layer.kernel[0]):
+        for column in range(layer.kernel[1]):
+            tap = windows[:, :, :, row, column]
+            result = floating.clamp(tap, y, infinity) if maximum else floating.add(y, tap)
+            y = np.where(inside[:, :, :, row, column], result, y)
+    return y
 
 
 def _aligned(windows: np.ndarray, format: FloatFormat, exponent: np.ndarray, layer: Layer) -> np.ndarray:
@@ -82,10 +95,16 @@ def _aligned(windows: np.ndarray, format: FloatFormat, exponent: np.ndarray, lay
     return floating.align(windows, format, exponent[:, :, :, None, None], layer.floating.input_bits, rounding)
 
 
-def _windows(layer: Layer, padded: np.ndarray) -> np.ndarray:
-    """(N, H, W, C) to (N, output height, output width, ky, kx, C)."""
-    windows = np.lib.stride_tricks.sliding_window_view(padded, layer.kernel, axis=(1, 2))
-    return windows[:, :: layer.stride[0], :: layer.stride[1]].transpose(0, 1, 2, 4, 5, 3)
+def _windows(layer: Layer, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(N, H, W, C) to (N, output height, output width, ky, kx, C), and which are not padding, C = 1."""
+    top, left, bottom, right = layer.padding
+
+    def cut(values: np.ndarray) -> np.ndarray:
+        padded = np.pad(values, ((0, 0), (top, bottom), (left, right), (0, 0)))
+        windows = np.lib.stride_tricks.sliding_window_view(padded, layer.kernel, axis=(1, 2))
+        return windows[:, :: layer.stride[0], :: layer.stride[1]].transpose(0, 1, 2, 4, 5, 3)
+
+    return cut(x), cut(np.ones((*x.shape[:3], 1), bool))
 
 
 def _sums(layer: Layer, integers: np.ndarray) -> np.ndarray:

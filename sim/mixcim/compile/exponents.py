@@ -2,8 +2,8 @@
 
 The hardware notes the largest exponent of every tile that it writes, so each tile (an output word on one kind of unit)
 has an entry of its own. Entry w is of the first tile of channel word w; where kernel-wise placement splits a word
-between kinds of units, the further tiles have the entries behind those of the words. A layer
-that keeps channels apart then takes all entries of a pixel: one exponent for all its words. The host writes entry w
+between kinds of units, the further tiles have the entries behind those of the words. A depthwise layer then takes all
+entries of a pixel: one exponent for all its words. The host writes entry w
 with word w of the network's input.
 """
 
@@ -16,10 +16,11 @@ from .network import Network
 from .placement import Placement
 
 
-def tile_entries(units: tuple[UnitKind, ...], chip: ChipConfig) -> dict[tuple[int, UnitKind], int]:
-    """Entry of each tile (output word, kind of unit) of a layer. `units`: kind of unit of each kernel."""
+def tile_entries(units: tuple[UnitKind | None, ...], chip: ChipConfig) -> dict[tuple[int, UnitKind | None], int]:
+    """Entry of each tile (output word, kind of unit) of a layer. `units`: kind of unit of each kernel, None for the
+    float pool."""
     tiles = list(dict.fromkeys((kernel // chip.channels, unit) for kernel, unit in enumerate(units)))
-    first: dict[int, tuple[int, UnitKind]] = {}
+    first: dict[int, tuple[int, UnitKind | None]] = {}
     for tile in tiles:
         first.setdefault(tile[0], tile)
     further = [tile for tile in tiles if first[tile[0]] != tile]

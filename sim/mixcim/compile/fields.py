@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from mixcim_hdl.commands import Pooling
 from mixcim_hdl.config import ChipConfig
 from mixcim_hdl.floating import ElementFormat
 
@@ -47,8 +48,11 @@ def run_fields(network: Network, layer: Layer, window: Window, layout: Layout, c
         "window_step_x": layer.stride[1] * pitch,
         "output_base": layout[output.name].address,
         "output_pitch": layout[output.name].pitch,
-        **_exponent_fields(source, window, layout, chip),
     }
+    if network.pools(layer):
+        fields["pooling"] = int(Pooling.MAXIMUM if layer.kind is LayerKind.MAX_POOL else Pooling.SUM)
+    else:
+        fields.update(_exponent_fields(source, window, layout, chip))
     if layer.residual is not None:
         fields.update(residual=1, residual_base=layout[layer.residual.tensor].address)
     if layer.floating is None:
@@ -105,11 +109,9 @@ def _floating_fields(network: Network, layer: Layer, arithmetic: FloatArithmetic
         "floating": 1,
         "input_format": int(source.format),
         "output_format": int(output.format),
-        "rounding": int(arithmetic.rounding),
         "float_low": _pattern(arithmetic.limits[0]),
         "float_high": _pattern(arithmetic.limits[1]),
     }
-    maximum = layer.kind is LayerKind.MAX_POOL
     if source.format is ElementFormat.INTEGER:
         zero_point = code_of(source.quantisation)
         largest = _largest_code(network, source) - zero_point
@@ -117,10 +119,10 @@ def _floating_fields(network: Network, layer: Layer, arithmetic: FloatArithmetic
         bits = max(largest.bit_length(), 1) if zero_point == 0 else max(largest, zero_point - 1).bit_length() + 1
         fields["input_bits"], fields["input_signed"] = bits, int(zero_point > 0)
         fields["input_zero_point"] = zero_point
-        fields["pad_value"] = 0 if maximum else zero_point
-    else:
+        fields["pad_value"] = 0 if layer.kind is LayerKind.MAX_POOL else zero_point
+    elif not network.pools(layer):
         fields["input_bits"], fields["input_signed"] = arithmetic.input_bits, 1
-        fields["pad_value"] = int(maximum)
+        fields["rounding"] = int(arithmetic.rounding)
     if output.format is ElementFormat.INTEGER:
         fields["output_scale"] = _reciprocal(layer, output)
         fields["zero_point"] = code_of(output.quantisation)

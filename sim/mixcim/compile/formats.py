@@ -80,15 +80,14 @@ class Formats:
     """What the user chose; see the head of this file.
 
     `default`: of layers that `rules` (layer text -> format) does not name. `aligned_bits`, `weight_aligned_bits`: width
-    of aligned inputs and weights, sign included; `largest_aligned_bits`: width of layers without weights, which aligned
-    inputs cost nothing. `rounding`: of alignment. `output`: of the network's output, None for the rule above.
+    of aligned inputs and weights, sign included. `rounding`: of alignment. `output`: of the network's output, None for
+    the rule above.
     """
 
     default: LayerFormat = LayerFormat()
     rules: Mapping[str, LayerFormat] = field(default_factory=dict)
     aligned_bits: int = DEFAULT_ALIGNED_BITS
     weight_aligned_bits: int = DEFAULT_ALIGNED_BITS
-    largest_aligned_bits: int = DEFAULT_ALIGNED_BITS
     rounding: Rounding = Rounding.NEAREST_EVEN
     output: NumberFormat | None = None
 
@@ -164,8 +163,7 @@ def parse_formats(
             raise MixcimError(f"{option} must be one of {', '.join(map(str, ALIGNED_BITS))}, not {bits}")
     if floating and aligned_bits > largest_aligned_bits:
         raise MixcimError(f"--aligned-bits {aligned_bits}: the chip aligns to {largest_aligned_bits} bits at most")
-    largest = max(aligned_bits, largest_aligned_bits)
-    return Formats(default, layers, aligned_bits, weight_aligned_bits, largest, rounding, output_format)
+    return Formats(default, layers, aligned_bits, weight_aligned_bits, rounding, output_format)
 
 
 def _layer_format(text: str, where: str) -> LayerFormat:

@@ -36,6 +36,10 @@ A layer with `floating` reads, weighs or writes floating point, and is this inst
     X = x - x.zero_point for an INTEGER x, u = 0; else x aligned to `input_bits`, u = E - (input_bits - 2), E the
         largest exponent of the window, or of a group of its channels (hdl's floating.py and commands.py, RUN)
     y[k] = r(r(r(sum(weight[k] * X) * 2**(u + t[k])) * m[k]) + bias[k])     scale[k] = m[k] * 2**t[k], 1 <= m[k] < 2
+    without weights and x floating point (`Network.pools`): nothing is aligned. Over the window row by row,
+        MAX_POOL:   p[k] = the largest of x[k], -infinity of none, NaN if one is NaN
+        AVERAGE_POOL, IDENTITY:   p[k] = +0, then p[k] = r(p[k] + x[k]) again and again
+        y[k] = r(r(p[k] * scale[k]) + bias[k])
     with a residual: y = r(y + residual)                                    as a real number, rounded to float32
     out = y limited to `limits`, then rounded once to the output's format (INTEGER: r(y * r(1 / scale)) + zero point)
 
@@ -104,8 +108,8 @@ class FloatArithmetic:
     """How a layer computes in floating point; see the head of this file.
 
     `weight_format`: of the weights before alignment (INTEGER: int8). `input_bits`: aligned width of floating-point
-    inputs, sign included. `rounding`: of their alignment. `limits`: clamp in real numbers, float32, -inf and inf for
-    none.
+    inputs, sign included; `rounding`: of their alignment, where there is one. `limits`: clamp in real numbers, float32,
+    -inf and inf for none.
     """
 
     weight_format: ElementFormat
@@ -199,3 +203,7 @@ class Network:
     file_shape: tuple[int, ...]
     output_shape: tuple[int, ...]
     host_output: tuple[str, ...] = field(default=())
+
+    def pools(self, layer: Layer) -> bool:
+        """Whether a layer is one of float32 sums or maxima of floating-point elements, which no compute unit does."""
+        return layer.weight is None and self.tensors[layer.input].format is not ElementFormat.INTEGER

@@ -3,7 +3,8 @@
 Rule by default (`default_unit`):
 
 1. Depthwise, pooling and identity layers: tiny-digital. A CIM unit would hold them as a diagonal, with 1 weight in
-   `channels` used; a maximum is something that only tiny-digital can do.
+   `channels` used; a maximum is something that only tiny-digital can do. Pooling and identity layers of floating-point
+   inputs: no unit at all. The float pool does them, and no rule by hand may name them.
 2. Few-input kernels: convolution and fully connected layers with windows so short that tiny-digital (one row a cycle
    for each kernel tile and slice of the weights) takes no longer than SRAM-CIM would (one input bit a cycle for each
    vector, kernel tile and slice), or than the input feeder does (one granule a cycle): tiny-digital.
@@ -16,7 +17,8 @@ By hand (`placement_rules`), one rule a string; a file holds one rule a line, "#
     conv3=memristor                                  all kernels of the layer of that name
     layer3=tiny                                      ... of the third layer in execution order
     layer5:0-15=memristor,16-31=sram                 kernel ranges, both ends included; they name every kernel once
-    *=sram                                           layers that no other rule names (max-pooling stays on tiny)
+    *=sram                                           layers that no other rule names (max-pooling stays on tiny, and
+                                                     what the float pool does in the pool)
 """
 
 from __future__ import annotations
@@ -39,7 +41,8 @@ from .weights import window_of
 _RANGED = re.compile(r"(?P<layer>.+?):(?P<parts>\d+(-\d+)?=[^=,:]*(,\d+(-\d+)?=[^=,:]*)*)")
 _WHOLE = re.compile(r"(?P<layer>.+)=(?P<unit>[^=]*)")
 
-Placement = dict[str, tuple[UnitKind, ...]]  #: layer name -> kind of unit of each of its kernels
+#: Layer name -> kind of unit of each of its kernels; None: the float pool, which has all kernels of a layer.
+Placement = dict[str, tuple[UnitKind | None, ...]]
 
 
 def place(
@@ -68,7 +71,7 @@ def place(
         layer = find_layer(network, layer_text, f"placement '{rule}'")
         last = kernel_count(network, layer) - 1
         for low, high, unit in parts:
-            _check_kind(layer, unit, rule)
+            _check_kind(network, layer, unit, rule)
             low, high = (0, last) if low is None or high is None else (low, high)
             if low > high:
                 raise MixcimError(
@@ -85,7 +88,7 @@ def place(
             placement[layer.name] = _cover(layer, kernel_count(network, layer), rules[layer.name])
         else:
             unit = default_unit(network, layer, chip, hidden)
-            if everywhere is not None and layer.kind is not LayerKind.MAX_POOL:
+            if everywhere is not None and unit is not None and layer.kind is not LayerKind.MAX_POOL:
                 unit = everywhere
             placement[layer.name] = (unit,) * kernel_count(network, layer)
     return placement
@@ -115,8 +118,10 @@ def is_fully_connected(network: Network, layer: Layer) -> bool:
     return layer.kind is LayerKind.CONVOLUTION and layer.kernel == network.tensors[layer.input].shape[:2]
 
 
-def default_unit(network: Network, layer: Layer, chip: ChipConfig, hidden: UnitKind | None = None) -> UnitKind:
+def default_unit(network: Network, layer: Layer, chip: ChipConfig, hidden: UnitKind | None = None) -> UnitKind | None:
     """Kind of unit for all kernels of a layer that no rule places; see the head of this file."""
+    if network.pools(layer):
+        return None
     if layer.kind is not LayerKind.CONVOLUTION:
         return UnitKind.TINY
     weighted = [item.name for item in network.layers if item.weight is not None]
@@ -186,7 +191,12 @@ def _check_on_chip(unit: UnitKind, chip: ChipConfig, where: str) -> None:
         raise MixcimError(f"{where}: chip '{chip.name}' has no {unit.value} unit, only {present}")
 
 
-def _check_kind(layer: Layer, unit: UnitKind, rule: str) -> None:
+def _check_kind(network: Network, layer: Layer, unit: UnitKind, rule: str) -> None:
+    if network.pools(layer):
+        raise MixcimError(
+            f"placement '{rule}': layer '{layer.name}' has no weights and floating-point inputs, which the float pool "
+            f"sums or compares in FP32, no unit; leave the rule out"
+        )
     if layer.kind is LayerKind.MAX_POOL and unit is not UnitKind.TINY:
         raise MixcimError(
             f"placement '{rule}': layer '{layer.name}' is a max-pooling, which only tiny units do; write tiny"

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from mixcim_hdl.commands import Fault, Opcode, encode_command, pack_layout
+from mixcim_hdl.commands import LOAD_FIELDS, Fault, Opcode, encode_command, pack_layout
 from mixcim_hdl.config import ChipConfig
 from mixcim_hdl.program import Program, TensorPlace
 from mixcim_hdl.registers import (
@@ -232,20 +232,26 @@ class Processor:
         return code.astype(np.uint8), report
 
     def command_cycles(self) -> np.ndarray:
-        """Cycles from the begin of each command to that of the next in the last run: int64 (commands,).
+        """Cycles that each command took in the last run: int64 (commands,); together they are the run's cycles.
 
-        The last one's go to the end of the run: that of END, or of the command at which a fault stopped the run;
-        commands behind it have 0. Together they are the run's cycles but for those before command 0 began. A LOAD with
-        `overlap` begins while the RUN before it is at work: from there on cycles of both are the LOAD's.
+        From its begin (command 0: from the start) to the begin of the next command; a LOAD with `overlap` has none, its
+        time is that of the command before it. The last one's go to the end of the run: that of END, or of the command
+        at which a fault stopped the run; commands behind it have 0.
         """
         commands = self._loaded().commands
         if self._read_register(Register.STATUS) & _FAULT:
             last = min(self._read_register(Register.FAULT) >> 8, len(commands) - 1)
         else:
             last = int(np.argmax(commands[:, 0] & 0xFF == Opcode.END))
-        begin = self.bus.read(window_address(Region.CYCLES), last + 1).astype(np.uint32)
+        begin = self.bus.read(window_address(Region.CYCLES), last + 1).astype(np.int64)
+        bit, _ = pack_layout(LOAD_FIELDS)[0]["overlap"]
+        beside = (commands[: last + 1, 0] & 0xFF == Opcode.LOAD) & (commands[: last + 1, 0] >> bit & 1 == 1)
+        for command in np.flatnonzero(beside[:-1])[::-1]:
+            begin[command] = begin[command + 1]
+        begin[0] = 0
         cycles = np.zeros(len(commands), np.int64)
-        cycles[: last + 1] = np.diff(begin, append=np.uint32(self._read_register(Register.RUN_CYCLES)))
+        # A counter of 32 bits may have run over.
+        cycles[: last + 1] = np.diff(begin, append=self._read_register(Register.RUN_CYCLES)) % (1 << 32)
         return cycles
 
     def infer(self, elements: np.ndarray, noise_seed: int | None = None) -> tuple[np.ndarray, Counters]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mixcim_hdl.config import ChipConfig
-from mixcim_hdl.floating import FloatFormat
+from mixcim_hdl.floating import ElementFormat, FloatFormat
 from mixcim_hdl.program import TensorPlace
 from mixcim_hdl.registers import EXPONENT_FIELDS
 
@@ -44,6 +44,12 @@ class ActivationMemory:
         words = -(-channels // self.chip.channels)
         pixels = place.address + np.arange(height * width)[:, None] * place.pitch
         return pixels + np.arange(words) * place.element.bytes
+
+    def elements(self, inputs: slice, addresses: np.ndarray, element: ElementFormat) -> np.ndarray:
+        """Codes or patterns (inputs, addresses, channels) of the words at `addresses` (those of low bytes), checked."""
+        words = self.words[inputs]
+        patterns = words.take(addresses, axis=1)
+        return words.take(addresses + 1, axis=1).astype(np.uint16) << 8 | patterns if element.bytes == 2 else patterns
 
     def write_tensor(self, place: TensorPlace, codes: np.ndarray) -> None:
         """Write codes or patterns place.type (inputs, height, width, channels) as the host does.

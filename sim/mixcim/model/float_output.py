@@ -47,6 +47,15 @@ def scaled_sums(
     return result
 
 
+def scaled_numbers(numbers: np.ndarray, bias: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """y before a residual of a RUN with `pooling`, float32, of numbers float32 (..., channels).
+
+    `bias`, patterns in int32, and `scale` float32 (channels,).
+    """
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        return numbers * scale + bias.view(np.float32)
+
+
 def limited(numbers: np.ndarray, low: np.float32, high: np.float32) -> np.ndarray:
     """floating.clamp; `numbers` float32 may be overwritten."""
     if np.isnan(low) or np.isnan(high) or low > high or high == 0 or (low == 0 and np.signbit(low)):
@@ -80,14 +89,12 @@ class FloatOutput:
 
     def _residual_values(self, offset: int, inputs: slice, pixels: range) -> np.ndarray:
         """Values float32 (inputs, pixels, channels) of the residual tensor's elements at `offset`."""
-        words, addresses = self.memory.words[inputs], self._addresses("residual_base", offset, self.residual, pixels)
-        patterns = words.take(addresses, axis=1)
+        addresses = self._addresses("residual_base", offset, self.residual, pixels)
+        patterns = self.memory.elements(inputs, addresses, self.residual)
         if self.residual.floating is None:
             with np.errstate(over="ignore", under="ignore", invalid="ignore"):
                 table = np.arange(256, dtype=np.float32) - np.float32(self.fields["residual_zero_point"])
                 return (table * self.residual_scale).take(patterns)
-        if self.residual.bytes == 2:
-            patterns = words.take(addresses + 1, axis=1).astype(np.uint16) << 8 | patterns
         return values(self.residual.floating).take(patterns)
 
     def _elements(self, numbers: np.ndarray) -> np.ndarray:
@@ -110,8 +117,8 @@ class FloatOutput:
     ) -> None:
         """Add the residual to numbers, limit and convert them, and write them with their exponents, tile after tile.
 
-        `numbers` float32 (inputs, pixels, tiles, channels) from scaled_sums, of the output pixels `pixels`; the rest:
-        of each tile. Addresses have been checked. Lanes that are not in the mask keep their content.
+        `numbers` float32 (inputs, pixels, tiles, channels) from scaled_sums or scaled_numbers, of the output pixels
+        `pixels`; the rest: of each tile. Addresses have been checked. Lanes that are not in the mask stay.
         """
         places = zip(word_offset, lane_mask, exponent_offset, strict=True)
         for number, (offset, mask, exponent) in enumerate(places):

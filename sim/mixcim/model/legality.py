@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from mixcim_hdl.commands import TinyMode
+from mixcim_hdl.commands import Pooling, TinyMode
 from mixcim_hdl.config import ChipConfig, UnitKind
 from mixcim_hdl.floating import ALIGNED_BITS, ElementFormat
 from mixcim_hdl.formats import LARGEST_SLICES
@@ -12,7 +12,7 @@ from mixcim_hdl.formats import LARGEST_SLICES
 
 def illegal(fields: Mapping[str, int], chip: ChipConfig) -> str | None:
     """What is illegal in a RUN, of its fields alone: an ILLEGAL_COMMAND; None for nothing."""
-    return next((reason for check in (_window, _arithmetic, _units) for reason in check(fields, chip)), None)
+    return next((reason for check in (_window, _pooling, _arithmetic, _units) for reason in check(fields, chip)), None)
 
 
 def _window(fields: Mapping[str, int], chip: ChipConfig) -> Iterator[str]:
@@ -32,6 +32,17 @@ def _window(fields: Mapping[str, int], chip: ChipConfig) -> Iterator[str]:
         yield f"RUN takes {1 << fields['granule_log2']} channels of a word that has {chip.channels}"
 
 
+def _pooling(fields: Mapping[str, int], chip: ChipConfig) -> Iterator[str]:
+    """Pooling in float32."""
+    if fields["pooling"] > max(Pooling):
+        yield f"RUN has pooling {fields['pooling']}, of which there are {max(Pooling)}"
+    elif fields["pooling"] != Pooling.NONE:
+        if not fields["floating"] or fields["input_format"] == ElementFormat.INTEGER:
+            yield "RUN with pooling must be floating and have a floating-point input_format"
+        if any(fields[f"tiles[{unit}]"] for unit in range(len(chip.units))):
+            yield "RUN with pooling must have no tiles in any unit"
+
+
 def _arithmetic(fields: Mapping[str, int], chip: ChipConfig) -> Iterator[str]:
     """Formats and widths of inputs, weights and outputs."""
     formats = [fields[name] for name in ("input_format", "output_format", "residual_format")]
@@ -45,6 +56,8 @@ def _arithmetic(fields: Mapping[str, int], chip: ChipConfig) -> Iterator[str]:
         yield f"RUN has element format {ElementFormat(max(formats)).name}, but is not floating"
     if not 1 <= fields["weight_slices"] <= LARGEST_SLICES:
         yield f"RUN weight_slices must be from 1 to {LARGEST_SLICES}, not {fields['weight_slices']}"
+    if fields["pooling"] != Pooling.NONE:
+        return
     bits = fields["input_bits"]
     if fields["input_format"] == ElementFormat.INTEGER:
         if not 1 <= bits <= chip.input_planes:

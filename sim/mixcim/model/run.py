@@ -7,14 +7,15 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from mixcim.errors import MixcimError
-from mixcim_hdl.commands import ADDRESS_BITS, Fault
+from mixcim_hdl.commands import ADDRESS_BITS, Fault, Pooling
 from mixcim_hdl.config import UnitKind
 from mixcim_hdl.floating import ElementFormat
 
 from .compute import GroupSums
 from .copies import Share, shares, together, words_used
 from .feeder import Feeder, Windows
-from .float_output import FloatOutput, scaled_sums
+from .float_output import FloatOutput, scaled_numbers, scaled_sums
+from .float_pool import FloatPool
 from .legality import illegal
 from .memristor import Method
 from .output import float32_from_bits, requantised, write_tiles
@@ -29,15 +30,15 @@ CHUNK_ELEMENTS = 1 << 17
 def run_layer(state: State, fields: Mapping[str, int], method: Method) -> None:
     """Check a RUN and do it. Raises FaultError, and MixcimError for a RUN that no compiler means."""
     _check(state, fields)
+    if fields["pooling"] != Pooling.NONE:
+        _pool_layer(state, fields)
+        return
     feeder = Feeder(state.memory, fields)
     pixels = len(feeder.pixels)
     chunk = CHUNK_CODES if fields["input_format"] == ElementFormat.INTEGER else CHUNK_ELEMENTS
     units, vectors = shares(fields, len(state.units), pixels), -(-feeder.length // state.chip.rows)
     for group in range(fields["group_count"]):
-        highest, limit = feeder.group(group), state.chip.activation_words
-        if highest >= limit:
-            reason = f"RUN reads activation word {highest}, past the memory's {limit} words"
-            raise state.fail(Fault.INPUT_ADDRESS, reason)
+        _check_reads(state, feeder.group(group))
         parts = [
             (
                 share,
@@ -70,6 +71,17 @@ def _every(windows: Windows, first: int, step: int) -> Windows:
     return Windows(integers, windows.unit[:, first::step], windows.special[:, first::step])
 
 
+def _pool_layer(state: State, fields: Mapping[str, int]) -> None:
+    """Do a RUN with `pooling`."""
+    pool = FloatPool(state.memory, fields)
+    pixels = len(pool.pixels)
+    for group in range(fields["group_count"]):
+        _check_reads(state, pool.group(group))
+        output = _Output(state, fields, _parameter_tiles(state, fields, group, Share(()), pixels))
+        for inputs, rows in _chunks(state.inputs, pixels, max(1, CHUNK_ELEMENTS // pool.length)):
+            output.write_pooled(inputs, rows, pool.numbers(inputs, rows))
+
+
 class _Output:
     """The output pipeline for a share's parameter tiles of a group."""
 
@@ -94,6 +106,12 @@ class _Output:
         numbers = scaled_sums(sums, unit.ravel(), special.ravel().astype(bool), self.bias, self.scale)
         self.floating.write(inputs, rows, numbers.reshape(shape), *self.places)
 
+    def write_pooled(self, inputs: slice, rows: range, numbers: np.ndarray) -> None:
+        """Write what becomes of the numbers float32 (inputs, windows, channels) of pooled windows."""
+        assert self.floating is not None
+        numbers = scaled_numbers(numbers, self.bias, self.scale)
+        self.floating.write(inputs, rows, numbers[:, :, None], *self.places)
+
 
 def _check(state: State, fields: Mapping[str, int]) -> None:
     """Refuse fields that the chip cannot do."""
@@ -101,6 +119,8 @@ def _check(state: State, fields: Mapping[str, int]) -> None:
     if reason is not None:
         raise state.fail(Fault.ILLEGAL_COMMAND, reason)
     written, pixels = 0, range(fields["output_height"] * fields["output_width"])
+    if fields["pooling"] != Pooling.NONE:
+        written = len(pixels) * fields["group_count"]
     for unit, kind in enumerate(state.chip.units):
         tiles = fields[f"tiles[{unit}]"]
         written += tiles * fields["group_count"] * len(pixels[fields[f"copy[{unit}]"] :: fields["copies"]])
@@ -114,9 +134,17 @@ def _check(state: State, fields: Mapping[str, int]) -> None:
             raise MixcimError(f"command {state.index}: RUN {name} is not finite")
 
 
+def _check_reads(state: State, highest: int) -> None:
+    """Refuse windows that read past the activation memory."""
+    limit = state.chip.activation_words
+    if highest >= limit:
+        reason = f"RUN reads activation word {highest}, past the memory's {limit} words"
+        raise state.fail(Fault.INPUT_ADDRESS, reason)
+
+
 def _parameter_tiles(state: State, fields: Mapping[str, int], group: int, share: Share, pixels: int) -> np.ndarray:
     """A share's parameter tiles of a group, unit by unit, after a check of every address that they lead to."""
-    tiles: list[int] = []
+    tiles: list[int] = [] if fields["pooling"] == Pooling.NONE else [fields["pool_parameter"] + group]
     for unit in share.units:
         count = fields[f"tiles[{unit}]"]
         first = fields[f"parameter[{unit}]"] + group * count

@@ -1,11 +1,16 @@
-"""Verilog to a shared library, once per content: the same Verilog, driver, flags and tools are never built twice."""
+"""Verilog to a shared library, once per content: the same Verilog, driver, flags and tools are never built twice.
+
+Each block of the chip (blocks.py) is kept by itself, too: after a change, only the blocks that changed are built anew.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import platform
 import subprocess
 import tempfile
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -14,21 +19,25 @@ from mixcim.errors import MixcimError
 from mixcim.native import cache_folder, compiler, compiler_version, digest, one_at_a_time
 
 from . import toolchain
+from .blocks import Part, cut
 
 #: Called as progress(steps done, steps in all, what is being done) whenever a step is finished.
 Progress = Callable[[int, int, str], None]
 
 #: g++ options for the model itself: of -Os, -O1, -O2, -O3 and -march=native none was faster beyond the noise.
 DEFAULT_OPTIMISATION = ("-Os",)
-_DRIVER = Path(__file__).with_name("driver.cpp")
+_HERE = Path(__file__).parent
+_DRIVER, _BLOCKS_HEADER, _BLOCKS_SOURCE = (_HERE / name for name in ("driver.cpp", "blocks.h", "blocks.cpp"))
 _VERILATOR_FLAGS = (
     "-O3",
+    "--flatten",  # the whole state in one C++ object, see blocks.h
     "--x-assign",
     "fast",
     "--x-initial",
     "fast",
     "-Wno-fatal",
     "-Wno-lint",
+    "-DMIXCIM_SIMULATOR",
     "--output-split",
     "8000",
 )
@@ -43,6 +52,7 @@ _COMPILE_FLAGS = (
     "-DVM_TIMING=0",
 )
 _LINK_FLAGS = ("-shared", "-pthread", "-latomic")
+_RUNTIME = ("verilated.cpp", "verilated_threads.cpp", "verilated_dpi.cpp")
 _TRACE_FORMATS = {
     None: (("-DVM_TRACE=0",), (), ()),
     "vcd": (("-DVM_TRACE=1", "-DVM_TRACE_VCD=1", "-DVM_TRACE_ANY", "-DMIXCIM_TRACE_VCD"), ("verilated_vcd_c.cpp",), ()),
@@ -52,6 +62,11 @@ _TRACE_FORMATS = {
         ("-llz4", "-lz"),
     ),
 }
+
+#: (source, object, g++ options)
+_Job = tuple[Path, Path, list[str]]
+#: What a pool's threads share: the tools that run in them, to be ended with the pool.
+_thread = threading.local()
 
 
 def trace_format() -> tuple[str, str]:
@@ -75,18 +90,16 @@ def build_library(
     `driver`: C++ around the model, whose class is `Vtop`; default: the one for `Simulator`, whose ports `top` then has.
     `trace`: None, "vcd" or "fst" (see `trace_format`).
     Returns the library in the cache folder, at once if it is there. Processes that want the same one wait for each
-    other.
+    other. An error or Ctrl-C ends the tools and leaves nothing half built.
     Raises MixcimError when a tool is missing or refuses the Verilog.
     """
     if trace not in _TRACE_FORMATS:
         raise MixcimError(f"trace format must be vcd or fst, not '{trace}'")
-    defines, extra_sources, libraries = _TRACE_FORMATS[trace]
-    verilate = [*_VERILATOR_FLAGS, "--prefix", "Vtop", "--top-module", top, *([f"--trace-{trace}"] if trace else [])]
-    flags = [*_COMPILE_FLAGS, *defines]
-    driver = _DRIVER.read_text() if driver is None else driver
-    parts = [verilog, driver, *verilate, *flags, *optimisation, *libraries, platform.machine()]
-    parts += [toolchain.verilator_version(), *compiler(), compiler_version()]
-    library = cache_folder() / f"{top}-{digest(parts)}.so"
+    builder = _Builder(trace, tuple(optimisation))
+    *blocks, rest = cut(verilog, top)
+    parts = [*blocks, dataclasses.replace(rest, glue=_DRIVER.read_text() if driver is None else driver)]
+    objects = {part: builder.target(part) for part in parts}
+    library = cache_folder() / f"{top}-{digest([path.name for path in objects.values()] + builder.key)}.so"
     if library.exists():
         return library
     report = progress or (lambda done, total, what: None)
@@ -98,24 +111,78 @@ def build_library(
         if library.exists():
             return library  # another process has built it meanwhile
         work = Path(folder)
-        report(0, 1, "verilating")
-        (work / "top.v").write_text(verilog)
-        (work / "driver.cpp").write_text(driver)
-        _run([str(toolchain.verilator_binary()), "--cc", *verilate, "--Mdir", "generated", "top.v"], work)
-        include = toolchain.verilator_root() / "include"
-        paths = [f"-I{work / 'generated'}", f"-I{include}", f"-I{include / 'vltstd'}"]
+        missing = [part for part in parts if not objects[part].exists()]
+        report(0, len(missing), "verilating")
+        _in_parallel([lambda part=part: builder.verilate(part, work) for part in missing], report, "verilating")
+        runtime, jobs = builder.runtime()
+        jobs += [job for part in missing for job in builder.jobs(part, work)]
         # The largest files first, so that no core ends up compiling one of them alone.
-        generated = sorted((work / "generated").glob("*.cpp"), key=lambda path: -path.stat().st_size)
-        runtime, jobs = _runtime_jobs(("verilated.cpp", "verilated_threads.cpp", *extra_sources), flags)
-        for source in (*generated, work / "driver.cpp"):
-            # Code that runs once at the start is compiled for the time that takes, not for speed.
-            level = ("-O0",) if "__Slow" in source.name else optimisation
-            jobs.append((source, work / f"{source.stem}.o", [*flags, *level, *paths]))
-        _compile(jobs, report)
-        objects = [str(path) for path in (*sorted(work.glob("*.o")), *runtime)]
-        _run([*compiler(), *objects, "-o", "library.so", *_LINK_FLAGS, *libraries], work)
+        jobs.sort(key=lambda job: -job[0].stat().st_size)
+        _in_parallel([lambda job=job: _compile(job) for job in jobs], report, "compiling")
+        for part in missing:
+            builder.join(part, work, objects[part])
+        linked = [str(path) for path in (*objects.values(), *runtime)]
+        _run([*compiler(), *linked, "-o", "library.so", *_LINK_FLAGS, *builder.libraries], work)
         os.replace(work / "library.so", library)
     return library
+
+
+class _Builder:
+    """Tools and their options for one kind of library. `key`: all that their results depend on beside the sources."""
+
+    def __init__(self, trace: str | None, optimisation: tuple[str, ...]) -> None:
+        defines, sources, libraries = _TRACE_FORMATS[trace]
+        self.libraries = libraries
+        self._runtime = (*_RUNTIME, *sources)
+        self._optimisation = optimisation
+        self._verilate = [*_VERILATOR_FLAGS, *([f"--trace-{trace}"] if trace else [])]
+        include = toolchain.verilator_root() / "include"
+        self._flags = [*_COMPILE_FLAGS, *defines]
+        self._paths = [f"-I{include}", f"-I{include / 'vltstd'}", f"-I{_HERE}", "-include", str(_BLOCKS_HEADER)]
+        tools = [toolchain.verilator_version(), *compiler(), compiler_version(), platform.machine()]
+        runtime = [_BLOCKS_HEADER.read_text(), _BLOCKS_SOURCE.read_text()]
+        self.key = [*self._verilate, *self._flags, *optimisation, *libraries, *tools, *runtime]
+
+    def target(self, part: Part) -> Path:
+        """Where the object of a part is kept."""
+        parts = [part.model, part.top, part.verilog, part.glue, *self.key]
+        return cache_folder() / f"{part.model}-{digest(parts)}.o"
+
+    def verilate(self, part: Part, work: Path) -> None:
+        """C++ of a part, into a folder of its own."""
+        folder = work / part.model
+        folder.mkdir()
+        (folder / "part.v").write_text(part.verilog)
+        (folder / "glue.cpp").write_text(part.glue)
+        names = ["--prefix", part.model, "--top-module", part.top, "--Mdir", "generated"]
+        _run([str(toolchain.verilator_binary()), "--cc", *self._verilate, *names, "part.v"], folder)
+
+    def jobs(self, part: Part, work: Path) -> list[_Job]:
+        """What there is to compile of a verilated part."""
+        folder = work / part.model
+        options = [*self._flags, f"-I{folder / 'generated'}", *self._paths]
+        jobs = []
+        for source in (*folder.glob("generated/*.cpp"), folder / "glue.cpp"):
+            # Code that runs once at the start is compiled for the time that takes, not for speed.
+            level = ("-O0",) if "__Slow" in source.name else self._optimisation
+            jobs.append((source, folder / f"{source.stem}.o", [*options, *level]))
+        return jobs
+
+    def join(self, part: Part, work: Path, target: Path) -> None:
+        """Make one object of those of a part, and keep it."""
+        folder = work / part.model
+        _run([*compiler(), "-r", "-nostdlib", *map(str, sorted(folder.glob("*.o"))), "-o", "part"], folder)
+        os.replace(folder / "part", target)
+
+    def runtime(self) -> tuple[list[Path], list[_Job]]:
+        """(objects of Verilator's runtime and ours, which no chip changes; jobs for those that are not in the cache)."""
+        include = toolchain.verilator_root() / "include"
+        folder = cache_folder() / f"runtime-{digest(self.key)}"
+        folder.mkdir(parents=True, exist_ok=True)
+        sources = [*(include / name for name in self._runtime), _BLOCKS_SOURCE]
+        options = [*self._flags, "-Os", *self._paths]
+        jobs = [(source, folder / f"{source.stem}.o", options) for source in sources]
+        return [target for _, target, _ in jobs], [job for job in jobs if not job[1].exists()]
 
 
 def lint(verilog: str, top: str) -> list[str]:
@@ -133,47 +200,49 @@ def lint(verilog: str, top: str) -> list[str]:
     return [line for line in result.stderr.splitlines() if line.startswith(("%Warning", "%Error"))]
 
 
-def _compile(jobs: Sequence[tuple[Path, Path, list[str]]], report: Progress) -> None:
-    """Compile (source, object, options) jobs, a process per core; an object appears whole or not at all."""
+def _compile(job: _Job) -> None:
+    """Run g++; the object appears whole or not at all."""
+    source, target, options = job
+    partial = target.with_name(f"{target.name}.{os.getpid()}")
+    _run([*compiler(), *options, "-c", str(source), "-o", str(partial)], target.parent)
+    os.replace(partial, target)
 
-    def one(job: tuple[Path, Path, list[str]]) -> None:
-        source, target, options = job
-        partial = target.with_name(f"{target.name}.{os.getpid()}")
-        _run([*compiler(), *options, "-c", str(source), "-o", str(partial)], target.parent)
-        os.replace(partial, target)
 
-    with ThreadPoolExecutor(max(2, os.cpu_count() or 1)) as pool:
-        futures = [pool.submit(one, job) for job in jobs]
+def _in_parallel(jobs: Sequence[Callable[[], None]], report: Progress, what: str) -> None:
+    """Do jobs in this order, one per core at a time. An exception ends the tools that run for others."""
+    running: set[subprocess.Popen[str]] = set()
+    with ThreadPoolExecutor(max(2, os.cpu_count() or 1), initializer=_share, initargs=(running,)) as pool:
+        futures = [pool.submit(job) for job in jobs]
         try:
             for done, future in enumerate(as_completed(futures), 1):
                 future.result()
-                report(done, len(jobs), "compiling")
+                report(done, len(jobs), what)
         except BaseException:
-            pool.shutdown(cancel_futures=True)
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in tuple(running):
+                process.kill()
             raise
 
 
-def _runtime_jobs(names: Sequence[str], flags: list[str]) -> tuple[list[Path], list[tuple[Path, Path, list[str]]]]:
-    """(objects of Verilator's runtime, which no chip changes; jobs for those of them that are not in the cache)."""
-    include = toolchain.verilator_root() / "include"
-    tools = [toolchain.verilator_version(), *compiler(), compiler_version(), platform.machine()]
-    folder = cache_folder() / f"runtime-{digest([*tools, *flags])}"
-    folder.mkdir(parents=True, exist_ok=True)
-    options = [*flags, "-Os", f"-I{include}", f"-I{include / 'vltstd'}"]
-    objects = [folder / f"{Path(name).stem}.o" for name in names]
-    jobs = [(include / name, target, options) for name, target in zip(names, objects, strict=True)]
-    return objects, [job for job in jobs if not job[1].exists()]
+def _share(running: set[subprocess.Popen[str]]) -> None:
+    _thread.running = running
 
 
 def _run(command: list[str], folder: Path) -> None:
     """Run a tool; its first error line becomes a MixcimError."""
-    result = subprocess.run(
-        command, cwd=folder, env=toolchain.environment(), capture_output=True, text=True, check=False
-    )
-    if result.returncode:
-        lines = [line for line in result.stderr.splitlines() if line.strip()]
+    running = getattr(_thread, "running", set())
+    with subprocess.Popen(
+        command, cwd=folder, env=toolchain.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        running.add(process)
+        try:
+            _, messages = process.communicate()
+        finally:
+            running.discard(process)
+    if process.returncode:
+        lines = [line for line in messages.splitlines() if line.strip()]
         reason = next((line for line in lines if "rror" in line), lines[-1] if lines else "no message")
         program = Path(command[0]).name
         raise MixcimError(
-            f"{program} failed (exit {result.returncode}): {reason.strip()}; keep the Verilog and report it"
+            f"{program} failed (exit {process.returncode}): {reason.strip()}; keep the Verilog and report it"
         )

@@ -6,6 +6,7 @@
 #include <new>
 
 #include "Vtop.h"
+#include "blocks.h"
 #include "verilated.h"
 #if defined(MIXCIM_TRACE_FST)
 #include "verilated_fst_c.h"
@@ -25,6 +26,7 @@ constexpr int STATUS_STALLED = -1;
 
 struct Simulation {
     VerilatedContext context;
+    mixcim::Chip chip;
     Vtop top{&context, "top"};
     uint64_t cycles = 0;
 #ifdef VM_TRACE_ANY
@@ -219,7 +221,7 @@ EXPORT int mixcim_trace(Simulation* simulation, const char* path) {
     }
     if (!path) return 0;
     simulation->trace = new Trace;
-    simulation->top.trace(simulation->trace, 99);
+    simulation->context.trace(simulation->trace, 99);
     simulation->trace->open(path);
     return simulation->trace->isOpen() ? 0 : -1;
 #else

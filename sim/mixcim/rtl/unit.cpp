@@ -6,12 +6,14 @@
 #include <cstring>
 
 #include "Vtop.h"
+#include "blocks.h"
 #include "verilated.h"
 
 extern "C" __attribute__((visibility("default"))) void mixcim_stream(uint64_t count, uint64_t latency,
                                                                      const uint8_t* const* inputs,
                                                                      uint8_t* const* outputs) {
     VerilatedContext context;
+    mixcim::Chip chip;
     Vtop top{&context, "top"};
     top.rst = 0;
     top.clk = 0;
