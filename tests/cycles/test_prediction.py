@@ -9,7 +9,14 @@ import pytest
 
 from hdl.chips import NO_FLOAT, OTHER, TINY
 from mixcim.cycles import predict
-from mixcim.cycles.prediction import ALIGN_LATENCY, BANK_LATENCY, FLOAT_LANE_LATENCY, LANE_LATENCY
+from mixcim.cycles.prediction import (
+    ALIGN_LATENCY,
+    BANK_LATENCY,
+    FLOAT_ADD_LATENCY,
+    FLOAT_LANE_LATENCY,
+    LANE_LATENCY,
+    POOL_LANE_LATENCY,
+)
 from mixcim.errors import MixcimError
 from mixcim.host.processor import Processor
 from mixcim.rtl.processor import rtl_processor
@@ -19,10 +26,10 @@ from mixcim_hdl.program import Program
 from mixcim_hdl.registers import Region, window_address
 from model.random_program import random_program
 
-#: Two engines with two units of each kind, several feeder words of which the last window's are kept, few banks.
+#: Two engines with two units of each kind, a wide feeder with a small memory of the last window, few banks, wide words.
 ENGINES = dataclasses.replace(
-    TINY, name="engines", engines=2, memristor_banks=2, sram_banks=4, tiny_banks=2, feeder_words=2, window_words=8,
-    vector_queue=3,
+    TINY, name="engines", engines=2, memristor_banks=2, sram_banks=4, tiny_banks=2, feeder_words=4, window_words=12,
+    vector_queue=3, activation_banks=4,
 )  # fmt: skip
 #: Four engines that want few banks, a wide feeder without memory of the last window, codes only.
 CROWDED = dataclasses.replace(
@@ -67,14 +74,17 @@ def test_random_programs(chip: ChipConfig) -> None:
 
 
 def test_constants_are_those_of_the_rtl() -> None:
+    from mixcim_hdl.floating_point.add import FloatAdd
     from mixcim_hdl.floating_point.align import Align
     from mixcim_hdl.output.float_lane import FloatLane
     from mixcim_hdl.output.lane import Lane
     from mixcim_hdl.output.pipeline import OutputPipeline
+    from mixcim_hdl.pool.lane import PoolLane
     from mixcim_hdl.unit import BANKS
 
     assert {kind: bank.EXTRA_LATENCY for kind, bank in BANKS.items()} == BANK_LATENCY
     assert (Lane.LATENCY, FloatLane.LATENCY, Align.LATENCY) == (LANE_LATENCY, FLOAT_LANE_LATENCY, ALIGN_LATENCY)
+    assert (PoolLane.LATENCY, FloatAdd.LATENCY) == (POOL_LANE_LATENCY, FLOAT_ADD_LATENCY)
     assert OutputPipeline.EXTRA_LATENCY == 2  # cycles 0 and 1 of struct OutputPipeline
 
 

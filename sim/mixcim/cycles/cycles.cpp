@@ -14,6 +14,7 @@ extern "C" {
 struct Chip {
     int32_t engines, units, vector_queue, activation_words, activation_banks, beats, output_lanes, parameter_tiles;
     int32_t rows, feeder_words, window_words, alignment_latency, lane_latency, float_lane_latency;
+    int32_t pool_period, pool_lane_latency;
 };
 
 // A compute unit. `stages`: registers that the last read of a step passes on its way to the dpv register.
@@ -21,7 +22,7 @@ struct UnitKind {
     int32_t engine, stages;
 };
 
-// A command. `opcode`: its first word's low byte; `words`: that are fetched; `count`, `overlap`: of a LOAD; `run`: index of a RUN, or -1.
+// A command. `words`: that are fetched; `overlap`, `count`: of a LOAD; `run`: index of a RUN among the RUNs, or -1.
 struct Command {
     int32_t opcode, words, overlap, count, run;
 };
@@ -32,7 +33,7 @@ struct Run {
     int32_t first_group, input_height, input_width, stride_x, stride_y, pad_left, pad_top;
     int32_t window_start, window_step_x, window_step_y, row_pitch, pixel_pitch, output_pitch;
     int32_t tap_exponents, weight_slices, copies, residual, floating, output_base, residual_base, output_tiles;
-    int32_t floating_input, floating_output, wide, output_wide, residual_wide;
+    int32_t pooling, pool_parameter, floating_input, floating_output, wide, output_wide, residual_wide;
 };
 
 // A unit's part of a RUN. Cycles of a step: with a full vector, and with a window's last one.
@@ -49,9 +50,9 @@ struct Tile {
 namespace {
 
 constexpr int32_t ADDRESS = (1 << 24) - 1;  // addresses are taken modulo 2**24
-constexpr int MOST_QUEUED = 16, MOST_STAGES = 4, MOST_LANES = 32, MOST_ALIGNMENT = 2;
+constexpr int MOST_QUEUED = 16, MOST_STAGES = 4, MOST_LANES = 32, MOST_ALIGNMENT = 2, MOST_POOL_STAGES = 7;
 enum Opcode { END = 1, LOAD = 2, TABLE = 3, RUN = 4 };
-enum Fault { NONE = 0, ILLEGAL_COMMAND = 1, INPUT_ADDRESS = 3, OUTPUT_ADDRESS = 4, PARAMETER_ADDRESS = 7, WATCHDOG = 8 };
+enum Fault { NONE = 0, ILLEGAL_COMMAND = 1, INPUT_ADDRESS = 3, OUTPUT_ADDRESS = 4, PARAMETER_ADDRESS = 7 };
 
 // What a stopped program says of itself.
 struct Stop {
@@ -173,9 +174,10 @@ struct ComputeUnit {
     }
 };
 
-struct ResultArbiter {
+// A result on its way to the output pipeline.
+struct Result {
     bool valid = false;
-    Tag result;
+    Tag tag;
 };
 
 struct OutputPipeline {
@@ -205,8 +207,8 @@ struct OutputPipeline {
         valid1 = false;
     }
     // A cycle. Returns whether the result is taken; adds to `written`.
-    bool tick(const ResultArbiter& arbiter, Memories& memories, int32_t& written_tiles) {
-        if (!arbiter.valid && !inside) return false;
+    bool tick(const Result& result, Memories& memories, int32_t& written_tiles) {
+        if (!result.valid && !inside) return false;
         const int oldest = newest == latency ? 0 : newest + 1;
         const Beat& done = lanes[oldest];
         bool written = true;
@@ -217,21 +219,21 @@ struct OutputPipeline {
         if (!written) return false;
         if (valid1 && beat1 == 0 && run->residual) {
             const int32_t address =
-                element(run->residual_base + result1.offset + 0, tiles[result1.parameter].word_offset, run->residual_wide);
+                element(run->residual_base + result1.offset, tiles[result1.parameter].word_offset, run->residual_wide);
             if (address >= chip->activation_words) return stop->raise(OUTPUT_ADDRESS, address), false;
             if (!memories.reads.serve(memories.reads.wanted(address, run->residual_wide))) return false;
         }
         // Everything goes on.
-        const bool taken = arbiter.valid, last = beat == chip->beats - 1;
+        const bool taken = result.valid, last = beat == chip->beats - 1;
         inside += taken - done.valid;
         written_tiles += done.valid && done.last;
         newest = oldest;
         lanes[newest] = valid1 ? started() : Beat{};
         valid1 = taken;
         if (!taken) return false;
-        if (arbiter.result.parameter >= chip->parameter_tiles)
-            return stop->raise(PARAMETER_ADDRESS, arbiter.result.parameter), false;
-        beat1 = beat, result1 = arbiter.result;
+        if (result.tag.parameter >= chip->parameter_tiles)
+            return stop->raise(PARAMETER_ADDRESS, result.tag.parameter), false;
+        beat1 = beat, result1 = result.tag;
         beat = last ? 0 : beat + 1;
         return last;
     }
@@ -255,25 +257,25 @@ struct OutputPipeline {
 
 struct Engine {
     std::vector<ComputeUnit*> units;  // that take part
-    ResultArbiter arbiter;
+    Result result;  // of the arbiter
     OutputPipeline output;
 
     bool busy() const {
-        if (arbiter.valid || output.inside) return true;
+        if (result.valid || output.inside) return true;
         for (const ComputeUnit* unit : units)
             if (unit->busy()) return true;
         return false;
     }
     // Arbiter and units, after the output pipeline, which has taken the result or not.
     void tick(bool result_taken) {
-        const bool open = !arbiter.valid || result_taken;
+        const bool open = !result.valid || result_taken;
         bool found = false;
         for (ComputeUnit* unit : units) {
             const bool first = open && !found && unit->result_valid();
-            if (first) found = true, arbiter.result = unit->sums;
+            if (first) found = true, result.tag = unit->sums;
             unit->tick(first);
         }
-        if (open) arbiter.valid = found;
+        if (open) result.valid = found;
     }
 };
 
@@ -299,20 +301,38 @@ struct KernelController {
     }
 };
 
-// The windows of a RUN, in order, and where each lies.
+// The windows of a RUN, in order, and where each lies; the taps of a window.
 struct Windows {
     const Run* run;
+    // Row, column, and address from the window's first tap on.
+    struct Tap {
+        int y, x;
+        int32_t place;
+    };
+    std::vector<Tap> taps;
     int x, y, group, copy;
     int32_t group_start, row_start, base, offset;
     int top, left;
 
     void begin(const Run& fields) {
         run = &fields;
+        taps.clear();
+        for (int row = 0; row < run->kernel_height; ++row)
+            for (int column = 0; column < run->kernel_width; ++column)
+                for (int word = 0; word < run->tap_words; ++word) {
+                    const int32_t place = row * run->row_pitch + column * run->pixel_pitch + (word << run->wide);
+                    taps.push_back({row, column, place});
+                }
         x = y = group = 0;
         group_start = run->window_start + (run->first_group << run->wide);
         start_group();
     }
     bool row_end() const { return x + 1 == run->output_width; }
+    bool inside(const Tap& tap) const {
+        const int row = top + tap.y, column = left + tap.x;
+        return row >= 0 && row < run->input_height && column >= 0 && column < run->input_width;
+    }
+    int32_t address(const Tap& tap) const { return base + tap.place & (run->wide ? ADDRESS & ~1 : ADDRESS); }
     // On to the next window; false behind the last one.
     bool step() {
         offset += run->output_pitch, left += run->stride_x, base += run->window_step_x;
@@ -362,12 +382,6 @@ struct Feeder {
     Stop* stop;
     Windows windows;
     WindowExponents exponents;
-    // A tap of the window: row, column, address from the window's first tap on.
-    struct Tap {
-        int y, x;
-        int32_t place;
-    };
-    std::vector<Tap> taps;
     int setup;  // cycles until the lanes know their taps
     bool walking;
     int first_tap;         // of the present beat
@@ -390,15 +404,11 @@ struct Feeder {
         chip = &sizes, run = &fields, stop = &cause;
         windows.begin(fields);
         exponents.begin(fields);
-        taps.clear();
-        for (int y = 0; y < run->kernel_height; ++y)
-            for (int x = 0; x < run->kernel_width; ++x)
-                for (int word = 0; word < run->tap_words; ++word)
-                    taps.push_back({y, x, y * run->row_pitch + x * run->pixel_pitch + (word << run->wide)});
         setup = chip->feeder_words + 1;
         walking = usable = asked = vector_valid = false;
         first_tap = filled = 0;
-        similar = int(taps.size()) <= chip->window_words && run->window_step_x == run->stride_x * run->pixel_pitch;
+        similar = run->window_step_x == run->stride_x * run->pixel_pitch &&
+                  int(windows.taps.size()) <= chip->window_words;
         for (Beat& beat : stage) beat.valid = false;
     }
     bool busy() const {
@@ -410,10 +420,11 @@ struct Feeder {
     // A cycle; `vector_ready`: of a vector that is offered.
     void tick(bool vector_ready, Memories& memories) {
         const int end = chip->alignment_latency;
-        const bool complete = stage[end].valid && stage[end].last, advance = !(complete && vector_valid && !vector_ready);
+        const bool complete = stage[end].valid && stage[end].last;
+        const bool advance = !(complete && vector_valid && !vector_ready);
         bool step = walking && advance && (exponents.window_valid || !run->floating_input);
         if (step) step = read(memories);
-        const bool window_end = first_tap + chip->feeder_words >= int(taps.size());
+        const bool window_end = first_tap + chip->feeder_words >= int(windows.taps.size());
         if (run->floating_input) exponents.tick(step && window_end);
         if (setup && --setup == 0) walking = true;
         if (vector_ready) vector_valid = false;
@@ -438,13 +449,11 @@ struct Feeder {
     // The reads of a beat, but for padding and what is kept of the last window.
     void ask(const Memories& memories) {
         asked = true, left = 0;
-        const int end = std::min<int>(first_tap + chip->feeder_words, int(taps.size()));
+        const int end = std::min<int>(first_tap + chip->feeder_words, int(windows.taps.size()));
         for (int number = first_tap; number < end; ++number) {
-            const Tap& tap = taps[number];
-            const int y = windows.top + tap.y, x = windows.left + tap.x;
-            if (y < 0 || y >= run->input_height || x < 0 || x >= run->input_width) continue;
-            if (usable && tap.x + run->stride_x < run->kernel_width) continue;
-            const int32_t address = windows.base + tap.place & (run->wide ? ADDRESS & ~1 : ADDRESS);
+            const Windows::Tap& tap = windows.taps[number];
+            if (!windows.inside(tap) || (usable && tap.x + run->stride_x < run->kernel_width)) continue;
+            const int32_t address = windows.address(tap);
             if (address >= chip->activation_words) return stop->raise(INPUT_ADDRESS, address);
             reads[left++] = memories.reads.wanted(address, run->wide);
         }
@@ -460,6 +469,66 @@ struct Feeder {
     }
 };
 
+// What takes the place of feeder and units in a RUN with pooling.
+struct FloatPool {
+    const Chip* chip;
+    const Run* run;
+    Stop* stop;
+    Windows windows;
+    int tap, phase;
+    bool walking;
+    bool word_valid, word_last;    // the word that is there; of its window
+    int stage[MOST_POOL_STAGES];   // beats in the lanes whose numbers count, from 1 on; 0: none
+    Result result;
+    int x, y;  // of the result's window
+
+    void begin(const Chip& sizes, const Run& fields, Stop& cause) {
+        chip = &sizes, run = &fields, stop = &cause;
+        windows.begin(fields);
+        walking = true, word_valid = word_last = false;
+        tap = x = y = 0, phase = chip->pool_period - 1;
+        std::fill(stage, stage + MOST_POOL_STAGES, 0);
+        result = {false, {run->pool_parameter, 0, true}};
+    }
+    bool busy() const {
+        if (walking || word_valid || result.valid) return true;
+        return std::any_of(stage, stage + chip->pool_lane_latency, [](int beat) { return beat != 0; });
+    }
+    void tick(bool result_ready, Memories& memories) {
+        const int done = stage[chip->pool_lane_latency - 1];
+        const bool blocked = done && result.valid && !result_ready;
+        const bool fetch = walking && phase == chip->pool_period - 1;
+        bool advance = !blocked;
+        if (advance && fetch && windows.inside(windows.taps[tap])) {
+            const int32_t address = windows.address(windows.taps[tap]);
+            if (address >= chip->activation_words) return stop->raise(INPUT_ADDRESS, address);
+            advance = memories.reads.serve(memories.reads.wanted(address, run->wide));
+        }
+        if (result.valid && result_ready) leave();
+        if (!advance) return;
+        if (done == chip->beats) result.valid = true;
+        for (int number = chip->pool_lane_latency - 1; number > 0; --number) stage[number] = stage[number - 1];
+        stage[0] = word_valid && word_last && phase < chip->beats ? phase + 1 : 0;
+        if (++phase < chip->pool_period) return;
+        phase = 0;
+        word_valid = walking;
+        if (!walking) return;
+        word_last = tap + 1 == int(windows.taps.size());
+        tap = word_last ? 0 : tap + 1;
+        if (word_last) walking = windows.step();
+    }
+
+  private:
+    void leave() {
+        result.valid = false;
+        result.tag.offset += run->output_pitch;
+        if (++x < run->output_width) return;
+        x = 0;
+        if (++y < run->output_height) return;
+        y = 0, ++result.tag.parameter, result.tag.offset = 0;
+    }
+};
+
 // Everything that works on a RUN.
 struct Core {
     const Chip& chip;
@@ -470,6 +539,8 @@ struct Core {
     std::vector<Engine> engines;
     KernelController kernel_controller;
     Feeder feeder;
+    FloatPool pool;
+    bool pooling = false;
     int32_t written = 0;
 
     Core(const Chip& sizes, const UnitKind* kinds, const Tile* map, Stop& cause)
@@ -495,18 +566,23 @@ struct Core {
             engines[kinds[unit].engine].units.push_back(&units[unit]);
             kernel_controller.of_copy[fields[unit].copy].push_back(&units[unit]);
         }
-        feeder.begin(chip, run, stop);
+        pooling = run.pooling;
+        if (pooling)
+            pool.begin(chip, run, stop);
+        else
+            feeder.begin(chip, run, stop);
         written = 0;
     }
     bool busy() const {
-        if (feeder.busy()) return true;
+        if (pooling ? pool.busy() : feeder.busy()) return true;
         for (const Engine& engine : engines)
             if (engine.busy()) return true;
         return false;
     }
     void tick() {
         memories.begin();
-        for (Engine& engine : engines) engine.tick(engine.output.tick(engine.arbiter, memories, written));
+        if (pooling) return pool.tick(engines[0].output.tick(pool.result, memories, written), memories);
+        for (Engine& engine : engines) engine.tick(engine.output.tick(engine.result, memories, written));
         const bool ready = kernel_controller.tick(feeder.vector_valid, feeder.vector);
         feeder.tick(ready, memories);
     }

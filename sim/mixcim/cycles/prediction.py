@@ -17,6 +17,7 @@ from mixcim_hdl.floating import ElementFormat
 from mixcim_hdl.program import Program
 
 from ..errors import MixcimError
+from ..host.cycles import command_cycles
 from ..model.legality import illegal
 from ..native import build_source
 
@@ -27,6 +28,7 @@ _OPTIONS = ("-std=c++20", "-O3", "-fvisibility=hidden", "-Wno-parentheses")
 BANK_LATENCY = {UnitKind.MEMRISTOR: 5, UnitKind.SRAM: 2, UnitKind.TINY: 2}  # EXTRA_LATENCY
 LANE_LATENCY, FLOAT_LANE_LATENCY = 20, 28
 ALIGN_LATENCY = 2
+POOL_LANE_LATENCY, FLOAT_ADD_LATENCY = 7, 5
 
 #: Fields of `struct Run` in order; the last ones are not fields of the command.
 _RUN = (
@@ -34,7 +36,7 @@ _RUN = (
     "first_group", "input_height", "input_width", "stride_x", "stride_y", "pad_left", "pad_top",
     "window_start", "window_step_x", "window_step_y", "row_pitch", "pixel_pitch", "output_pitch",
     "tap_exponents", "weight_slices", "copies", "residual", "floating", "output_base", "residual_base", "output_tiles",
-    "floating_input", "floating_output", "wide", "output_wide", "residual_wide",
+    "pooling", "pool_parameter", "floating_input", "floating_output", "wide", "output_wide", "residual_wide",
 )  # fmt: skip
 
 
@@ -42,23 +44,16 @@ _RUN = (
 class Prediction:
     """Cycles of one run of a program, counted as the chip's registers count them.
 
-    `begins`: int64 (commands,), cycles from the start to the begin of each command, as in the RTL's cycle log. `total`:
-    of the whole run, as in RUN_CYCLES. `exact`: False for a program whose memristor banks leave out reads that no word
-    line takes part in (skip_zero_groups): how many depends on the data, and the numbers are those of no read left out.
+    `begins`: int64 (commands,), cycles from the start to the begin of each command up to END, as in the RTL's cycle log.
+    `cycles`: of each of them, as host.cycles.command_cycles gives them. `total`: of the whole run, as in RUN_CYCLES.
+    `exact`: False for a program whose memristor banks leave out reads that no word line takes part in
+    (skip_zero_groups): how many depends on the data, and the numbers are those of no read left out.
     """
 
     begins: np.ndarray
+    cycles: np.ndarray
     total: int
     exact: bool
-
-    @property
-    def cycles(self) -> np.ndarray:
-        """Cycles of each command, to the begin of the next or the end of the run: int64 (commands,), 0 behind END.
-
-        As host.Processor.command_cycles gives them: those before the first begin belong to none, and those of a RUN
-        beside which the next LOAD has begun to that LOAD.
-        """
-        return np.diff(self.begins, append=self.total)
 
 
 def predict(program: Program, chip: ChipConfig, *, bound: bool = False) -> Prediction:
@@ -88,7 +83,7 @@ def predict(program: Program, chip: ChipConfig, *, bound: bool = False) -> Predi
     if total < 0:
         command, fault, detail = cause.tolist()
         raise _stopped(program, command, Fault(fault), detail)
-    return Prediction(begins, total, exact)
+    return Prediction(begins, command_cycles(program.commands, begins, total), total, exact)
 
 
 @functools.cache
@@ -108,6 +103,7 @@ def _sizes(chip: ChipConfig) -> np.ndarray:
             *(chip.engines, len(chip.units), chip.vector_queue, chip.activation_words, chip.activation_banks),
             *(chip.channels // chip.output_lanes, chip.output_lanes, chip.parameter_tiles),
             *(chip.rows, chip.feeder_words, chip.window_words, alignment, LANE_LATENCY, FLOAT_LANE_LATENCY),
+            *(max(chip.channels // chip.output_lanes, FLOAT_ADD_LATENCY), POOL_LANE_LATENCY),
         ],
         np.int32,
     )
