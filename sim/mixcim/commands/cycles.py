@@ -61,7 +61,7 @@ def command(
         return
     screen = console()
     screen.print(layer_table(layers, f"{program.network} on chip {chip.name}, predicted"))
-    told = (
-        "" if prediction.exact else " if no memristor read is left out: an upper bound, the rest depends on the input"
-    )
-    screen.print(f"{prediction.total:,} cycles for one input{told}; predicted in {seconds:.2f} s", soft_wrap=True)
+    most = "" if prediction.exact else "at most "
+    screen.print(f"{most}{prediction.total:,} cycles for one input, predicted in {seconds:.2f} s")
+    if most:
+        screen.print("How many memristor reads without a word line are left out depends on the input; here none is.")
