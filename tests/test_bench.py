@@ -10,10 +10,12 @@ from rich.console import Console
 
 from mixcim import cli
 from mixcim.bench import networks, simulators
+from mixcim.bench.compiling import command_seconds
 from mixcim.bench.record import Record, as_documents, record, records_table, write_records
 from mixcim.bench.simulators import simulator_records, small_program
 from mixcim.errors import MixcimError
 from mixcim.host.processor import Processor
+from mixcim.networks.digits import DIGITS_RESNET
 from mixcim.rtl.icarus import Recorder
 from mixcim.rtl.interpreted import AmaranthBus
 from mixcim.rtl.processor import rtl_processor
@@ -128,8 +130,28 @@ def test_bench_writes_and_prints_records(tmp_path: Path, capsys: pytest.CaptureF
     assert 1 < values["digits, layer 2 (block1.conv1), utilisation"] < 100
 
 
+def test_speed_has_a_goal_and_outputs_before_the_first_class_do_not_count() -> None:
+    chip, program, code, output = small_program()
+    codes, classes = np.repeat(code[None], 3, axis=0), output.reshape(-1)
+    first = int(classes.argmax()) + 1  # the largest output is not a class
+    right = int(classes[first:].argmax())
+    labels = np.array([right, right + 1, right])
+    records = networks.model_records("small", program, codes, labels, goal=1e-9, chip=chip, first_class=first)
+    assert [(item.name, item.unit, item.goal, item.met) for item in records] == [
+        ("small, model", "images/s", 1e-9, True),
+        ("small, accuracy over 3 images", "%", None, None),
+    ]
+    assert records[1].value == pytest.approx(200 / 3)
+
+
+def test_compile_command_is_timed_from_start_to_end(tmp_path: Path) -> None:
+    assert 0.05 < command_seconds(DIGITS_RESNET, 1) < 60
+    with pytest.raises(MixcimError, match="^network file .* does not exist"):
+        command_seconds(tmp_path / "none.onnx", 1)
+
+
 @needs_workloads
 def test_real_networks_are_found_in_the_pack() -> None:
-    for workload in (networks.RESNET20, *networks.TFLITE):
-        assert (WORKLOADS / workload.network).is_file() and (WORKLOADS / workload.inputs).is_file()
+    for workload in (networks.RESNET20, *networks.TFLITE, networks.MOBILENET):
+        assert (WORKLOADS / workload.network).is_file() and (WORKLOADS / workload.inputs).exists()
     assert (WORKLOADS / str(networks.RESNET20.calibration)).is_file()

@@ -1,5 +1,7 @@
 """Loading a network file of any kind, the shipped network, and the codes at both ends."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +36,16 @@ def test_shipped_network_is_small_and_accurate() -> None:
         output,
         onnxruntime.InferenceSession(str(DIGITS_RESNET), session_options(signed=False)).run(None, {"image": images})[0],
     )
+
+
+def test_a_quantised_onnx_file_is_compiled_without_slow_imports() -> None:
+    code = f"""import sys; sys.path[:] = {sys.path!r}
+import mixcim.commands.compile
+from mixcim.compile.load import load_network
+load_network({str(DIGITS_RESNET)!r})
+print(sorted({{"onnxruntime", "tflite", "matplotlib", "sklearn", "amaranth"}} & set(sys.modules)))"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout == "[]\n"
 
 
 def test_content_decides_not_the_name(tmp_path: Path) -> None:

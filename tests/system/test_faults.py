@@ -21,6 +21,7 @@ COPY = {
     "output_height": 1, "output_width": 1, "tap_words": 1, "group_count": 1, "pixel_pitch": 1, "row_pitch": 1,
     "output_base": 1, "output_pitch": 1, "clamp_high": 255, "output_tiles": 1, "tiles[2]": 1, "mode[2]": 2,
     "weight_slices": 1,
+    "copies": 1,
 }  # fmt: skip
 #: The same in floating point: 8 aligned bits hold every FP8 element of one exponent.
 FLOATING = {
@@ -110,13 +111,17 @@ ILLEGAL = [
     run(kernel_height=0),
     run(tap_words=0),
     run(output_width=0),
+    run(copies=0),
+    run(**{"copy[2]": 1}),
     run(**{"tiles[2]": 0}),
     run(**{"tiles[2]": CHIP.accumulator_tiles + 1}),
     run(**{"mode[2]": 3}),
     run(**{"tiles[0]": 1, "output_tiles": 2}),  # memristor before any TABLE
     run(**{"tiles[1]": 1, "mode[1]": 1}),
-    encode_command(Opcode.LOAD, CHIP, unit=0, count=1),
-    encode_command(Opcode.LOAD, CHIP, unit=3, count=1),
+    encode_command(Opcode.LOAD, CHIP, unit=0, units=1, count=1),
+    encode_command(Opcode.LOAD, CHIP, unit=3, units=1, count=1),
+    encode_command(Opcode.LOAD, CHIP, unit=SRAM, units=0, count=1),
+    encode_command(Opcode.LOAD, CHIP, unit=SRAM, units=2, count=1),
     encode_command(Opcode.TABLE, CHIP, **(GOOD_TABLE | {f"rows_per_read[{PLANE_ENTRIES - 1}]": 0})),
     encode_command(Opcode.TABLE, CHIP, **(GOOD_TABLE | {"rows_per_read[5]": 17})),
     encode_command(Opcode.TABLE, CHIP, **(GOOD_TABLE | {"digits": 0})),
@@ -155,16 +160,20 @@ def test_illegal_commands(chip, command):
         (run(**{"tiles[1]": 1, "slot[1]": CHIP.sram_slots, "output_tiles": 2}), Fault.UNIT_ADDRESS, SRAM),
         (run(**{"parameter[2]": CHIP.parameter_tiles}), Fault.PARAMETER_ADDRESS, CHIP.parameter_tiles),
         (
-            encode_command(Opcode.LOAD, CHIP, unit=SRAM, source=CHIP.weight_words - 1, count=2),
+            encode_command(Opcode.LOAD, CHIP, unit=SRAM, units=1, source=CHIP.weight_words - 1, count=2),
             Fault.WEIGHT_ADDRESS,
             CHIP.weight_words,
         ),
         (
-            encode_command(Opcode.LOAD, CHIP, unit=SRAM, destination=CHIP.sram_slots * CHIP.channels, count=1),
+            encode_command(Opcode.LOAD, CHIP, unit=SRAM, units=1, destination=CHIP.sram_slots * CHIP.channels, count=1),
             Fault.UNIT_ADDRESS,
             SRAM,
         ),
-        (encode_command(Opcode.LOAD, CHIP, unit=TINY, destination=CHIP.tiny_words, count=1), Fault.UNIT_ADDRESS, TINY),
+        (
+            encode_command(Opcode.LOAD, CHIP, unit=TINY, units=1, destination=CHIP.tiny_words, count=1),
+            Fault.UNIT_ADDRESS,
+            TINY,
+        ),
     ],
 )
 def test_addresses_out_of_range(chip, command, fault, detail):

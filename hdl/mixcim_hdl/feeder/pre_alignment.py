@@ -11,7 +11,6 @@ from ..config import ChipConfig
 from ..floating import ElementFormat
 from ..floating_point.align import EXPONENT_BITS, SIGNIFICAND_BITS, Align
 from ..floating_point.pipeline import delayed
-from ..floating_point.unpack import unpack
 from ..formats import ACTIVATION_BITS
 
 
@@ -87,14 +86,19 @@ class PreAlignment(wiring.Component):
         low, high = (
             self.elements.word_select(word * self._chip.channels + channel, ACTIVATION_BITS) for word in (0, 1)
         )
+        field, mantissa = (
+            Signal(EXPONENT_BITS, name=f"field{channel}"),
+            Signal(SIGNIFICAND_BITS - 1, name=f"mantissa{channel}"),
+        )
         with m.Switch(self.input_format):
             for item in ElementFormat:
                 if item.floating:
                     with m.Case(item):
-                        pattern = Cat(low, high)[: item.floating.bits]
-                        value = unpack(m, pattern, item.floating, f"{item.name}_{channel}")
+                        pattern, bits = Cat(low, high)[: item.floating.bits], item.floating.mantissa_bits
                         m.d.comb += [
-                            align.sign.eq(value.sign),
-                            align.exponent.eq(value.exponent),
-                            align.significand.eq(value.significand << (SIGNIFICAND_BITS - len(value.significand))),
+                            align.sign.eq(pattern[-1]),
+                            field.eq(pattern[bits:-1]),
+                            mantissa.eq(pattern[:bits] << (SIGNIFICAND_BITS - 1 - bits)),
                         ]
+        normal = field.any()
+        m.d.comb += [align.exponent.eq(Cat(field[0] | ~normal, field[1:])), align.significand.eq(Cat(mantissa, normal))]

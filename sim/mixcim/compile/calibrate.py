@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import helper
 
 from mixcim_hdl.floating import FP32
@@ -14,7 +13,7 @@ from mixcim_hdl.floating import FP32
 from .assemble import checked_quantisation
 from .network import Quantisation
 from .onnx_file import graph_inputs, input_shape
-from .quantise import CalibrationReader, check_inputs
+from .real_inputs import check_inputs
 
 Range = tuple[float, float]
 
@@ -30,6 +29,10 @@ def tensor_ranges(model: onnx.ModelProto, names: Iterable[str], calibration: np.
     inside = [name for name in names if name != source.name]
     ranges = {source.name: (float(calibration.min()), float(calibration.max()))}
     if inside:
+        import onnxruntime  # here: this module is imported where nothing is calibrated, too
+
+        from .quantise import CalibrationReader
+
         observed = onnx.ModelProto()
         observed.CopyFrom(model)
         del observed.graph.output[:]

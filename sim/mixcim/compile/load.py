@@ -1,4 +1,7 @@
-"""Load a network file of any kind that mixcim reads, and convert between its real values and the chip's codes."""
+"""Load a network file of any kind that mixcim reads, and convert between its real values and the chip's codes.
+
+onnxruntime and tflite, which take longer to import than ResNet-20 to compile, are imported for files that need them.
+"""
 
 from __future__ import annotations
 
@@ -7,22 +10,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from onnxruntime.quantization.onnx_model import ONNXModel
 
 from mixcim_hdl.formats import WEIGHT_BITS
 
 from ..errors import MixcimError
 from ..model import floating
 from .align import integer_values, with_formats
-from .calibrate import tensor_ranges
 from .float_import import import_real
 from .formats import Formats
 from .network import Network
 from .onnx_file import read_onnx
 from .onnx_import import import_onnx
 from .onnx_operators import is_quantised
-from .quantise import check_inputs, fold_onnx, quantise_onnx
-from .tflite_import import import_tflite
+from .real_inputs import check_inputs
 
 
 def load_network(
@@ -45,6 +45,8 @@ def load_network(
     with path.open("rb") as file:
         mark = file.read(8)[4:]
     if mark == b"TFL3":
+        from .tflite_import import import_tflite
+
         network = import_tflite(path)  # a float one has an error of its own
         _refuse(calibration, weight_bits, formats, path)
         return network
@@ -64,6 +66,8 @@ def load_network(
 
 def _quantised(path: Path, calibration: np.ndarray | None, weight_bits: int) -> Network:
     """Float network `path`, quantised to integers by onnxruntime."""
+    from .quantise import quantise_onnx
+
     if calibration is None:
         raise MixcimError(
             f"'{path}' is a float network; give calibration data to quantise it with, or a floating-point format"
@@ -76,6 +80,11 @@ def _quantised(path: Path, calibration: np.ndarray | None, weight_bits: int) -> 
 
 def _with_formats(path: Path, calibration: np.ndarray | None, formats: Formats) -> Network:
     """Float network `path` in formats that are not integers everywhere."""
+    from onnxruntime.quantization.onnx_model import ONNXModel
+
+    from .calibrate import tensor_ranges
+    from .quantise import fold_onnx
+
     with tempfile.TemporaryDirectory() as directory:
         folded = Path(directory, "folded.onnx")
         fold_onnx(path, folded)

@@ -24,6 +24,7 @@ from ..errors import MixcimError
 from .onnx_file import attributes, declared_shape, graph_inputs, input_shape, read_onnx
 from .onnx_graph import unsupported
 from .onnx_operators import HANDLERS, is_quantised
+from .real_inputs import check_inputs
 
 QUANTISED_LARGEST = 127  #: magnitude of onnxruntime's symmetric int8 weights
 #: Inputs in one calibration step. Ranges do not depend on it.
@@ -61,20 +62,6 @@ def quantise_onnx(
         if weight_bits < WEIGHT_BITS:
             _narrow_weights(folded, quantised, (1 << weight_bits - 1) - 1)
         os.replace(quantised, target)
-
-
-def check_inputs(values: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarray:
-    """`values` if they are finite float32 (N, *shape) with N > 0; MixcimError, which calls them `name`, if not."""
-    values = np.asarray(values)
-    if values.ndim != len(shape) + 1 or values.shape[1:] != shape or len(values) == 0:
-        raise MixcimError(
-            f"{name} data has shape {values.shape}; the network wants (N, {', '.join(map(str, shape))}), N > 0"
-        )
-    if values.dtype != np.float32:
-        raise MixcimError(f"{name} data is {values.dtype}; convert it to float32, normalised as the network expects it")
-    if not np.all(np.isfinite(values)):
-        raise MixcimError(f"{name} data has NaN or infinite values; remove them")
-    return values
 
 
 def fold_onnx(source: str | Path, target: Path) -> None:

@@ -33,6 +33,8 @@ class ExactProduct:
 def wrapped(sums: np.ndarray, bits: int) -> np.ndarray:
     """Integers of any type, wrapped to an accumulator of `bits` bits: int32 for SUM_BITS, else int64."""
     if bits == SUM_BITS:
+        if sums.dtype == np.int32:
+            return sums
         # float32 arrays hold less than 2**24 and need no detour.
         return sums.astype(np.int32) if sums.dtype == np.float32 else sums.astype(np.int64).astype(np.int32)
     return sums.astype(np.int64) << 64 - bits >> 64 - bits

@@ -33,6 +33,12 @@ class ActivationMemory:
         self.words = np.zeros((inputs, chip.activation_words + 1, chip.channels), np.uint8)
         self.exponents = np.zeros((inputs, chip.activation_words + 1 if chip.floating_point else 0), np.uint16)
 
+    def reset(self, inputs: int) -> None:
+        """As new, for `inputs` runs, which must not be more than before: much faster than fresh memory."""
+        self.words, self.exponents = self.words[:inputs], self.exponents[:inputs]
+        self.words.fill(0)
+        self.exponents.fill(0)
+
     @property
     def padding_word(self) -> int:
         """Index of the extra word in `words`, and of the extra entry in `exponents`."""

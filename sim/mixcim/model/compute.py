@@ -13,6 +13,7 @@ from mixcim_hdl.registers import Event
 
 from .accumulator import ExactProduct, wrapped
 from .copies import Share, places_of
+from .exact import exact_product
 from .memristor import MemristorBank, Method, Reading
 from .sram import SramBank
 from .state import State
@@ -22,7 +23,7 @@ from .tiny import TinyBank
 @dataclass(frozen=True)
 class _Work:
     """What one unit does with the windows of a group: a share of the exact product, memristor reads, the sum of both,
-    or (neither) a maximum. `matrix` int64 (length, kernels). `states` uint32 (inputs, columns): the bank's noise
+    or (neither) a maximum. `matrix`: integers (length, kernels). `states` uint32 (inputs, columns): the bank's noise
     generators at the next window, where there is noise: the state's own, which reading moves on."""
 
     unit: int
@@ -30,6 +31,15 @@ class _Work:
     matrix: np.ndarray | None
     reading: Reading | None = None
     states: np.ndarray | None = None
+
+
+def bits_on(codes: np.ndarray) -> np.ndarray:
+    """Ones in all codes of each input: int64 (inputs,), of codes uint8 or uint16 (inputs, pixels, length)."""
+    flat = np.ascontiguousarray(codes).reshape(len(codes), -1).view(np.uint8)
+    words = flat.shape[1] // 8 * 8  # eight bytes are counted at a time
+    result = np.bitwise_count(flat[:, words:]).sum(axis=1, dtype=np.int64)
+    result += np.bitwise_count(flat[:, :words].view(np.uint64)).sum(axis=1, dtype=np.int64)
+    return result
 
 
 class GroupSums:
@@ -47,7 +57,8 @@ class GroupSums:
         self.works = [self._work(unit, group, vectors) for unit in share.units]
         matrices = [work.matrix for work in self.works if work.matrix is not None]
         largest = 1 << self.bits - 1 if self.signed else (1 << min(self.bits, ACTIVATION_BITS)) - 1
-        self.product = ExactProduct(np.concatenate(matrices, axis=1), largest, self.signed) if matrices else None
+        product = ExactProduct if self.wide else exact_product
+        self.product = product(np.concatenate(matrices, axis=1), largest, self.signed) if matrices else None
 
     def _work(self, unit: int, group: int, vectors: int) -> _Work:
         """A unit's share of the group."""
@@ -59,11 +70,11 @@ class GroupSums:
         slot, each = places.slots.start, places.each
         if isinstance(bank, MemristorBank):
             assert state.table is not None
-            reading = bank.reading(
-                *(state.table, slot, vectors, each, self.length, self.bits, fields["group_count"], self.method),
-                signed=self.signed,
-                wide=self.wide,
-            )
+            arguments = state.table, slot, vectors, each, self.length, self.bits, fields["group_count"], self.method
+            key = unit, *arguments, self.signed, self.wide
+            if key not in state.readings:
+                state.readings[key] = bank.reading(*arguments, signed=self.signed, wide=self.wide)
+            reading = state.readings[key]
             states = state.states[unit] if reading.plan.noisy else None
             matrix = None if reading.matrix is None else self._joined(reading.matrix, tiles)
             return _Work(unit, tiles, matrix, reading, states)
@@ -71,7 +82,8 @@ class GroupSums:
             matrix = bank.matrix(slot, vectors, each)
         else:
             matrix = bank.matrix(mode, slot, vectors, each)
-        return _Work(unit, tiles, self._joined(matrix[: self.length].astype(np.int64), tiles))
+        matrix = matrix[: self.length]
+        return _Work(unit, tiles, matrix if self.slices == 1 else self._joined(matrix.astype(np.int64), tiles))
 
     def _joined(self, parts: np.ndarray, tiles: int) -> np.ndarray:
         """Sums of the slices' integers (rows, tiles * slices * channels), times 2**(SLICE_BITS * slice), same type."""
@@ -125,7 +137,7 @@ class GroupSums:
         reads = plan.reads * codes.shape[1] - left_out
         state.skips[inputs] += left_out
         # Every tile and digit reads each line that is on once.
-        lines = np.bitwise_count(codes).sum(axis=(1, 2), dtype=np.int64)
+        lines = bits_on(codes)
         for event, count in (
             (Event.MEMRISTOR_READS, reads),
             (Event.ADC_CONVERSIONS, reads * state.chip.adcs),

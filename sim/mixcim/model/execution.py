@@ -20,10 +20,18 @@ from .state import State
 class Execution:
     """One batch on its way through the program; `state` is what the processor holds."""
 
-    def __init__(self, chip: ChipConfig, program: Program, seeds: Sequence[int], method: Method) -> None:
-        """`seeds`: where the read noise of each input starts. `method`: of memristor reads."""
+    def __init__(
+        self,
+        chip: ChipConfig,
+        program: Program,
+        seeds: Sequence[int],
+        method: Method,
+        previous: Execution | None = None,
+    ) -> None:
+        """`seeds`: where the read noise of each input starts. `method`: of memristor reads. `previous`: of a batch that
+        was not smaller and has ended: its memory and what it prepared are used again."""
         self.chip, self.program, self.method = chip, program, method
-        self.state = State(chip, program, seeds)
+        self.state = State(chip, program, seeds, None if previous is None else previous.state)
 
     def commands(self) -> Iterator[tuple[Opcode, dict[str, int]]]:
         """Execute command after command up to END, yielding each after it is done."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from mixcim.errors import MixcimError
-from mixcim.native import build_source
+from mixcim.native import load_source
 from mixcim_hdl.config import ChipConfig
 from mixcim_hdl.formats import ADC_PARAMETERS, ADC_SEGMENTS, WEIGHT_BITS, Encoding, conductance_unit
 
@@ -76,11 +76,7 @@ def kernel_library() -> ctypes.CDLL | None:
 
 def load_kernel(options: tuple[str, ...]) -> ctypes.CDLL:
     """The kernel compiled with these options. Raises MixcimError when it cannot be compiled or loaded."""
-    path = build_source(_SOURCE, options)
-    try:
-        library = ctypes.CDLL(str(path))
-    except OSError as error:
-        raise MixcimError(f"the compiled kernel '{path}' cannot be loaded: {error}") from None
+    library = load_source(_SOURCE, options)
     library.mixcim_memristor_read.restype = None
     library.mixcim_memristor_read.argtypes = [
         ctypes.POINTER(_Plan),

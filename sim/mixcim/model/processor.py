@@ -16,8 +16,8 @@ from .check import check_program, checked_seeds
 from .execution import Execution
 from .memristor import Method
 
-#: Bytes of activation memory in a batch.
-BATCH_BYTES = 1 << 27
+#: Bytes of activation memory in a batch, and the fewest inputs in it: what a batch prepares should be worth it.
+BATCH_BYTES, LEAST_BATCH = 1 << 25, 32
 
 OnCommand = Callable[[int, Opcode, Mapping[str, int]], None]
 Progress = Callable[[int, int], None]
@@ -75,7 +75,7 @@ class ProcessorModel:
             if name not in program.tensors:
                 raise MixcimError(f"program '{program.network}' has no tensor '{name}' to capture")
         if batch is None:
-            batch = max(1, min(256, BATCH_BYTES // (self.chip.activation_words * self.chip.channels)))
+            batch = max(LEAST_BATCH, min(256, BATCH_BYTES // (self.chip.activation_words * self.chip.channels)))
         if batch < 1:
             raise MixcimError(f"batch must be at least 1, not {batch}")
         given = [program.noise_seed] * len(input_codes) if noise_seeds is None else noise_seeds
@@ -84,9 +84,10 @@ class ProcessorModel:
         parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
         events: list[dict[Event, np.ndarray]] = []
         skips: list[np.ndarray] = []
+        execution = None
         for first in range(0, max(len(input_codes), 1), batch):
             codes = input_codes[first : first + batch]
-            execution = Execution(self.chip, program, seeds[first : first + batch], self.method)
+            execution = Execution(self.chip, program, seeds[first : first + batch], self.method, execution)
             execution.state.memory.write_tensor(place, codes)
             self._keep(execution, -1, parts)
             for index, (opcode, fields) in enumerate(execution.commands()):

@@ -1,30 +1,35 @@
-"""One RUN: group after group, and for each a chunk of windows after the other."""
+"""One RUN: group after group, and for each a chunk of windows after the other, on several threads."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Mapping
 
 import numpy as np
 
 from mixcim.errors import MixcimError
+from mixcim.native.parallel import cores, for_each
 from mixcim_hdl.commands import ADDRESS_BITS, Fault, Pooling
 from mixcim_hdl.config import UnitKind
 from mixcim_hdl.floating import ElementFormat
 
 from .compute import GroupSums
 from .copies import Share, shares, together, words_used
+from .exact import Requantiser
 from .feeder import Feeder, Windows
 from .float_output import FloatOutput, scaled_numbers, scaled_sums
 from .float_pool import FloatPool
 from .legality import illegal
 from .memristor import Method
-from .output import float32_from_bits, requantised, write_tiles
+from .output import float32_from_bits, write_tiles
 from .state import State
 
-#: Integers of windows that are worked on at a time: what follows from them should stay in the processor's caches.
-CHUNK_CODES = 1 << 19
+#: Bytes of windows and of their sums that are worked on at a time: they should stay in the core's caches.
+CHUNK_CODES = 1 << 20
 #: The same for floating-point inputs, which take more bytes.
 CHUNK_ELEMENTS = 1 << 17
+#: The same, below which a thread of its own is not worth it.
+SHARE_CODES = 1 << 15
 
 
 def run_layer(state: State, fields: Mapping[str, int], method: Method) -> None:
@@ -47,16 +52,11 @@ def run_layer(state: State, fields: Mapping[str, int], method: Method) -> None:
             )
             for share in together(state, fields, group, vectors, units)
         ]
-        for inputs, rows in _chunks(state.inputs, pixels, max(1, chunk * len(parts) // feeder.length)):
-            try:
-                windows = feeder.windows(inputs, rows)
-            except ValueError as error:
-                raise MixcimError(f"command {state.index}: {error}") from None
-            for share, sums, output in parts:
-                mine = share.of(rows)
-                if mine:
-                    own = _every(windows, mine.start - rows.start, mine.step)
-                    output.write(inputs, mine, own, sums(own.integers, inputs))
+        size = feeder.length + 4 * max(output.kernels for _, _, output in parts)
+        own_share = max(state.inputs * pixels * size // cores(), SHARE_CODES)
+        at_a_time = max(1, min(chunk, own_share) // size)
+        work = functools.partial(_run_inputs, state, feeder, parts, at_a_time)
+        for_each(work, _cut(state.inputs, max(1, at_a_time // pixels)))
     taking = (unit for share in units for unit in share.units if state.chip.units[unit] is not UnitKind.MEMRISTOR)
     state.busy = [words_used(state, fields, unit, vectors) for unit in taking]
 
@@ -78,8 +78,32 @@ def _pool_layer(state: State, fields: Mapping[str, int]) -> None:
     for group in range(fields["group_count"]):
         _check_reads(state, pool.group(group))
         output = _Output(state, fields, _parameter_tiles(state, fields, group, Share(()), pixels))
-        for inputs, rows in _chunks(state.inputs, pixels, max(1, CHUNK_ELEMENTS // pool.length)):
-            output.write_pooled(inputs, rows, pool.numbers(inputs, rows))
+        at_a_time = max(1, CHUNK_ELEMENTS // pool.length)
+        for inputs in _cut(state.inputs, max(1, at_a_time // pixels)):
+            here = slice(inputs.start, inputs.stop)
+            for rows in _cut(pixels, at_a_time):
+                output.write_pooled(here, rows, pool.numbers(here, rows))
+
+
+def _run_inputs(
+    state: State,
+    feeder: Feeder,
+    parts: list[tuple[Share, GroupSums, _Output]],
+    at_a_time: int,
+    inputs: range,
+) -> None:
+    """Do a group for some inputs, at most about that many windows at a time. Threads do it for other inputs."""
+    here = slice(inputs.start, inputs.stop)
+    for rows in _cut(len(feeder.pixels), at_a_time):
+        try:
+            windows = feeder.windows(here, rows)
+        except ValueError as error:
+            raise MixcimError(f"command {state.index}: {error}") from None
+        for share, sums, output in parts:
+            mine = share.of(rows)
+            if mine:
+                own = _every(windows, mine.start - rows.start, mine.step)
+                output.write(here, mine, own, sums(own.integers, here))
 
 
 class _Output:
@@ -89,6 +113,8 @@ class _Output:
         self.memory, self.fields, self.tiles = state.memory, fields, len(tiles)
         parameters = {name: values[tiles] for name, values in state.parameters.items()}
         self.bias, self.scale = parameters["bias"].ravel(), parameters["scale"].ravel()
+        self.kernels = len(self.bias)
+        self.requantise = Requantiser(self.bias, self.scale, fields)
         self.places = [parameters[name].tolist() for name in ("word_offset", "lane_mask", "exponent_offset")]
         self.floating = FloatOutput(state.memory, fields) if fields["floating"] else None
 
@@ -96,7 +122,7 @@ class _Output:
         """Write what becomes of the sums of windows."""
         shape = (*windows.integers.shape[:2], self.tiles, -1)
         if self.floating is None:
-            codes = requantised(sums, self.bias, self.scale, self.fields)
+            codes = self.requantise(sums)
             offsets, masks, _ = self.places
             write_tiles(self.memory, inputs, rows, codes.reshape(shape), offsets, masks, self.fields)
             return
@@ -169,13 +195,6 @@ def _parameter_tiles(state: State, fields: Mapping[str, int], group: int, share:
     return np.array(tiles)
 
 
-def _chunks(inputs: int, pixels: int, windows_at_a_time: int) -> Iterator[tuple[slice, range]]:
-    """Cut inputs x pixels windows into parts of about that many: whole inputs, or else parts of one input."""
-    if pixels <= windows_at_a_time:
-        step = windows_at_a_time // pixels
-        for first in range(0, inputs, step):
-            yield slice(first, min(first + step, inputs)), range(pixels)
-        return
-    for number in range(inputs):
-        for first in range(0, pixels, windows_at_a_time):
-            yield slice(number, number + 1), range(first, min(first + windows_at_a_time, pixels))
+def _cut(number: int, most: int) -> list[range]:
+    """Range(number) cut into parts of `most`, the last one smaller."""
+    return [range(first, min(first + most, number)) for first in range(0, number, most)]

@@ -14,7 +14,7 @@ from mixcim_hdl.registers import Event
 
 from .activation import ActivationMemory
 from .fault import FaultError
-from .memristor import MemristorBank
+from .memristor import MemristorBank, Reading
 from .read_plan import ReadTable
 from .sram import SramBank
 from .tiny import TinyBank
@@ -33,15 +33,21 @@ class State:
     """Memories, tables and counters of a processor with a program loaded, for `inputs` independent runs.
 
     `parameters`: name -> array over all parameter tiles, as in Program. `weights` int8 (weight_words, rows). `units`:
-    the banks. `states`: of the noise generators of each memristor bank, uint32 (inputs, columns). `events`: counters,
-    `skips`: reads that were left out, int64 (inputs,) each. `index`: of the present command. `busy`: what the
-    RUN that may still be at work beside the next command uses.
+    the banks. `readings`: of memristor banks, by what they depend on. `states`: of the noise generators of each
+    memristor bank, uint32 (inputs, columns). `events`: counters, `skips`: reads that were left out, int64 (inputs,)
+    each. `index`: of the present command. `busy`: what the RUN that may still be at work beside the next command uses.
     """
 
-    def __init__(self, chip: ChipConfig, program: Program, seeds: Sequence[int]) -> None:
-        """`seeds`: where the read noise of each input starts."""
+    def __init__(self, chip: ChipConfig, program: Program, seeds: Sequence[int], previous: State | None = None) -> None:
+        """`seeds`: where the read noise of each input starts. `previous`: of another batch of the program, not smaller,
+        that has ended: its activation memory, memristor banks and readings are taken over."""
         self.chip, self.program, self.inputs = chip, program, len(seeds)
-        self.memory = ActivationMemory(self.inputs, chip)
+        if previous is None:
+            self.memory = ActivationMemory(self.inputs, chip)
+            self.readings: dict[tuple, Reading] = {}
+        else:
+            self.memory, self.readings = previous.memory, previous.readings
+            self.memory.reset(self.inputs)
         lanes = (chip.parameter_tiles, chip.channels)
         self.parameters = {
             "bias": np.zeros(lanes, np.int32),
@@ -57,11 +63,7 @@ class State:
         columns = range(chip.memristor_columns)
         for unit, kind in enumerate(chip.units):
             if kind is UnitKind.MEMRISTOR:
-                lines = np.zeros((0, chip.rows), np.uint8)
-                repair = no_repair(lines, chip)
-                if unit < len(program.memristor):
-                    lines, repair = program.memristor[unit], program.repair[unit]
-                self.units.append(MemristorBank(chip, lines, repair, program.adc[unit], program.noise_table))
+                self.units.append(self._memristor_bank(unit) if previous is None else previous.units[unit])
                 states = [[noise_state(seed, unit, column) for column in columns] for seed in seeds]
                 self.states.append(np.array(states, np.uint32).reshape(self.inputs, len(columns)))
             else:
@@ -71,6 +73,14 @@ class State:
         self.skips = np.zeros(self.inputs, np.int64)
         self.index = 0
         self.busy: list[Busy] = []
+
+    def _memristor_bank(self, unit: int) -> MemristorBank:
+        chip, program = self.chip, self.program
+        lines = np.zeros((0, chip.rows), np.uint8)
+        repair = no_repair(lines, chip)
+        if unit < len(program.memristor):
+            lines, repair = program.memristor[unit], program.repair[unit]
+        return MemristorBank(chip, lines, repair, program.adc[unit], program.noise_table)
 
     def fail(self, fault: Fault, reason: str) -> FaultError:
         """The error of the present command, to be raised."""

@@ -175,7 +175,7 @@ class _Builder:
         os.replace(folder / "part", target)
 
     def runtime(self) -> tuple[list[Path], list[_Job]]:
-        """(objects of Verilator's runtime and ours, which no chip changes; jobs for those that are not in the cache)."""
+        """(objects of the runtime, Verilator's and ours, which no chip changes; jobs for those not in the cache)."""
         include = toolchain.verilator_root() / "include"
         folder = cache_folder() / f"runtime-{digest(self.key)}"
         folder.mkdir(parents=True, exist_ok=True)

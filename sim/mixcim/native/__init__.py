@@ -1,7 +1,11 @@
-"""Native code that mixcim compiles on the machine: the C++ compiler, and the folder where what it built is kept."""
+"""Native code that mixcim compiles on the machine: the C++ compiler, and the folder where what it built is kept.
+
+`parallel`: threads that run it.
+"""
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import hashlib
 import os
@@ -15,7 +19,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-from .errors import MixcimError
+from ..errors import MixcimError
 
 
 def cache_folder() -> Path:
@@ -100,3 +104,12 @@ def build_source(source: Path, options: Sequence[str]) -> Path:
             raise MixcimError(f"{Path(command[0]).name} failed on {source.name}: {lines[0].strip()}")
         os.replace(built, library)
     return library
+
+
+def load_source(source: Path, options: Sequence[str]) -> ctypes.CDLL:
+    """The library of `build_source`. Raises MixcimError when it cannot be compiled or loaded."""
+    path = build_source(source, options)
+    try:
+        return ctypes.CDLL(str(path))
+    except OSError as error:
+        raise MixcimError(f"the compiled library '{path}' cannot be loaded: {error}") from None
