@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,6 +30,7 @@ from mixcim_hdl.program import Program
 from mixcim_hdl.registers import Region, window_address
 from model.random_program import random_program
 
+ROOT = Path(__file__).parents[2]
 #: Two engines with two units of each kind, a wide feeder with a small memory of the last window, few banks, wide words.
 ENGINES = dataclasses.replace(
     TINY, name="engines", engines=2, memristor_banks=2, sram_banks=4, tiny_banks=2, feeder_words=4, window_words=12,
@@ -86,6 +91,12 @@ def test_constants_are_those_of_the_rtl() -> None:
     assert (Lane.LATENCY, FloatLane.LATENCY, Align.LATENCY) == (LANE_LATENCY, FLOAT_LANE_LATENCY, ALIGN_LATENCY)
     assert (PoolLane.LATENCY, FloatAdd.LATENCY) == (POOL_LANE_LATENCY, FLOAT_ADD_LATENCY)
     assert OutputPipeline.EXTRA_LATENCY == 2  # cycles 0 and 1 of struct OutputPipeline
+
+
+def test_no_hardware_is_loaded() -> None:
+    code = "import sys, mixcim.cycles; sys.exit('amaranth' in sys.modules)"
+    path = os.pathsep.join(str(ROOT / folder) for folder in ("hdl", "sim"))
+    assert subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": path}, check=False).returncode == 0
 
 
 def small_program(chip: ChipConfig, **changes: int) -> Program:

@@ -47,7 +47,8 @@ class Prediction:
     `begins`: int64 (commands,), cycles from the start to the begin of each command up to END, as in the RTL's log.
     `cycles`: of each of them, as host.cycles.command_cycles gives them. `total`: of the whole run, as in RUN_CYCLES.
     `exact`: False for a program whose memristor banks leave out reads that no word line takes part in
-    (skip_zero_groups): how many depends on the data, and the numbers are those of no read left out.
+    (skip_zero_groups): how many depends on the data, and the numbers are those of no read left out, an upper bound (but
+    for chance: fewer reads may meet more conflicts of memory banks).
     """
 
     begins: np.ndarray
