@@ -532,6 +532,7 @@ struct FloatPool {
 // Everything that works on a RUN.
 struct Core {
     const Chip& chip;
+    const UnitKind* kinds;
     const Tile* tiles;
     Stop& stop;
     Memories memories;
@@ -543,15 +544,14 @@ struct Core {
     bool pooling = false;
     int32_t written = 0;
 
-    Core(const Chip& sizes, const UnitKind* kinds, const Tile* map, Stop& cause)
-        : chip(sizes), tiles(map), stop(cause), units(sizes.units), engines(sizes.engines) {
+    Core(const Chip& sizes, const UnitKind* of_units, const Tile* map, Stop& cause)
+        : chip(sizes), kinds(of_units), tiles(map), stop(cause), units(sizes.units), engines(sizes.engines) {
         memories.reads.build(chip.activation_words, chip.activation_banks);
         memories.writes.bank = memories.entries.bank = memories.reads.bank;
         for (int unit = 0; unit < chip.units; ++unit) {
             units[unit].stages = kinds[unit].stages;
             units[unit].depth = chip.vector_queue;
         }
-        this->kinds = kinds;
     }
     void begin(const Run& run, const UnitRun* fields) {
         for (Engine& engine : engines) {
@@ -586,51 +586,81 @@ struct Core {
         const bool ready = kernel_controller.tick(feeder.vector_valid, feeder.vector);
         feeder.tick(ready, memories);
     }
+};
+
+// A word a cycle, its unit one behind.
+struct Loader {
+    int64_t last = -1;  // cycle in which it is busy
+    bool busy(int64_t cycle) const { return cycle <= last; }
+    void start(int64_t cycle, int32_t count) {
+        if (count) last = cycle + count + 1;
+    }
+};
+
+// Fetches commands and begins them, one after the other.
+struct LayerController {
+    const Chip& chip;
+    const Command* commands;
+    const Run* runs;
+    const UnitRun* units;
+    int64_t* begins;
+    Core& core;
+    Loader loader = {};
+    int64_t cycle = 0, issue = 0;  // the present one; the first one in which command `index` can begin, fetched by then
+    int32_t index = 0, run_command = 0;
+    const Run* run = nullptr;
+    bool running = false, run_start = false, done = false;
+
+    // Up to END, or until a RUN stops.
+    void go() {
+        for (issue = commands[0].words + 1; !done && core.stop.fault == NONE; ++cycle) {
+            if (!running) cycle = std::max({cycle, issue, loader.last + 1});
+            tick();
+        }
+    }
 
   private:
-    const UnitKind* kinds;
+    void tick() {
+        const bool run_done = running && !run_start && !core.busy();
+        if (run_done && core.written != run->output_tiles) core.stop.raise(ILLEGAL_COMMAND, RUN);
+        const bool starting = run_start, working = running;
+        if (run_done) running = false;
+        run_start = false;
+        // The datapath, by what it sees in this cycle.
+        if (starting)
+            core.begin(*run, units + int64_t(commands[run_command].run) * chip.units);
+        else if (working)
+            core.tick();
+        const Command& command = commands[index];
+        const bool free = !loader.busy(cycle) && (!working || (command.opcode == LOAD && command.overlap));
+        if (cycle >= issue && free) begin(command);
+    }
+    void begin(const Command& command) {
+        begins[index] = cycle;
+        if (command.opcode == LOAD) loader.start(cycle, command.count);
+        if (command.opcode == RUN) {
+            running = run_start = true;
+            run = runs + command.run;
+            run_command = index;
+        }
+        done = command.opcode == END;
+        if (!done) issue = cycle + commands[++index].words + 2;
+    }
 };
 
 }  // namespace
 
-// Begin of every command in cycles after the start, in `begins`. Returns the cycles of all, or less than 0 for a
-// program that stops: then `cause` is {command, fault, detail}.
+// Begin of every command in cycles after the start, in `begins`; the last one is END. Returns the cycles of all, or -1
+// for a program that stops: then `cause` is {command, fault, detail}.
 extern "C" __attribute__((visibility("default"))) int64_t mixcim_cycles(
-    const Chip* chip, const UnitKind* kinds, const Tile* tiles, const Command* commands, int64_t count, const Run* runs,
+    const Chip* chip, const UnitKind* kinds, const Tile* tiles, const Command* commands, const Run* runs,
     const UnitRun* units, int64_t* begins, int32_t* cause) {
     Stop stop;
     Core core(*chip, kinds, tiles, stop);
-    int64_t cycle = 0, issue = commands[0].words + 1;  // `issue`: the next command has been fetched
-    int64_t load_end = -1;                             // last cycle of the loader
-    bool running = false, run_start = false;
-    int32_t running_command = 0;
-    for (int64_t index = 0; index < count; ++cycle) {
-        if (!running) cycle = std::max({cycle, issue, load_end + 1});
-        const bool run_done = running && !run_start && !core.busy();
-        const Run& present = runs[commands[running_command].run < 0 ? 0 : commands[running_command].run];
-        bool next_running = running && !run_done, begins_run = false;
-        if (run_done && core.written != present.output_tiles) stop.raise(ILLEGAL_COMMAND, RUN);
-        if (cycle >= issue) {
-            const Command& command = commands[index];
-            const bool loading = cycle <= load_end;
-            if (command.opcode == LOAD ? !loading && (!running || command.overlap) : !loading && !running) {
-                begins[index] = cycle;
-                if (command.opcode == LOAD && command.count) load_end = cycle + command.count + 1;
-                if (command.opcode == RUN) {
-                    begins_run = next_running = true;
-                    running_command = int32_t(index);
-                }
-                ++index;
-                if (command.opcode == END) return cycle + 1;
-                if (index < count) issue = cycle + commands[index].words + 2;
-            }
-        }
-        if (running && run_start) core.begin(present, units + int64_t(commands[running_command].run) * chip->units);
-        else if (running) core.tick();
-        running = next_running;
-        run_start = begins_run;
-        if (stop.fault != NONE) break;
-    }
-    cause[0] = running_command, cause[1] = stop.fault, cause[2] = stop.detail;
+    LayerController controller{
+        .chip = *chip, .commands = commands, .runs = runs, .units = units, .begins = begins, .core = core};
+    controller.go();
+    if (controller.done) return controller.cycle;
+    cause[0] = controller.run_command, cause[1] = stop.fault, cause[2] = stop.detail;
     return -1;
 }

@@ -61,7 +61,8 @@ def predict(program: Program, chip: ChipConfig, *, bound: bool = False) -> Predi
     """Begin of every command and the end of the program, to the cycle.
 
     `bound`: allow a program whose cycles depend on its data (see Prediction.exact). Raises MixcimError for one if not,
-    for a program that the chip would stop with a fault, and without a C++ compiler.
+    for a RUN that the chip would stop with a fault (LOADs, TABLEs and exponent entries are taken to be right), and
+    without a C++ compiler.
     """
     program.check_chip(chip)
     commands, runs, units, exact = _tables(program, chip)
@@ -75,12 +76,8 @@ def predict(program: Program, chip: ChipConfig, *, bound: bool = False) -> Predi
     padded = np.zeros((chip.parameter_tiles, tiles.shape[1]), np.int32)
     padded[: len(tiles)] = tiles
     begins, cause = np.zeros(len(commands), np.int64), np.zeros(3, np.int32)
-    arrays = (_sizes(chip), kinds, padded, commands)
-    total = _library().mixcim_cycles(
-        *(array.ctypes.data for array in arrays),
-        len(commands),
-        *(array.ctypes.data for array in (runs, units, begins, cause)),
-    )
+    arrays = (_sizes(chip), kinds, padded, commands, runs, units, begins, cause)
+    total = _library().mixcim_cycles(*(array.ctypes.data for array in arrays))
     if total < 0:
         command, fault, detail = cause.tolist()
         raise _stopped(program, command, Fault(fault), detail)
@@ -92,7 +89,7 @@ def _library() -> ctypes.CDLL:
     """The compiled simulator. Raises MixcimError without a C++ compiler."""
     library = ctypes.CDLL(str(build_source(_SOURCE, _OPTIONS)))
     library.mixcim_cycles.restype = ctypes.c_int64
-    library.mixcim_cycles.argtypes = [*(ctypes.c_void_p,) * 4, ctypes.c_int64, *(ctypes.c_void_p,) * 4]
+    library.mixcim_cycles.argtypes = [ctypes.c_void_p] * 8
     return library
 
 
