@@ -6,9 +6,10 @@
     python scripts/measure_chips.py --parts area clock --chips tiny
 
 What is measured takes the place of what the file has; all else stays. Parts: `sizes` (from the configuration), `cycles`
-(a whole input on the simulated RTL, refused where RTL and model differ), `area` (yosys synth_ecp5, hierarchy kept),
-`clock` (nextpnr-ecp5), `demo` (its output and cycles per layer). Cycles count from start to interrupt; the host's
-loading of program and input is not in them. ResNet-20 needs the workload pack beside the repository, or --workloads.
+(a whole input on the simulated RTL, refused where RTL and model differ, and of how many commands the cycles are those
+that are predicted), `area` (yosys synth_ecp5, hierarchy kept), `clock` (nextpnr-ecp5), `demo` (its output and cycles
+per layer). Cycles count from start to interrupt; the host's loading of program and input is not in them. ResNet-20
+needs the workload pack beside the repository, or --workloads.
 """
 
 from __future__ import annotations
@@ -26,7 +27,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cycle_formula import run_cycles
 
 import mixcim_hdl
 from mixcim.commands.demo import HIDDEN, RULES, TABLE
@@ -35,13 +35,14 @@ from mixcim.commands.report import layer_records, peak_multiply_accumulates
 from mixcim.compile.compiler import compile_network
 from mixcim.compile.load import load_network
 from mixcim.compile.network import Network
+from mixcim.cycles import predict
 from mixcim.errors import MixcimError
 from mixcim.host.processor import Processor
 from mixcim.host.values import input_codes
 from mixcim.model import ProcessorModel
 from mixcim.networks.digits import DIGITS_RESNET, digits_data
 from mixcim.rtl.processor import TOP, processor_verilog, rtl_processor
-from mixcim_hdl.commands import Opcode, decode_command
+from mixcim_hdl.commands import Opcode
 from mixcim_hdl.config import ChipConfig, load_chip
 from mixcim_hdl.presets import PRESETS
 from mixcim_hdl.program import Program
@@ -138,23 +139,26 @@ def measure_cycles(chip: ChipConfig, workloads: Path) -> Iterator[dict[str, Any]
                 "memristor_reads": counters.memristor_reads,
                 "multiply_accumulates": work,
                 "cycles_per_second": counters.cycles / seconds,
-                "beyond_formula": beyond_formula(program, chip, cycles),
+                "commands": commands_predicted(program, chip, cycles, counters.cycles),
             }
             say(f"{chip.name}: {name}, {mapping}: {counters.cycles:,} cycles in {seconds:.1f} s")
             yield results
 
 
-def beyond_formula(program: Program, chip: ChipConfig, cycles: np.ndarray) -> dict[str, list[int]]:
-    """Smallest and largest number of cycles that commands took beyond the formula (LOAD: words), by command."""
-    found: dict[str, list[int]] = {}
-    table: dict[str, int] = {}
-    for words, spent in zip(program.commands, cycles, strict=True):
-        opcode, fields = decode_command(words, chip)
-        if opcode is Opcode.TABLE:
-            table = fields
-        stated = run_cycles(fields, table, chip) if opcode is Opcode.RUN else fields.get("count", 0)
-        found.setdefault(opcode.name, []).append(int(spent) - stated)
-    return {name: [min(values), max(values)] for name, values in found.items()}
+def commands_predicted(program: Program, chip: ChipConfig, cycles: np.ndarray, total: int) -> dict[str, list[int]]:
+    """How many commands of each kind there were, and of how many `mixcim cycles` predicts every cycle.
+
+    `cycles`: of each command on the RTL, `total`: of the run.
+    """
+    prediction = predict(program, chip)
+    same = prediction.cycles == cycles[: len(prediction.cycles)]
+    same &= prediction.total == total
+    opcodes = program.commands[: len(same), 0] & 0xFF
+    return {
+        opcode.name: [int(np.count_nonzero(opcodes == opcode)), int(np.count_nonzero(same[opcodes == opcode]))]
+        for opcode in Opcode
+        if (opcodes == opcode).any()
+    }
 
 
 def synthesise(chip: ChipConfig, folder: Path) -> dict[str, Any] | None:

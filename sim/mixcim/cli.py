@@ -18,6 +18,7 @@ from .errors import MixcimError
 COMMANDS = {
     "compile": ("compile", "Compile a network for a chip into a program file."),
     "run": ("run", "Run a program or a network on inputs, on the model or on the simulated RTL."),
+    "cycles": ("cycles", "Predict the cycles of a program or a network, layer by layer, exactly and without RTL."),
     "demo": ("demo", "Classify handwritten digits on the simulated RTL and compare with the model and ONNX Runtime."),
     "info": ("info", "Show a chip: sizes, number formats, memories, peak work per cycle, registers, commands."),
     "write-verify": ("write_verify", "Program a program's memristor cells by pulses; repair columns by spares."),

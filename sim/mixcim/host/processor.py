@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from mixcim_hdl.commands import LOAD_FIELDS, Fault, Opcode, encode_command, pack_layout
+from mixcim_hdl.commands import Fault, Opcode, encode_command, pack_layout
 from mixcim_hdl.config import ChipConfig
 from mixcim_hdl.program import Program, TensorPlace
 from mixcim_hdl.registers import (
@@ -28,6 +28,7 @@ from mixcim_hdl.registers import (
 from ..device.write_verify import ProgrammingReport, WriteVerify, check_programming, worn_out
 from ..errors import MixcimError
 from .back_door import BackDoor, OpenBus
+from .cycles import command_cycles
 from .layout import exponent_entries, tensor_elements, tensor_words
 
 _BUSY, _DONE, _FAULT = 1, 2, 4
@@ -264,15 +265,9 @@ class Processor:
             last = min(self._read_register(Register.FAULT) >> 8, len(commands) - 1)
         else:
             last = int(np.argmax(commands[:, 0] & 0xFF == Opcode.END))
-        begin = self.bus.read(window_address(Region.CYCLES), last + 1).astype(np.int64)
-        bit, _ = pack_layout(LOAD_FIELDS)[0]["overlap"]
-        beside = (commands[: last + 1, 0] & 0xFF == Opcode.LOAD) & (commands[: last + 1, 0] >> bit & 1 == 1)
-        for command in np.flatnonzero(beside[:-1])[::-1]:
-            begin[command] = begin[command + 1]
-        begin[0] = 0
+        begins = self.bus.read(window_address(Region.CYCLES), last + 1).astype(np.int64)
         cycles = np.zeros(len(commands), np.int64)
-        # A counter of 32 bits may have run over.
-        cycles[: last + 1] = np.diff(begin, append=self._read_register(Register.RUN_CYCLES)) % (1 << 32)
+        cycles[: last + 1] = command_cycles(commands, begins, self._read_register(Register.RUN_CYCLES))
         return cycles
 
     def infer(self, elements: np.ndarray, noise_seed: int | None = None) -> tuple[np.ndarray, Counters]:
