@@ -15,6 +15,7 @@ from compile.random_networks import random_network
 from mixcim import cli
 from mixcim.commands.inputs import read_inputs
 from mixcim.compile.compiler import compile_network
+from mixcim.compile.fold import fold_input
 from mixcim.compile.load import dequantise_output, load_network, quantise_input
 from mixcim.errors import MixcimError
 from mixcim.host.values import input_codes, integers, output_values
@@ -24,6 +25,7 @@ from mixcim_hdl.floating import FLOAT_FORMATS, ElementFormat
 from mixcim_hdl.presets import PRESETS
 from mixcim_hdl.program import Program, TensorPlace
 from mixcim_hdl.registers import CONTRACT_VERSION
+from workloads import WORKLOADS, needs_workloads
 
 DIGITS = str(DIGITS_RESNET)
 Mistake = Callable[[Path], list[str]]
@@ -53,6 +55,7 @@ def test_compile_writes_a_program_and_says_where_everything_went(
     text = capsys.readouterr().out
     for word in ("block2.conv1", "memristor 32", "tiny 16", "uint8/int8", "parameter memory", "memristor bank"):
         assert word in text
+    assert "layer by layer" in text and "depth-first" not in text
     program = Program.load(output)
     assert program.network == "digits_resnet"
     assert list(tmp_path.iterdir()) == [output]
@@ -106,7 +109,8 @@ def test_images_become_network_inputs(tmp_path: Path) -> None:
 
 
 def test_channels_first_inputs_become_codes_channels_last() -> None:
-    network = next(network for network in map(random_network, range(40)) if network.tensors["in"].shape[2] > 2)
+    networks = (network for network in map(random_network, range(40)) if network.tensors["in"].shape[2] > 2)
+    network = next(network for network in networks if fold_input(network, PRESETS["demo"])[1] == (1, 1))
     place = network.tensors["in"]
     height, width, channels = place.shape
     network = dataclasses.replace(network, input_layout="NCHW", file_shape=(channels, height, width))
@@ -474,3 +478,13 @@ def test_interrupt_is_exit_code_130(
     assert cli.run(["compile", DIGITS, "-o", str(tmp_path / "out")]) == 130
     assert capsys.readouterr().err.strip().endswith("interrupted")
     assert list(tmp_path.iterdir()) == []
+
+
+@needs_workloads
+def test_compile_says_what_runs_depth_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = "mobilenetv2_1.0_224_imagenet"
+    network = str(WORKLOADS / "models" / name / f"{name}_int8ptq.tflite")
+    assert cli.run(["compile", network, "-o", str(tmp_path / "mobilenet.mixcim"), "--chip", "paper"]) == 0
+    text = capsys.readouterr().out
+    assert "depth-first: conv_2d_1, depthwise_conv_2d_2, conv_2d_3 in 7 strips" in text
+    assert "layer by layer" not in text

@@ -47,6 +47,15 @@ def no_noise(chip: ChipConfig) -> np.ndarray:
 
 
 @dataclass(frozen=True)
+class Strip:
+    """Rows [row, row + rows) of a tensor, which lie from its address on after command `command`."""
+
+    command: int
+    row: int
+    rows: int
+
+
+@dataclass(frozen=True)
 class TensorPlace:
     """Where a tensor lies in the activation memory, and what its codes mean.
 
@@ -57,6 +66,8 @@ class TensorPlace:
     that of the code. Of patterns: scale 1, zero_point 0, not signed. `exponents`: entries that a pixel has in the
     exponent memory from its own address on (0: none). Of the tensor that the host writes, entry w is of word w.
     `command`: index of the last command that writes it (-1: the host does). Memory is reused: valid until `until`.
+    `strips`: of a tensor of layers that run depth-first, which lies nowhere as a whole: each of its strips is
+    overwritten by the next one, `until` is that of the last one. Empty for a tensor that lies there whole.
     """
 
     name: str
@@ -70,6 +81,22 @@ class TensorPlace:
     pitch: int
     format: str = "INTEGER"
     exponents: int = 0
+    strips: tuple[Strip, ...] = ()
+
+    @property
+    def parts(self) -> tuple[Strip, ...]:
+        """What can be read of it, and when: its strips, or the whole of it."""
+        return self.strips or (Strip(self.command, 0, self.shape[0]),)
+
+    def of(self, part: Strip) -> TensorPlace:
+        """Place of one of its parts, as if it were a tensor."""
+        return dataclasses.replace(self, shape=(part.rows, *self.shape[1:]), strips=())
+
+    @property
+    def words(self) -> int:
+        """Activation words that it takes."""
+        rows = max(part.rows for part in self.parts)
+        return rows * self.shape[1] * self.pitch
 
     @property
     def element(self) -> ElementFormat:
@@ -84,8 +111,11 @@ class TensorPlace:
 
 @dataclass(frozen=True)
 class LayerRecord:
-    """What the reports say of a layer: the commands [first_command, last_command] that belong to it and its work.
+    """What the reports say of a layer: its commands and its work.
 
+    `ranges`: first and last index of each run of commands that belong to it; a layer that runs depth-first has one for
+    each strip. `chain`: number of the chain of layers that run depth-first together, 0 for a layer by itself.
+    `estimated_cycles`: what the compiler expects its commands to take.
     `kernels`: number of kernels on each kind of unit, e.g. {"sram": 16}. `multiply_accumulates`: useful ones per input.
     `format`: number format of inputs and weights, e.g. "int8/int8".
     """
@@ -93,11 +123,17 @@ class LayerRecord:
     name: str
     kind: str
     output: str
-    first_command: int
-    last_command: int
+    ranges: tuple[tuple[int, int], ...]
     kernels: dict[str, int]
     multiply_accumulates: int
     format: str
+    chain: int = 0
+    estimated_cycles: int = 0
+
+    @property
+    def commands(self) -> list[int]:
+        """Indices of its commands, in order."""
+        return [index for first, last in self.ranges for index in range(first, last + 1)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +148,8 @@ class Program:
     `adc` int16 (banks, adcs, parameters): formats.ADC_PARAMETERS of every ADC (see ideal_adc); `noise_table` uint16
     (rows + 1,): read noise over the number of word lines on, 0 for none; `noise_seed`: uint32.
     `device`: whose cells they are; empty for ideal ones.
-    `file_shape`, `input_layout`, `output_shape`, `host_output`: as in compile.network.Network, for the host.
+    `file_shape`, `input_layout`, `output_shape`, `host_output`: as in compile.network.Network, for the host. `fold`: so
+    many pixels (vertically, horizontally) of the network's input are one pixel of the input tensor (host.values).
     """
 
     network: str
@@ -139,6 +176,7 @@ class Program:
     output_shape: tuple[int, ...]
     host_output: tuple[str, ...]
     device: str = ""
+    fold: tuple[int, int] = (1, 1)
 
     _ARRAYS = (
         "commands", "weights", "bias", "scale", "word_offset", "lane_mask", "exponent_offset", "adc", "noise_table"
@@ -161,6 +199,7 @@ class Program:
             "file_shape": self.file_shape,
             "output_shape": self.output_shape,
             "host_output": self.host_output,
+            "fold": self.fold,
         }
         arrays = {name: getattr(self, name) for name in self._ARRAYS}
         arrays.update({f"memristor{bank}": lines for bank, lines in enumerate(self.memristor)})
@@ -206,7 +245,20 @@ class Program:
         with np.load(io.BytesIO(body), allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
         header = json.loads(arrays["header"].tobytes())
-        tensors = [TensorPlace(**{**place, "shape": tuple(place["shape"])}) for place in header["tensors"]]
+        tensors = [
+            TensorPlace(
+                **{
+                    **place,
+                    "shape": tuple(place["shape"]),
+                    "strips": tuple(Strip(**strip) for strip in place["strips"]),
+                }
+            )
+            for place in header["tensors"]
+        ]
+        layers = [
+            LayerRecord(**{**layer, "ranges": tuple(tuple(pair) for pair in layer["ranges"])})
+            for layer in header["layers"]
+        ]
         return cls(
             network=header["network"],
             chip=header["chip"],
@@ -216,13 +268,14 @@ class Program:
             memristor=tuple(arrays[f"memristor{bank}"] for bank in range(header["banks"])),
             repair=tuple(arrays[f"repair{bank}"] for bank in range(header["banks"])),
             tensors={place.name: place for place in tensors},
-            layers=tuple(LayerRecord(**layer) for layer in header["layers"]),
+            layers=tuple(layers),
             input=header["input"],
             output=header["output"],
             input_layout=header["input_layout"],
             file_shape=tuple(header["file_shape"]),
             output_shape=tuple(header["output_shape"]),
             host_output=tuple(header["host_output"]),
+            fold=tuple(header["fold"]),
             **{key: arrays[key] for key in cls._ARRAYS},
         )
 

@@ -25,26 +25,33 @@ def random_network(
     largest_weight: int = 127,
     formats: Sequence[ElementFormat] = INTEGERS,
     aligned_bits: int = 12,
+    largest_side: int = 7,
+    chained: bool = False,
 ) -> Network:
-    """Network of `layers` random layers over an input of up to 7 x 7 pixels; ends with a fully connected layer.
+    """Network of `layers` random layers over an input of up to `largest_side` pixels each way; ends with a fully
+    connected layer.
 
     `widest`: most channels of a tensor. `largest_weight`: largest magnitude of an integer layer's weight. `formats`:
     those of tensors and weights, each drawn by chance; with others than INTEGER layers are floating where they must be,
     and sometimes where they need not. `aligned_bits`: of the chip, the most that inputs and weights are aligned to.
+    `chained`: each layer reads what the one before it writes, few have a residual, and strides are seldom.
     """
     random = np.random.default_rng(seed)
     signed = bool(random.integers(2))
-    shape = (int(random.integers(3, 8)), int(random.integers(3, 8)), int(random.integers(1, widest + 1)))
+    height, width = (int(random.integers(largest_side // 2, largest_side + 1)) for _ in range(2))
+    shape = (height, width, int(random.integers(1, widest + 1)))
     tensors = {"in": _tensor(random, "in", shape, signed, _drawn(random, formats))}
     network = Network(f"random{seed}", tensors, [], "in", "in", "NHWC", shape, shape)
     for number in range(layers):
-        layer, shape = _geometry(random, network, number, number == layers - 1, widest)
+        layer, shape = _geometry(random, network, number, number == layers - 1, widest, chained)
         output = _drawn(random, formats)
         integer = tensors[layer.input].format is output is ElementFormat.INTEGER
         if integer and (len(formats) == 1 or random.integers(4)):
             layer = _integer_layer(random, network, layer, shape, signed, largest_weight)
         else:
             layer = _floating_layer(random, network, layer, shape, signed, output, formats, aligned_bits)
+        if chained and layer.residual is not None and random.integers(4):
+            layer = replace(layer, residual=None)
         network.layers.append(layer)
     output = network.layers[-1].output
     return Network(
@@ -123,11 +130,11 @@ def _quantisation(random: np.random.Generator, signed: bool) -> Quantisation:
 
 
 def _geometry(
-    random: np.random.Generator, network: Network, number: int, last: bool, widest: int
+    random: np.random.Generator, network: Network, number: int, last: bool, widest: int, chained: bool
 ) -> tuple[Layer, tuple[int, int, int]]:
     """A layer without weights, parameters and clamps, and the shape of its output."""
     tensors = network.tensors
-    source = tensors[str(random.choice(list(tensors)[-2:]))] if number else tensors["in"]
+    source = tensors[str(random.choice(list(tensors)[-1 if chained else -2 :]))] if number else tensors["in"]
     height, width, channels = source.shape
     kind = LayerKind.CONVOLUTION if last else KINDS[int(random.integers(len(KINDS)))]
     kernel, stride, padding = (height, width), (1, 1), (0, 0, 0, 0)
@@ -136,6 +143,8 @@ def _geometry(
     elif not last:
         kernel = (int(random.integers(1, min(3, height) + 1)), int(random.integers(1, min(3, width) + 1)))
         stride = (int(random.integers(1, 3)), int(random.integers(1, 3)))
+        if chained and random.integers(3):
+            stride = (1, 1)
         top, left, bottom, right = (int(random.integers(0, side)) for side in (*kernel, *kernel))
         padding = (top, left, bottom, right)
     kernels = int(random.integers(1, widest + 1)) if kind is LayerKind.CONVOLUTION else channels

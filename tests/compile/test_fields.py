@@ -12,6 +12,7 @@ import pytest
 
 from compile.random_networks import FORMATS, random_network, random_rules
 from mixcim.compile.compiler import compile_network
+from mixcim.compile.fold import fold_input
 from mixcim.compile.network import EXACT, FloatArithmetic, Layer, LayerKind, Network, Quantisation, Tensor
 from mixcim.compile.unused import unused_biases
 from mixcim.errors import MixcimError
@@ -43,12 +44,13 @@ def runs_of(program: Program, chip: ChipConfig, number: int) -> list[Run]:
     """The RUNs of layer `number`, with the weights that the commands until then loaded."""
     memories = {unit: np.zeros((1 << 17, chip.rows), np.int8) for unit in range(len(chip.units))}
     record, found = program.layers[number], []
-    for words in program.commands[record.first_command : record.last_command + 1]:
-        opcode, fields = decode_command(words, chip)
+    for index in range(record.commands[-1] + 1):
+        opcode, fields = decode_command(program.commands[index], chip)
         if opcode is Opcode.LOAD:
             source, target = fields["source"], fields["destination"]
-            memories[fields["unit"]][target : target + fields["count"]] = program.weights[source:][: fields["count"]]
-        elif opcode is Opcode.RUN:
+            for unit in range(fields["unit"], fields["unit"] + fields["units"]):
+                memories[unit][target : target + fields["count"]] = program.weights[source:][: fields["count"]]
+        elif opcode is Opcode.RUN and index in record.commands:
             found.append(Run(fields, {unit: memory.copy() for unit, memory in memories.items()}))
     return found
 
@@ -79,8 +81,11 @@ def slot_weights(program: Program, chip: ChipConfig, run: Run, unit: int, slot: 
 
 @dataclass(frozen=True, eq=False)
 class Tile:
-    """A tile of a layer: RUN and group, and the parameter tile; weights (vectors, rows, channels), 0 in a pool."""
+    """A tile of a layer: its unit (None: the float pool), RUN, copy and group, and the parameter tile; weights
+    (vectors, rows, channels), 0 in the pool."""
 
+    kind: UnitKind | None
+    copy: int
     first_group: int
     group: int
     parameter: int
@@ -97,7 +102,7 @@ def tiles_of(program: Program, chip: ChipConfig, number: int, first_groups: list
         if fields["pooling"]:
             for group in range(fields["group_count"]):
                 weights = np.zeros((vectors, chip.rows, chip.channels), int)
-                yield Tile(first_group, group, fields["pool_parameter"] + group, weights)
+                yield Tile(None, 0, first_group, group, fields["pool_parameter"] + group, weights)
         for unit, kind in enumerate(chip.units):
             tiles, slot = fields[f"tiles[{unit}]"], fields[f"slot[{unit}]"]
             broadcast = kind is UnitKind.TINY and fields[f"mode[{unit}]"] == TinyMode.BROADCAST
@@ -112,7 +117,7 @@ def tiles_of(program: Program, chip: ChipConfig, number: int, first_groups: list
                                 held = slot_weights(program, chip, run, unit, slot + index * stride)
                                 weights[vector] += held.astype(int) << 8 * part
                     parameter = fields[f"parameter[{unit}]"] + group * tiles + tile
-                    yield Tile(first_group, group, parameter, weights)
+                    yield Tile(kind, fields[f"copy[{unit}]"], first_group, group, parameter, weights)
 
 
 def expected_weights(network: Network, layer: Layer, chip: ChipConfig, tile: Tile, lanes: np.ndarray, word: int):
@@ -143,8 +148,10 @@ def expected_weights(network: Network, layer: Layer, chip: ChipConfig, tile: Til
 
 
 def compiled(chip: ChipConfig, seed: int, layers: int = 5, widest: int = 9) -> tuple[Network, Program]:
+    """A random network as the chip runs it (with its input folded), and its program."""
     network = random_network(seed, layers, widest, formats=FORMATS, aligned_bits=chip.aligned_bits)
-    return network, compile_network(network, chip, random_rules(network, seed, chip.channels), "exact")
+    rules = random_rules(network, seed, chip.channels)
+    return fold_input(network, chip)[0], compile_network(network, chip, rules, "exact")
 
 
 def float_of(pattern: int) -> np.float32:
@@ -173,7 +180,7 @@ def test_tiles_hold_the_layers_weights_parameters_and_entries(chip: str, seed: i
             expected = expected_weights(network, layer, sizes, tile, lanes, word)
             np.testing.assert_array_equal(tile.weights.reshape(expected.shape), expected)
             own = [word * sizes.channels + lane for lane in np.flatnonzero(lanes).tolist()]
-            kernels += own
+            kernels += own if tile.copy == 0 else []
             real = [kernel for kernel in own if kernel < len(layer.bias)]
             columns = [kernel % sizes.channels for kernel in real]
             np.testing.assert_array_equal(program.scale[tile.parameter][columns], layer.scale[real])
@@ -186,7 +193,7 @@ def test_tiles_hold_the_layers_weights_parameters_and_entries(chip: str, seed: i
             assert not np.delete(program.scale[tile.parameter], columns).any()
             if place.exponents:
                 entry = int(program.exponent_offset[tile.parameter])
-                assert entry not in entries
+                assert (entry in entries) == (tile.copy > 0)
                 entries[entry] = word
                 assert entry == word or entry >= -(-place.shape[2] // sizes.channels)
             else:

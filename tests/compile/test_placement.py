@@ -154,10 +154,11 @@ def test_maximum_runs_on_tiny_only() -> None:
 def test_pooling_of_floating_inputs_runs_on_no_unit() -> None:
     """By default, under '*' and with hidden layers elsewhere; rules that name such a layer are refused."""
     seen = set()
+    choices: tuple[tuple[list[str], str | None], ...] = (([], None), (["*=sram"], None), ([], "memristor"))
     for seed in range(20):
         network = random_network(seed, formats=FORMATS)
-        for arguments in ({}, {"placement_rules": ["*=sram"]}, {"hidden": "memristor"}):
-            for name, units in place(network, DEMO, **arguments).items():
+        for rules, hidden in choices:
+            for name, units in place(network, DEMO, rules, hidden).items():
                 layer = next(layer for layer in network.layers if layer.name == name)
                 assert (set(units) == {None}) == network.pools(layer)
                 assert len(units) == len(layer.bias)

@@ -111,7 +111,7 @@ def test_faults_name_command_and_layer_and_the_chip_goes_on(
 ) -> None:
     program, codes = program_and_codes(4, ["*=sram"])
     broken, index = changed(program, opcode, **fields)
-    layer = next(item for item in program.layers if item.first_command <= index <= item.last_command)
+    layer = next(item for item in program.layers if index in item.commands)
     processor.load(broken)
     with pytest.raises(MixcimError) as error:
         processor.run(codes)

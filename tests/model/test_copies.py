@@ -7,7 +7,7 @@ import pytest
 
 from mixcim.errors import MixcimError
 from mixcim.model import FaultError, ProcessorModel, run
-from mixcim_hdl.commands import Fault, Opcode, TinyMode, encode_command
+from mixcim_hdl.commands import Fault, Opcode, Pooling, TinyMode, encode_command
 from mixcim_hdl.floating import ElementFormat
 from mixcim_hdl.presets import PRESETS
 from mixcim_hdl.program import Program, TensorPlace, ideal_adc, no_noise, no_repair
@@ -288,6 +288,9 @@ USER = layer(
     16,
     **{"slot[5]": 6, "slot[8]": 3, "mode[9]": TinyMode.MAX},
 )
+POOL = layer(
+    [], floating=1, input_format=int(ElementFormat.FP8_E4M3), pooling=Pooling.SUM, tap_words=1, output_tiles=15
+)
 OVER = {"overlap": 1}
 
 
@@ -306,6 +309,7 @@ OVER = {"overlap": 1}
         ([load(7), load(5, 1, 24, 8, **OVER)], None),
         ([TABLE, load(5, 1, 24, 8, **OVER)], None),
         ([layer([(7, 0)]), load(5, 1, 24, 8, **OVER)], None),
+        ([POOL, load(5, 1, 24, 8, **OVER)], None),
     ],
 )
 def test_a_load_beside_a_run_must_leave_its_weights_alone(commands, words):

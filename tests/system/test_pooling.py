@@ -17,7 +17,7 @@ from mixcim.compile.load import load_network, quantise_input
 from mixcim.compile.network import LayerKind, Network
 from mixcim.model import ProcessorModel, floating
 from mixcim_hdl.commands import Opcode, Pooling, decode_command
-from mixcim_hdl.floating import ElementFormat
+from mixcim_hdl.floating import ElementFormat, FloatFormat
 from mixcim_hdl.presets import PRESETS
 from mixcim_hdl.program import Program
 from onnx_graphs import OnnxGraph
@@ -58,8 +58,8 @@ def runtime(kind: str, x: np.ndarray, **attributes: Any) -> np.ndarray:
 def run_fields(program: Program, name: str) -> dict[str, int]:
     """Fields of the one RUN of a layer, which has no LOAD."""
     (record,) = (layer for layer in program.layers if layer.name == name)
-    assert record.first_command == record.last_command
-    opcode, fields = decode_command(program.commands[record.first_command], CHIP)
+    (command,) = record.commands
+    opcode, fields = decode_command(program.commands[command], CHIP)
     assert opcode is Opcode.RUN
     return fields
 
@@ -123,6 +123,23 @@ def test_elements_far_below_the_largest_survive(tmp_path: Path, item: ElementFor
     assert_rtl_is_the_model(program, code, CHIP)
 
 
+def test_sums_go_row_by_row(tmp_path: Path) -> None:
+    """In float32 2**30 + 1 is 2**30: what comes between it and its negative is lost, what comes after is not."""
+    far = 2.0**30
+    windows = [(far, 1, -far, 8), (far, -far, 1, 8), (1, far, -far, 8), (1, 8, far, -far)]
+    sums = [8, 9, 8, 0]
+    graph = OnnxGraph((4, 2, 8))
+    pool = graph.node("AveragePool", "input", kernel_shape=[2, 2], strides=[2, 2])
+    network = load_network(graph.save(tmp_path / "net.onnx", pool, rank=4), formats=parse_formats(["bf16"], 12))
+    program = compile_network(network, CHIP)
+    row = np.array(windows).reshape(4, 2, 2).transpose(1, 0, 2).reshape(2, 8)
+    code = quantise_input(network, np.stack([np.stack([row] * 4)]).astype(np.float32))[0]
+    (got,) = ProcessorModel(CHIP, program).run(code[None])
+    means = floating.decode(got, floating_format(program))
+    np.testing.assert_array_equal(means[0], np.stack([np.array(sums) / 4] * 4, axis=1))
+    assert_rtl_is_the_model(program, code, CHIP)
+
+
 def test_a_pool_may_write_integers(tmp_path: Path) -> None:
     """The last pooling layer's output in int8: one rounding from FP32 to the code."""
     graph = OnnxGraph((4, 4, 4))
@@ -140,6 +157,8 @@ def test_a_pool_may_write_integers(tmp_path: Path) -> None:
     assert_rtl_is_the_model(program, code, CHIP)
 
 
-def floating_format(program: Program):
+def floating_format(program: Program) -> FloatFormat:
     """Format of a program's input."""
-    return program.tensors[program.input].element.floating
+    format = program.tensors[program.input].element.floating
+    assert format is not None
+    return format

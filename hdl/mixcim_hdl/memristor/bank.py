@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..commands import NOISE_STRIDE
 from ..config import ChipConfig
+from ..emission import once
 from ..formats import ADC_PARAMETERS, NOISE_BITS, SUM_BITS, WEIGHT_BITS, Encoding
 from ..interfaces import TAG_LAYOUT, BankSignature, planes_layout, table_shape
 from ..primitives.popcount import popcount
@@ -206,7 +207,7 @@ class MemristorBank(wiring.Component):
         places = Array(mode.places)
         with m.If(advance):
             m.d.sync += [
-                word_lines.eq(plane & group),
+                word_lines.eq(Mux(busy & (used != 0), plane & group, 0)),  # no read: no line is on
                 driven.valid.eq(busy),
                 driven.first.eq(first),
                 driven.last.eq(last),
@@ -249,7 +250,7 @@ class MemristorBank(wiring.Component):
         noisy = []
         for column in range(chip.memristor_columns):
             noise = NoiseSource(chip)
-            m.submodules[f"noise{column}"] = noise
+            m.submodules[f"noise{column}"] = once(noise, "noise", platform)
             m.d.comb += [
                 noise.seed_enable.eq(self.seed_write),
                 noise.seed.eq(self.seed + (NOISE_STRIDE * (column + 1) & 0xFFFFFFFF)),
@@ -272,7 +273,8 @@ class MemristorBank(wiring.Component):
             difference = Signal(signed(difference_bits(chip)), name=f"difference{number}")
             parameters = Signal(PARAMETERS_LAYOUT, name=f"parameters{number}", reset_less=True)
             code = Signal(chip.adc_bits, name=f"code{number}")
-            m.submodules[f"adc{number}"] = adc = Adc(chip)
+            adc = Adc(chip)
+            m.submodules[f"adc{number}"] = once(adc, "adc", platform)
             m.d.comb += [
                 adc.difference.eq(difference),
                 adc.parameters.eq(parameters),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Const, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Const, EnableInserter, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -35,7 +35,7 @@ class FloatLane(wiring.Component):
           code - zero point --> FP32 x scale -'
     ```
 
-    Members: sum (of the chip's accumulator_bits; if `pooled`, a number, its float32 pattern below), unit, special
+    Members: enable (without it all registers keep their contents), sum (of the chip's accumulator_bits; if `pooled`, a number, its float32 pattern below), unit, special
     (interfaces.EXPONENT_LAYOUT), bias, scale (float32 patterns), old (element of residual_format), all at the same
     cycle; element, a code in its low byte; exponent (registers.EXPONENT_FIELDS) of the element, EXPONENT_LATENCY after
     its sum, meaningless for INTEGER. The rest is
@@ -52,6 +52,7 @@ class FloatLane(wiring.Component):
     def __init__(self, chip: ChipConfig):
         super().__init__(
             {
+                "enable": In(1, init=1),
                 "sum": In(signed(chip.accumulator_bits)),
                 "unit": In(EXPONENT_LAYOUT["unit"].shape),
                 "special": In(1),
@@ -81,7 +82,7 @@ class FloatLane(wiring.Component):
         m.d.comb += self.element.eq(
             Mux(self.output_format == ElementFormat.INTEGER, self._code(m, limited), self._pattern(m, limited))
         )
-        return m
+        return EnableInserter(self.enable)(m)
 
     def _scaled(self, m: Module) -> Value:
         """float32(sum * 2**(u + t)) * m, or number * scale."""

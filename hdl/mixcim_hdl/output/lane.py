@@ -1,6 +1,6 @@
 """One lane of the output pipeline: sum -> code, and code + residual code -> code."""
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import EnableInserter, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -48,6 +48,7 @@ class Lane(wiring.Component):
     sum_low: In(8)
     sum_high: In(8)
     code: Out(ACTIVATION_BITS)
+    enable: In(1, init=1)
 
     def elaborate(self, platform):
         m = Module()
@@ -92,4 +93,4 @@ class Lane(wiring.Component):
         ]
         m.d.sync += sum_code.eq(clamp(sum_rounder.result + offset, self.sum_low, self.sum_high))
         m.d.comb += self.code.eq(Mux(self.residual, sum_code, delayed(m, own, self.RESIDUAL_LATENCY, "own")))
-        return m
+        return EnableInserter(self.enable)(m)

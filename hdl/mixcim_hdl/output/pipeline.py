@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..commands import ADDRESS_BITS, Pooling
 from ..config import ChipConfig
+from ..emission import once
 from ..floating import ElementFormat
 from ..floating_point.element import ELEMENT_BITS
 from ..floating_point.max_exponent import largest
@@ -99,11 +100,11 @@ class OutputPipeline(wiring.Component):
             advance.eq(written & (self.residual_ready | ~residual)),
         ]
         stages = Module()
-        self._build_stages(stages, advance, residual)
+        self._build_stages(stages, advance, residual, platform)
         m.submodules.stages = EnableInserter(advance)(stages)
         return m
 
-    def _build_stages(self, m: Module, advance: Signal, residual: Signal) -> None:
+    def _build_stages(self, m: Module, advance: Signal, residual: Signal, platform: object) -> None:
         """All registers; they keep their contents without `advance`. Sets `residual`."""
         chip, run, result = self._chip, self.run, self.result
         lanes, beats = chip.output_lanes, chip.channels // chip.output_lanes
@@ -200,11 +201,11 @@ class OutputPipeline(wiring.Component):
             )
 
         latency, last_written = Lane.LATENCY, Signal()
-        done, words = delayed(m, tag2, Lane.LATENCY, "tag"), [self._codes(m, operands)]
+        done, words = delayed(m, tag2, Lane.LATENCY, "tag"), [self._codes(m, operands, advance, platform)]
         if chip.floating_point:
             latency = FloatLane.LATENCY
             m.d.sync += tag2.entry.eq(entry1)
-            done, words = self._build_floating(m, operands, exponent2, done, words[0])
+            done, words = self._build_floating(m, operands, exponent2, done, words[0], advance, platform)
             m.d.comb += self.exponent_write.eq(last_written & (run.output_format != ElementFormat.INTEGER))
         m.d.comb += [
             self.write_address.eq(done.address),
@@ -225,11 +226,13 @@ class OutputPipeline(wiring.Component):
         address = (first + (word_offset << two))[:ADDRESS_BITS]
         return Cat(address[0] & ~two, address[1:])
 
-    def _codes(self, m: Module, operands: list[dict[str, Value]]) -> Value:
+    def _codes(self, m: Module, operands: list[dict[str, Value]], advance: Signal, platform: object) -> Value:
         """Codes of a beat by the integer lanes, Lane.LATENCY later."""
         codes = []
         for index, operand in enumerate(operands):
-            m.submodules[f"lane{index}"] = lane = Lane()
+            lane = Lane()
+            m.submodules[f"lane{index}"] = once(lane, "lane", platform)
+            m.d.comb += lane.enable.eq(advance)
             m.d.comb += [getattr(lane, name).eq(value) for name, value in operand.items()]
             for name in ("zero_point", "clamp_low", "clamp_high", "residual", "residual_first", "residual_signed",
                          "scale_first", "scale_second", "fixed", "sum_low", "sum_high"):  # fmt: skip
@@ -237,7 +240,7 @@ class OutputPipeline(wiring.Component):
             codes.append(lane.code)
         return Cat(codes)
 
-    def _build_floating(self, m: Module, operands, exponent, integer_done, codes: Value):
+    def _build_floating(self, m: Module, operands, exponent, integer_done, codes: Value, advance, platform):
         """(tag, words) of the beat that is written now: of the integer lanes, or of those of floating point.
 
         `integer_done`, `codes`: tag and codes of the beat that the integer lanes have done.
@@ -245,7 +248,9 @@ class OutputPipeline(wiring.Component):
         run, floating = self.run, self.run.floating
         lanes: list[FloatLane] = []
         for index, operand in enumerate(operands):
-            m.submodules[f"float_lane{index}"] = lane = FloatLane(self._chip)
+            lane = FloatLane(self._chip)
+            m.submodules[f"float_lane{index}"] = once(lane, "float_lane", platform)
+            m.d.comb += lane.enable.eq(advance)
             m.d.comb += [getattr(lane, name).eq(value) for name, value in operand.items()]
             m.d.comb += [
                 lane.unit.eq(exponent.unit),

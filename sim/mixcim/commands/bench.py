@@ -41,6 +41,9 @@ def command(quick: bool, workloads: Path | None, output: Path, as_json: bool) ->
         records += found
         say("Verilog and simulator of chip demo")
         records += build_records("demo", quick)
+        if not quick:
+            say("Verilog and simulator of chip paper")
+            records += build_records("paper")
         say("memristor reads of the model")
         records += layer_records(0.1 if quick else 1.0)
         records += digits_records(quick, say)

@@ -20,7 +20,7 @@ from .options import (
     image_options,
     json_option,
 )
-from .report import console, layer_records, layer_table, memory_table, memory_use, print_json
+from .report import chain_lines, console, layer_records, layer_table, memory_table, memory_use, print_json
 
 
 @click.command()
@@ -61,5 +61,7 @@ def command(
         return
     screen = console()
     screen.print(layer_table(layers, f"{program.network} on chip {chip.name}"))
+    for line in chain_lines(program) or ["layer by layer"]:
+        screen.print(line, soft_wrap=True)
     screen.print(memory_table(memories))
     screen.print(f"written: {output} ({output.stat().st_size:,} bytes)", soft_wrap=True)

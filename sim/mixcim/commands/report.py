@@ -55,7 +55,8 @@ def memory_use(program: Program, chip: ChipConfig) -> list[dict[str, Any]]:
     for words in program.commands:
         opcode, fields = decode_command(words, chip)
         if opcode is Opcode.LOAD:
-            loaded[fields["unit"]] = max(loaded[fields["unit"]], fields["destination"] + fields["count"])
+            for unit in range(fields["unit"], fields["unit"] + fields["units"]):
+                loaded[unit] = max(loaded[unit], fields["destination"] + fields["count"])
     for kind, name, per_slot in (
         (UnitKind.SRAM, "SRAM-CIM bank", chip.channels),
         (UnitKind.TINY, "tiny-digital unit", 1),
@@ -68,31 +69,62 @@ def memory_use(program: Program, chip: ChipConfig) -> list[dict[str, Any]]:
 
 
 def _activation_words(program: Program) -> int:
-    return max(place.address + place.shape[0] * place.shape[1] * place.pitch for place in program.tensors.values())
+    return max(place.address + place.words for place in program.tensors.values())
+
+
+def layer_cycles(program: Program, chip: ChipConfig, cycles: np.ndarray) -> list[int]:
+    """Cycles of each layer from those of each command, which go from its begin to the next one's.
+
+    A LOAD beside a RUN begins while that is at work: its cycles are those of the RUN's layer.
+    """
+    owners = {index: number for number, layer in enumerate(program.layers) for index in layer.commands}
+    spent, running = [0] * len(program.layers), 0
+    for index, words in enumerate(program.commands):
+        opcode, fields = decode_command(words, chip)
+        if opcode is Opcode.LOAD and fields["overlap"]:
+            spent[running] += int(cycles[index])
+        elif index in owners:
+            running = owners[index]
+            spent[running] += int(cycles[index])
+    return spent
+
+
+def chain_lines(program: Program) -> list[str]:
+    """Which layers run depth-first, and in how many strips: a line for each chain of them."""
+    chains: dict[int, list[str]] = {}
+    for layer in program.layers:
+        if layer.chain:
+            chains.setdefault(layer.chain, []).append(layer.name.split(";")[0])
+    strips = {layer.chain: len(layer.ranges) for layer in program.layers}
+    return [f"depth-first: {', '.join(names)} in {strips[chain]} strips" for chain, names in chains.items()]
 
 
 def layer_records(program: Program, chip: ChipConfig, cycles: np.ndarray | None = None) -> list[dict[str, Any]]:
-    """One record a layer: name, kind, units, format, commands, weight words, MACs, and with `cycles` (of each command)
-    also cycles and utilisation = useful MACs / (cycles x peak MACs per cycle of the whole chip)."""
+    """One record a layer: name, kind, units, format, commands, chain of layers that run depth-first together (0: none)
+    and strips, weight words, estimated cycles, MACs, and with `cycles` (of each command, as the host reads them) also
+    cycles and utilisation = useful MACs / (cycles x peak MACs per cycle of the whole chip)."""
     peak = sum(peak_multiply_accumulates(chip).values())
+    spent = None if cycles is None else layer_cycles(program, chip, cycles)
     records = []
     for number, layer in enumerate(program.layers, 1):
-        commands = slice(layer.first_command, layer.last_command + 1)
-        loads = [decode_command(words, chip) for words in program.commands[commands]]
+        loads = [decode_command(program.commands[index], chip) for index in layer.commands]
         record: dict[str, Any] = {
             "layer": number,
             "name": layer.name,
             "kind": layer.kind,
             "kernels": layer.kernels,
             "format": layer.format,
-            "commands": layer.last_command - layer.first_command + 1,
+            "commands": len(layer.commands),
+            "chain": layer.chain,
+            "strips": len(layer.ranges),
             "loaded_words": sum(fields["count"] for opcode, fields in loads if opcode is Opcode.LOAD),
+            "estimated_cycles": layer.estimated_cycles,
             "multiply_accumulates": layer.multiply_accumulates,
         }
-        if cycles is not None:
-            spent = int(cycles[commands].sum())
-            record["cycles"] = spent
-            record["utilisation"] = layer.multiply_accumulates / (spent * peak) if spent else 0.0
+        if spent is not None:
+            taken = spent[number - 1]
+            record["cycles"] = taken
+            record["utilisation"] = layer.multiply_accumulates / (taken * peak) if taken else 0.0
         records.append(record)
     return records
 
@@ -103,7 +135,7 @@ def layer_table(records: Sequence[dict[str, Any]], title: str) -> Table:
     table = Table(title=title, title_justify="left")
     for heading in ("", "layer", "kind", "kernels on", "format"):
         table.add_column(heading, overflow="fold", max_width=40)
-    for heading in ("cycles", "utilisation") if timed else ("commands", "weight words loaded", "MACs"):
+    for heading in ("cycles", "utilisation") if timed else ("words loaded", "MACs", "cycles, estimated"):
         table.add_column(heading, justify="right")
     for record in records:
         units = ", ".join(f"{unit} {count}" for unit, count in record["kernels"].items())
@@ -115,9 +147,8 @@ def layer_table(records: Sequence[dict[str, Any]], title: str) -> Table:
                 f"{record['utilisation']:.1%}" if record["multiply_accumulates"] else "-",
             ]
         else:
-            cells += [str(record[key]) for key in ("commands", "loaded_words")] + [
-                f"{record['multiply_accumulates']:,}"
-            ]
+            keys = ("loaded_words", "multiply_accumulates", "estimated_cycles")
+            cells += [f"{record[key]:,}" for key in keys]
         table.add_row(*cells)
     return table
 

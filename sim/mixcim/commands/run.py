@@ -23,6 +23,7 @@ from ..rtl.processor import rtl_processor
 from .inputs import chip_of, compile_file, is_program, read_inputs
 from .options import FILE, CompileChoice, DeviceChoice, compile_options, device_options, image_options, json_option
 from .report import console, layer_records, layer_table, print_json, progress_bar
+from .simulate import simulate
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,23 +57,21 @@ def run_on_model(program: Program, chip: ChipConfig, codes: np.ndarray, quiet: b
     return Result(output, seconds, events, int(model.memristor_skips.sum()))
 
 
-def run_on_rtl(program: Program, chip: ChipConfig, codes: np.ndarray, quiet: bool, wave: Path | None = None) -> Result:
-    """Run inputs, codes (N, height, width, channels), one after the other on the simulated RTL."""
+def run_on_rtl(
+    program: Program,
+    chip: ChipConfig,
+    codes: np.ndarray,
+    quiet: bool,
+    wave: Path | None = None,
+    jobs: int | None = None,
+) -> Result:
+    """Run inputs, codes (N, height, width, channels), on the simulated RTL, in `jobs` processes (default: one per
+    core)."""
     with progress_bar(quiet) as advance:
-        processor = rtl_processor(chip, wave, advance)
-        processor.load(program)
-        outputs, cycles = [], 0
-        events = dict.fromkeys(Event, 0)
-        start = time.perf_counter()
-        for number, code in enumerate(codes):
-            output, counters = processor.infer(code)
-            outputs.append(output)
-            cycles = counters.cycles
-            for event in Event:
-                events[event] += getattr(counters, event.name.lower())
-            advance(number + 1, len(codes), "RTL")
-        seconds = time.perf_counter() - start
-        return Result(np.array(outputs), seconds, events, None, cycles, processor.command_cycles())
+        result = simulate(program, chip, codes, jobs, advance, wave)
+    names = {event: event.name.lower() for event in Event}
+    events = {event: sum(getattr(counters, name) for counters in result.counters) for event, name in names.items()}
+    return Result(result.outputs, result.seconds, events, None, result.counters[-1].cycles, result.command_cycles)
 
 
 def different_tensors(program: Program, chip: ChipConfig, code: np.ndarray, quiet: bool) -> list[str]:
@@ -117,6 +116,9 @@ def _no_answer(values: np.ndarray) -> np.ndarray:
 @click.option("--tensors", is_flag=True, help="With --on both: compare every intermediate tensor of the first input.")
 @click.option("--labels", default="labels", show_default=True, help="Array of the inputs file with the right answers.")
 @click.option("--wave", type=FILE, help="Write a waveform (with --on rtl or both).")
+@click.option(
+    "--jobs", type=click.IntRange(1), help="Simulations at a time (with --on rtl or both); default: one per core."
+)
 @click.option("-o", "--output", type=FILE, help="Write codes and real outputs to this .npz file.")
 @click.option("--chip", "chip_name", help="Chip; default: the program's own, or demo for a network.")
 @compile_options
@@ -131,6 +133,7 @@ def command(
     tensors: bool,
     labels: str,
     wave: Path | None,
+    jobs: int | None,
     output: Path | None,
     chip_name: str | None,
     compilation: CompileChoice,
@@ -168,7 +171,7 @@ def command(
     codes = input_codes(program, values)[:limit]
     known = _labels(arrays, labels, len(values), inputs_file)
     on_model = None if engine == "rtl" else run_on_model(program, chip, codes, as_json)
-    on_rtl = None if engine == "model" else run_on_rtl(program, chip, codes, as_json, wave)
+    on_rtl = None if engine == "model" else run_on_rtl(program, chip, codes, as_json, wave, jobs)
     result = on_rtl or on_model
     assert result is not None
     equal = on_model.equals(on_rtl) if on_model and on_rtl else None

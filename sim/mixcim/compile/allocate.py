@@ -5,12 +5,13 @@ least as many as it has exponent entries, which lie beside its words. The hardwa
 pitch, so tensors that additions tie together have that of the widest. Two-byte elements lie at even addresses.
 
 A tensor lives from the command that first writes it to the last one that reads it. Tensors that are never alive
-together share words.
+together share words. Of a tensor inside a chain of layers that run depth-first (strips.py) there is never more than a
+strip; what the chain reads and writes lives as long as the chain runs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mixcim_hdl.config import ChipConfig
@@ -19,13 +20,15 @@ from ..errors import MixcimError
 from .exponents import entry_counts
 from .network import Network
 from .placement import Placement
+from .strips import Chain, inner_tensors, most_rows
 
 HOST = -1  #: "layer" that writes the network's input
+_MOVES = 24  #: how often an order of tensors is changed that does not fit
 
 
 @dataclass(frozen=True)
 class TensorLayout:
-    """Where a tensor lies: `address`, `pitch` of a pixel and `words` in all, in activation words.
+    """Where a tensor lies: `address`, `pitch` of a pixel and `words` in all (or in a strip), in activation words.
 
     `exponents`: entries that a pixel has in the exponent memory.
     """
@@ -73,30 +76,59 @@ def lifetimes(network: Network) -> dict[str, tuple[int, int]]:
     return spans
 
 
-def allocate(network: Network, chip: ChipConfig, placement: Placement, keep_all: bool = False) -> Layout:
-    """Place of every tensor; `keep_all` gives each one of its own.
+def allocate(
+    network: Network, chip: ChipConfig, placement: Placement, keep_all: bool = False, chains: Sequence[Chain] = ()
+) -> Layout:
+    """Place of every tensor; `keep_all` gives each one of its own. `chains`: layers that run depth-first.
 
     A sum overwrites its residual tensor where nothing else reads that any more and their elements are equally long (the
     hardware reads the residual's word right before it writes the sum's word to the same address). Raises MixcimError
     when the memory is too small.
     """
-    spans = lifetimes(network)
+    own_spans = lifetimes(network)
+    writers = {name: first for name, (first, _) in own_spans.items()}
+    spans = _spans(network, own_spans, chains)
     if keep_all:
         spans = {name: (first, len(network.layers)) for name, (first, _) in spans.items()}
     exponents = entry_counts(network, placement, chip)
-    pitches = _pitches(network, chip, exponents)
-    words = {name: tensor.shape[0] * tensor.shape[1] * pitches[name] for name, tensor in network.tensors.items()}
-    blocks = _blocks(network, words, spans, in_place=not keep_all)
-    # Two classic orders for first-fit; which of them packs better depends on the network, so both are tried.
-    orders = (
-        sorted(blocks, key=lambda block: (block.first, block.names)),
-        sorted(blocks, key=lambda block: (-block.words, block.first, block.names)),
-    )
-    results = [_first_fit(order) for order in orders]
-    needed, addresses = min(results, key=lambda result: result[0])
+    pitches = pixel_pitches(network, chip, placement)
+    rows = {name: tensor.shape[0] for name, tensor in network.tensors.items()}
+    for chain in chains:
+        rows.update(most_rows(network, chain))
+    words = {name: rows[name] * tensor.shape[1] * pitches[name] for name, tensor in network.tensors.items()}
+    together = {index: chain.layers for chain in chains for index in chain.layers}
+    replacing = {
+        name
+        for name, index in writers.items()
+        if not keep_all and can_replace(network, index, together.get(index, range(index, index + 1)), own_spans)
+    } - inner_tensors(network, chains)
+    blocks = _blocks(network, words, spans, writers, replacing)
+    needed, addresses = _packed(blocks, chip.activation_words)
     if needed > chip.activation_words:
         raise MixcimError(_too_small(network, chip, words, spans, needed, keep_all))
     return {name: TensorLayout(addresses[name], pitches[name], words[name], exponents[name]) for name in addresses}
+
+
+def can_replace(network: Network, index: int, together: range, spans: Mapping[str, tuple[int, int]]) -> bool:
+    """Whether what layer `index` writes may overwrite its residual.
+
+    `together`: layers that run depth-first with it. `spans`: from lifetimes.
+    """
+    if index == HOST or network.layers[index].residual is None:
+        return False
+    layer = network.layers[index]
+    assert layer.residual is not None
+    residual = layer.residual.tensor
+    old, new = network.tensors[residual], network.tensors[layer.output]
+    # In a later strip, a layer of the chain still needs what it has read in this one.
+    read = [network.layers[other].input for other in together]
+    read += [item.tensor for other in together if other != index and (item := network.layers[other].residual)]
+    return (
+        residual not in read
+        and spans[residual][1] == index
+        and old.shape == new.shape
+        and old.format.bytes == new.format.bytes
+    )
 
 
 def used_words(layout: Layout) -> int:
@@ -104,8 +136,9 @@ def used_words(layout: Layout) -> int:
     return max(place.end for place in layout.values())
 
 
-def _pitches(network: Network, chip: ChipConfig, exponents: Mapping[str, int]) -> dict[str, int]:
+def pixel_pitches(network: Network, chip: ChipConfig, placement: Placement) -> dict[str, int]:
     """Words of a pixel of every tensor."""
+    exponents = entry_counts(network, placement, chip)
     tied = {name: {name} for name in network.tensors}
     for layer in network.layers:
         if layer.residual is not None:
@@ -123,31 +156,67 @@ def _pitches(network: Network, chip: ChipConfig, exponents: Mapping[str, int]) -
     return pitches
 
 
+def _spans(
+    network: Network, own_spans: Mapping[str, tuple[int, int]], chains: Sequence[Chain]
+) -> dict[str, tuple[int, int]]:
+    """First and last layer during which each tensor is alive. `own_spans`: without chains."""
+    spans = dict(own_spans)
+    inner = inner_tensors(network, chains)
+    for chain in chains:
+        for index in chain.layers:
+            layer = network.layers[index]
+            for name in {layer.input} | ({layer.residual.tensor} if layer.residual else set()):
+                if name not in inner:
+                    spans[name] = (spans[name][0], max(spans[name][1], chain.last))
+        output = network.layers[chain.last].output
+        spans[output] = (chain.first, spans[output][1])
+    return spans
+
+
 def _blocks(
-    network: Network, words: Mapping[str, int], spans: dict[str, tuple[int, int]], in_place: bool
+    network: Network,
+    words: Mapping[str, int],
+    spans: Mapping[str, tuple[int, int]],
+    writers: Mapping[str, int],
+    replacing: set[str],
 ) -> list[_Block]:
+    """`writers`: index of the layer that writes each tensor. `replacing`: those that overwrite their residual."""
     owner: dict[str, _Block] = {}
     blocks: list[_Block] = []
-    tensors = network.tensors
     for name, (first, last) in spans.items():
-        index = first
-        residual = network.layers[index].residual if index != HOST else None
-        if (
-            in_place
-            and residual is not None
-            and residual.tensor != network.layers[index].input
-            and spans[residual.tensor][1] == index
-            and tensors[residual.tensor].shape == tensors[name].shape
-            and tensors[residual.tensor].format.bytes == tensors[name].format.bytes
-        ):
+        residual = network.layers[writers[name]].residual if name in replacing else None
+        if residual is not None:
             block = owner[residual.tensor]
             block.names.append(name)
             block.last = max(block.last, last)
         else:
-            block = _Block([name], words[name], tensors[name].format.bytes, first, last)
+            block = _Block([name], words[name], network.tensors[name].format.bytes, first, last)
             blocks.append(block)
         owner[name] = block
     return blocks
+
+
+def _packed(blocks: list[_Block], available: int) -> tuple[int, dict[str, int]]:
+    """Words needed in all, and the address of every tensor: the first way found that needs no more than is available,
+    or the one that needs least."""
+    # Classic orders for first-fit; which of them packs better depends on the network, so all are tried.
+    orders = [
+        sorted(blocks, key=lambda block: (block.first, block.names)),
+        sorted(blocks, key=lambda block: (-block.words, block.first, block.names)),
+    ]
+    best = min((_first_fit(order) for order in orders), key=lambda result: result[0])
+    for order in orders:
+        latest = _first_fit(order)
+        for _ in range(_MOVES):
+            if best[0] <= available:
+                return best
+            # What ends highest comes first.
+            highest = max(order, key=lambda block: latest[1][block.names[0]] + block.words)
+            order.remove(highest)
+            order.insert(0, highest)
+            latest = _first_fit(order)
+            best = min(best, latest, key=lambda result: result[0])
+    return best
 
 
 def _first_fit(order: list[_Block]) -> tuple[int, dict[str, int]]:

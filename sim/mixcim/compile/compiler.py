@@ -1,52 +1,55 @@
 """`compile_network`: a quantised network and a chip in, a `Program` out.
 
 ```
- Network --place--> kind of unit per kernel --plan--> passes (RUNs) --emit--> commands, weights, parameters
-                    (or the float pool) ---------------> one RUN ---'
-        \\--allocate--> address per tensor ----------------------------^
+ Network --fold--> place --> kind of unit per kernel --plan--> passes (RUNs) ----emit--> commands, weights, parameters
+                     \\--depth-first, allocate--> strips, address per tensor ----^
 ```
-
-Zero points of integer layers: the hardware sums weight * code, where the definition sums weight * (code - zero point).
-The difference, zero point * sum of weights, goes into the bias; a position in the padding carries the zero point as its
-code. Floating layers: see fields.py.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from mixcim_hdl.commands import Opcode, TinyMode
 from mixcim_hdl.config import ChipConfig, UnitKind
 from mixcim_hdl.floating import ALIGNED_BITS, ElementFormat
-from mixcim_hdl.program import LayerRecord, Program, TensorPlace, ideal_adc, no_noise, no_repair
+from mixcim_hdl.program import LayerRecord, Program, Strip, TensorPlace, ideal_adc, no_noise, no_repair
 
 from ..errors import MixcimError
 from .allocate import HOST, allocate, lifetimes
+from .codes import code_of, input_width
+from .copies import Candidate, memristor_copies
+from .cycles import RUN_OVERHEAD, Work, work_of
+from .depth_first import place_tensors
 from .exponents import tile_entries
-from .fields import code_of, run_fields
+from .fields import run_fields, strip_fields
+from .fold import fold_input
+from .layer_weights import LayerWeights, layer_weights
 from .network import Layer, LayerKind, Network, Tensor
-from .passes import Pass, Share, UnitSpace, plan
-from .placement import Placement, is_fully_connected, kernel_count, place
+from .passes import Pass, Share, UnitSpace, plan, tile_lanes
+from .placement import Placement, is_fully_connected, place
 from .stores import CommandList, MemristorBanks, ParameterMemory, WeightStore
-from .table import Tables, exact_table, read_table
+from .strips import Chain, strip_rows
+from .table import Tables, exact_table, read_table, reads_of
+from .unit_memory import Block, LoadedAt, UnitMemories
 from .unused import unused_biases
 from .weights import (
     Window,
     broadcast_words,
-    channel_taps,
-    dense_slots,
     depthwise_words,
-    diagonal_slots,
     digits_used,
-    kernel_rows,
     masked_taps,
     sram_words,
     window_of,
 )
+
+#: Cycles that a command less is worth where the program store does not hold the fastest program.
+_COMMAND_COST = 1 << 14
 
 
 def compile_network(
@@ -61,11 +64,13 @@ def compile_network(
     """Compile a network for a chip. The same arguments give the same program, byte for byte.
 
     `placement_rules` and `hidden`: see placement.py. `table`: see table.py. `keep_all`: every tensor has memory of its
-    own and can be read after the run. `skip_zero_groups`: memristor reads whose input bits are all 0 are left out.
-    Raises MixcimError in one line when the network, as placed, does not fit the chip (which memory, what is needed,
-    what there is), has a layer that the chip cannot do, or an argument makes no sense.
+    own and can be read after the run; no layer runs depth-first then. `skip_zero_groups`: memristor reads whose input
+    bits are all 0 are left out. Raises MixcimError in one line when the network, as placed, does not fit the chip
+    (which memory, what is needed, what there is), has a layer that the chip cannot do, or an argument makes no sense.
     """
     _check_floating(network, chip)
+    unfolded = network
+    network, fold = fold_input(network, chip)
     placement = place(network, chip, placement_rules, hidden)
     tables = read_table(table, chip) if isinstance(table, str) else table
     names = [layer.name for layer in network.layers]
@@ -74,49 +79,124 @@ def compile_network(
             raise MixcimError(f"the table names layer '{name}', network '{network.name}' has {', '.join(names)}")
     if skip_zero_groups:
         tables = dataclasses.replace(tables, skip_zero_groups=True)
-    return _Compilation(network, chip, placement, tables, keep_all).program()
+    compilation = _Compilation(network, chip, placement, tables, keep_all, 0)
+    program = compilation.program()
+    if len(program.commands) > chip.program_commands:
+        compilation = _Compilation(network, chip, placement, tables, keep_all, _COMMAND_COST)
+        program = compilation.program()
+    compilation.check_memories()
+    if fold == (1, 1):
+        return program
+    # What a layer has to do does not grow with the zeros of a folded kernel.
+    work = [layer.multiply_accumulates(unfolded.tensors[layer.output]) for layer in unfolded.layers]
+    layers = [
+        dataclasses.replace(record, multiply_accumulates=number)
+        for record, number in zip(program.layers, work, strict=True)
+    ]
+    return dataclasses.replace(program, layers=tuple(layers), fold=fold)
 
 
-@dataclass(frozen=True, eq=False)
-class _LayerWeights:
-    """Weights and parameters of a layer by output word: `rows` (dense) or `taps`; bias, scale (words, channels).
+@dataclass(frozen=True)
+class _UnitWork:
+    """What a unit does in a RUN: its fields `tiles`, `mode`, `copy` and `parameter`; `slot` of resident weights.
 
-    `bias`: int32, a float32's pattern in a floating layer.
+    `block`: weights that are loaded, None for others; they take `words` of the unit's memory, `stride` words a step of
+    RUN's field `slot`.
     """
 
-    rows: np.ndarray | None
-    taps: np.ndarray | None
-    bias: np.ndarray
-    scale: np.ndarray
+    unit: int
+    tiles: int
+    mode: int
+    copy: int
+    parameter: int
+    slot: int = 0
+    block: Block | None = None
+    stride: int = 1
 
-    def slots(self, window: Window, share: Share, chip: ChipConfig) -> np.ndarray:
-        """Slots of a CIM unit's share: int8 (slots, rows, channels)."""
-        if window.separate:
-            assert self.taps is not None
-            return diagonal_slots(masked_taps(self.taps, int(share.words[0]), share.lanes), chip)
-        assert self.rows is not None
-        return dense_slots(self.rows, share.words, share.lanes, chip)
+
+@dataclass(frozen=True)
+class _Run:
+    """A RUN of a layer without rows: the pass, and what each unit does in it.
+
+    `pool_parameter`: first parameter tile of the float pool, which works where no unit does.
+    """
+
+    step: Pass
+    units: tuple[_UnitWork, ...]
+    pool_parameter: int = 0
+
+
+@dataclass
+class _Plan:
+    """A layer on its way into the program.
+
+    `work`: what it asks of the units. `table`: fields of TABLE, None without memristor. `runs`, `fields`: of all its
+    RUNs, once its weights are stored. `ranges`: its commands so far, `strips`: parts of its output.
+    """
+
+    layer: Layer
+    work: Work
+    weights: LayerWeights
+    table: dict[str, int] | None
+    passes: list[Pass]
+    runs: list[_Run] = dataclasses.field(default_factory=list)
+    fields: dict[str, int] = dataclasses.field(default_factory=dict)
+    ranges: list[tuple[int, int]] = dataclasses.field(default_factory=list)
+    strips: list[Strip] = dataclasses.field(default_factory=list)
+    chain: int = 0
+    cycles: int = 0  #: estimate for the commands so far
+
+    @property
+    def window(self) -> Window:
+        return self.work.window
 
 
 class _Compilation:
     def __init__(
-        self, network: Network, chip: ChipConfig, placement: Placement, tables: Tables, keep_all: bool
+        self,
+        network: Network,
+        chip: ChipConfig,
+        placement: Placement,
+        tables: Tables,
+        keep_all: bool,
+        command_cost: int,
     ) -> None:
+        """`command_cost`: as in cycles.Work; other arguments as of compile_network."""
+        self.command_cost = command_cost
         self.network, self.chip, self.placement, self.tables = network, chip, placement, tables
         self.check_memristor()
-        self.layout = allocate(network, chip, placement, keep_all)
         self.commands = CommandList(chip)
         self.weights = WeightStore(chip)
         self.memristor = MemristorBanks(chip)
         self.parameters = ParameterMemory(chip)
-        self.space = UnitSpace(chip, [chip.memristor_slots] * chip.memristor_banks)
+        self.memories = UnitMemories(chip)
         self.present_table: dict[str, int] = {}
         self.unused_biases = unused_biases(network)
+        self.writes: list[tuple[int, range]] = []  #: command, activation words
+        self.last_cycles = 0  #: estimate for the last RUN
+        self.plans = self.plan_layers()
+        self.chains: list[Chain] = []
+        if keep_all:
+            self.layout = allocate(network, chip, placement, keep_all)
+        else:
+            cycles = [[step.estimate(item.work, chip) for step in item.passes] for item in self.plans]
+            overhead = RUN_OVERHEAD + command_cost
+            self.chains, self.layout = place_tensors(network, chip, placement, cycles, overhead)
 
     def program(self) -> Program:
-        layers = [self.emit_layer(layer) for layer in self.network.layers]
+        for item in self.plans:
+            item.fields = run_fields(self.network, item.layer, item.window, self.layout, self.chip)
+            item.runs = [self.store_pass(item, step) for step in item.passes]
+        index = 0
+        chains = {chain.first: chain for chain in self.chains}
+        while index < len(self.plans):
+            if index in chains:
+                self.emit_chain(chains[index])
+                index = chains[index].last + 1
+            else:
+                self.emit_rows(self.plans[index], None)
+                index += 1
         self.commands.add(f"network '{self.network.name}'", Opcode.END)
-        self.check_memories()
         network = self.network
         lines = self.memristor.arrays()
         return Program(
@@ -131,42 +211,55 @@ class _Compilation:
             noise_table=no_noise(self.chip),
             noise_seed=0,
             device="",
-            tensors=self.tensor_places(layers),
-            layers=tuple(layers),
+            tensors=self.tensor_places(),
+            layers=tuple(self.record(item) for item in self.plans),
             input=network.input,
             output=network.output,
             input_layout=network.input_layout,
             file_shape=network.file_shape,
             output_shape=network.output_shape,
             host_output=network.host_output,
+            fold=(1, 1),
             **self.parameters.arrays(),
         )
 
-    def emit_layer(self, layer: Layer) -> LayerRecord:
-        first_command = len(self.commands)
-        window = window_of(self.network, layer, self.chip)
-        weights = self.layer_weights(layer, window)
-        fields = run_fields(self.network, layer, window, self.layout, self.chip)
-        units = [unit for unit in self.placement[layer.name] if unit is not None]
-        if units:
-            passes = plan(layer.name, window, tuple(units), self.space)
-            self.emit_table(layer, window, weights, passes)
-            for step in passes:
-                self.emit_pass(layer, window, weights, step, fields)
-        else:
-            self.emit_pool(layer, weights, fields)
-        output = self.network.tensors[layer.output]
+    def plan_layers(self) -> list[_Plan]:
+        """Weights, table and passes of every layer."""
+        plans, candidates = [], []
+        for layer in self.network.layers:
+            window = window_of(self.network, layer, self.chip)
+            weights = layer_weights(self.network, layer, window, self.unused_biases, self.chip)
+            lanes = tile_lanes(self.placement[layer.name], self.chip)
+            table = None
+            if UnitKind.MEMRISTOR in lanes:
+                table = self.table_fields(layer, window, weights, lanes[UnitKind.MEMRISTOR])
+            reads = reads_of(table, input_width(self.network, layer)[0], window, self.chip) if table else 0
+            work = work_of(self.network, layer, self.chip, reads, self.command_cost)
+            candidates.append(Candidate(layer.name, work, lanes))
+            plans.append(_Plan(layer, work, weights, table, []))
+        copies = memristor_copies(candidates, self.chip)
+        space = UnitSpace(self.chip, [self.chip.memristor_slots] * self.chip.memristor_banks)
+        for item, layer in zip(plans, candidates, strict=True):
+            if self.network.pools(item.layer):
+                item.passes = [Pass(0, len(item.weights.bias), 1, ())]
+            else:
+                item.passes = plan(layer.name, layer.work, layer.lanes, space, copies.get(layer.name))
+        return plans
+
+    def record(self, item: _Plan) -> LayerRecord:
+        """What the reports say of a layer."""
+        layer, units = item.layer, self.placement[item.layer.name]
         kind = "fully_connected" if is_fully_connected(self.network, layer) else layer.kind.value
         return LayerRecord(
             name=layer.name,
             kind=kind,
             output=layer.output,
-            first_command=first_command,
-            last_command=len(self.commands) - 1,
-            kernels={unit.value: units.count(unit) for unit in UnitKind if unit in units}
-            or {"pool": kernel_count(self.network, layer)},
-            multiply_accumulates=layer.multiply_accumulates(output),
+            ranges=tuple(item.ranges),
+            kernels={unit.value: units.count(unit) for unit in UnitKind if unit in units} or {"pool": len(units)},
+            multiply_accumulates=layer.multiply_accumulates(self.network.tensors[layer.output]),
             format=_formats(layer, self.network.tensors[layer.input]),
+            chain=item.chain,
+            estimated_cycles=item.cycles,
         )
 
     def check_memristor(self) -> None:
@@ -183,86 +276,134 @@ class _Compilation:
                 f"placed needs {needed}: place fewer kernels on memristor, or use a chip with more memristor_slots"
             )
 
-    def layer_weights(self, layer: Layer, window: Window) -> _LayerWeights:
-        chip, kernels = self.chip, kernel_count(self.network, layer)
-        words = -(-kernels // chip.channels)
-        bias = np.zeros(words * chip.channels, np.int32)
-        scale = np.zeros(words * chip.channels, np.float32)
-        bias[:kernels] = self.bias(layer, kernels)
-        if layer.floating is not None:
-            bias[kernels:] = self.unused_biases[layer.name].view(np.int32)
-        scale[:kernels] = layer.scale
-        if not np.isfinite(scale).all() or not np.isfinite(layer.bias).all():
-            what = "bias or scale" if layer.floating else "input scale x weight scale / output scale"
-            raise MixcimError(
-                f"layer '{layer.name}': {what} overflows float32; quantise the network again with sound scales"
-            )
-        rows = taps = None
-        if self.network.pools(layer):
-            pass  # it weighs nothing
-        elif window.separate:
-            taps = channel_taps(layer, kernels, window, chip)
-        else:
-            rows = kernel_rows(layer, window, chip)
-        return _LayerWeights(rows, taps, bias.reshape(words, -1), scale.reshape(words, -1))
-
-    def bias(self, layer: Layer, kernels: int) -> np.ndarray:
-        """Bias of each kernel as the parameter memory holds it: int32 (kernels,)."""
-        if layer.floating is not None:
-            return np.ascontiguousarray(layer.bias, np.float32).view(np.int32)
-        zero_point = code_of(self.network.tensors[layer.input].quantisation)
-        if layer.kind is LayerKind.MAX_POOL:
-            sums = np.ones(kernels, np.int64)  # the maximum enters the sum once, whatever the window
-        elif layer.weight is None:
-            sums = np.full(kernels, layer.kernel[0] * layer.kernel[1], np.int64)
-        else:
-            sums = layer.weight.reshape(kernels, -1).sum(axis=1, dtype=np.int64)
-        return (layer.bias.astype(np.int64) - zero_point * sums).astype(np.int32)  # wraps, as accumulators do
-
-    def emit_table(self, layer: Layer, window: Window, weights: _LayerWeights, passes: list[Pass]) -> None:
-        """TABLE command, if the layer uses memristor and its table is not the present one."""
-        shares = [share for step in passes for share in step.shares if self.kind(share) is UnitKind.MEMRISTOR]
-        if not shares:
-            return
-        slots = np.concatenate([weights.slots(window, share, self.chip) for share in shares])
+    def table_fields(self, layer: Layer, window: Window, weights: LayerWeights, lanes: np.ndarray) -> dict[str, int]:
+        """Fields of TABLE for a layer. `lanes`: its kernels on memristor, bool (words, channels)."""
+        words = np.flatnonzero(lanes.any(axis=1))
+        if window.separate:  # slots are of consecutive words
+            words = np.arange(len(lanes))
+        slots = weights.slots(window, Share(0, 0, words, lanes[words]), self.chip)
         table = self.tables.of(layer.name) or exact_table(slots, self.chip)
         digits, skip = digits_used(slots, self.chip), int(self.tables.skip_zero_groups)
-        fields = {**table.fields(self.chip), "digits": digits, "skip_zero_groups": skip}
-        if fields != self.present_table:
-            self.commands.add(f"layer '{layer.name}'", Opcode.TABLE, **fields)
-            self.present_table = fields
+        return {**table.fields(self.chip), "digits": digits, "skip_zero_groups": skip}
 
-    def emit_pass(
-        self, layer: Layer, window: Window, weights: _LayerWeights, step: Pass, layer_fields: dict[str, int]
-    ) -> None:
-        """The LOADs of a pass and its RUN."""
-        fields = dict(layer_fields, first_group=step.first_group, group_count=step.group_count)
+    def emit_chain(self, chain: Chain) -> None:
+        """The commands of layers that run depth-first, strip after strip."""
+        number = 1 + self.chains.index(chain)
+        for rows in strip_rows(self.network, chain):
+            before = 0  # row of the layer's input that lies first
+            for index, own in zip(chain.layers, rows, strict=True):
+                item = self.plans[index]
+                item.chain = number
+                first = 0 if index == chain.last else own.start
+                fields = strip_fields(self.network, item.layer, self.layout, own, before, first)
+                self.emit_rows(item, own, fields)
+                before = first
+
+    def emit_rows(self, item: _Plan, rows: range | None, strip: dict[str, int] | None = None) -> None:
+        """The commands of a layer, for some rows of its output (None: all) with the RUN fields `strip`."""
+        first_command = len(self.commands)
+        fields = {**item.fields, **(strip or {})}
+        for run in item.runs:
+            self.emit_run(item, run, fields)
+        last_command = len(self.commands) - 1
+        item.ranges.append((first_command, last_command))
+        height = self.network.tensors[item.layer.output].shape[0]
+        rows = rows or range(height)
+        item.strips.append(Strip(last_command, rows.start, len(rows)))
+
+    def emit_run(self, item: _Plan, run: _Run, layer_fields: dict[str, int]) -> None:
+        """The LOADs of a pass that are needed, and its RUN."""
+        owner, step = f"layer '{item.layer.name}'", run.step
+        fields = dict(layer_fields, first_group=step.first_group, group_count=step.group_count, copies=step.copies)
+        places, beside, alone = self.load_weights(owner, run)
+        item.cycles += alone + max(0, beside - self.last_cycles)
+        on_memristor = any(self.kind(work) is UnitKind.MEMRISTOR for work in run.units)
+        if on_memristor and item.table is not None and item.table != self.present_table:
+            self.commands.add(owner, Opcode.TABLE, **item.table)
+            self.present_table = item.table
+        windows = fields["output_height"] * fields["output_width"]
+        used: dict[int, range] = {}
         tiles = 0
-        for share in step.shares:
-            count = len(share.words) // step.group_count
-            tiles += count
-            mode, slot = self.store_weights(layer, window, weights, share)
-            lanes = share.lanes
-            parameter = self.parameters.add(
-                np.where(lanes, weights.bias[share.words], 0),
-                np.where(lanes, weights.scale[share.words], 0),
-                share.words,
-                lanes,
-                self.exponent_entries(layer, share.words, self.kind(share)),
-            )
-            unit = {"tiles": count, "mode": mode, "slot": slot, "parameter": parameter}
-            fields.update({f"{name}[{share.unit}]": value for name, value in unit.items()})
-        fields["output_tiles"] = fields["output_height"] * fields["output_width"] * step.group_count * tiles
-        self.commands.add(f"layer '{layer.name}'", Opcode.RUN, **fields)
+        if not run.units:
+            fields["pool_parameter"], tiles = run.pool_parameter, windows
+        for work in run.units:
+            tiles += work.tiles * max(0, -(-(windows - work.copy) // step.copies))
+            slot = work.slot
+            if work.block is not None:
+                slot = places[work.unit] // work.stride
+                used[work.unit] = range(places[work.unit], places[work.unit] + work.block[1])
+            unit = {
+                "tiles": work.tiles,
+                "mode": work.mode,
+                "copy": work.copy,
+                "slot": slot,
+                "parameter": work.parameter,
+            }
+            fields.update({f"{name}[{work.unit}]": value for name, value in unit.items()})
+        fields["output_tiles"] = step.group_count * tiles
+        self.memories.run(used)
+        self.last_cycles = step.estimate(dataclasses.replace(item.work, windows=windows), self.chip)
+        item.cycles += self.last_cycles
+        command = self.commands.add(owner, Opcode.RUN, **fields)
+        words = windows * fields["output_pitch"]
+        self.writes.append((command, range(fields["output_base"], fields["output_base"] + words)))
 
-    def emit_pool(self, layer: Layer, weights: _LayerWeights, layer_fields: dict[str, int]) -> None:
-        """The RUN of a layer that the float pool does: every word of channels is a tile of its own."""
-        words = np.arange(len(weights.bias))
-        lanes, entries = np.ones(weights.bias.shape, bool), self.exponent_entries(layer, words, None)
-        parameter = self.parameters.add(weights.bias, weights.scale, words, lanes, entries)
-        fields = dict(layer_fields, group_count=len(words), pool_parameter=parameter)
-        fields["output_tiles"] = fields["output_height"] * fields["output_width"] * len(words)
-        self.commands.add(f"layer '{layer.name}'", Opcode.RUN, **fields)
+    def load_weights(self, owner: str, run: _Run) -> tuple[dict[int, int], int, int]:
+        """The LOADs that a RUN needs, those beside the RUN before first: where its units' weights lie, by unit, and the
+        words that are loaded beside the RUN before, and after it.
+
+        Units that hold the same weights are neighbours, and filled by one LOAD.
+        """
+        places: dict[int, int] = {}
+        loads: list[tuple[list[int], Block, LoadedAt]] = []
+        for units, block in _neighbours(run.units):
+            place = self.memories.find(units, block)
+            places.update(zip(units, place.first, strict=True))
+            if place.load:
+                loads.append((units, block, place))
+        for units, block, place in sorted(loads, key=lambda item: not item[2].overlap):
+            self.commands.add(
+                owner,
+                Opcode.LOAD,
+                unit=units[0],
+                units=len(units),
+                overlap=int(place.overlap),
+                source=block[0],
+                destination=place.first[0],
+                count=block[1],
+            )
+            self.memories.loaded(units, block, place)
+        beside = sum(block[1] for _, block, place in loads if place.overlap)
+        return places, beside, sum(block[1] for _, block, _ in loads) - beside
+
+    def store_pass(self, item: _Plan, step: Pass) -> _Run:
+        """Put the weights and parameters of a pass into their memories."""
+        if not step.shares:
+            words = np.arange(step.first_group, step.first_group + step.group_count)
+            lanes = np.ones((len(words), self.chip.channels), bool)
+            return _Run(step, (), self.store_parameters(item, words, lanes, None))
+        weights, units = item.weights, []
+        stored: dict[bytes, dict[str, Any]] = {}  # of copies, which share both
+        for share in step.shares:
+            resident = self.kind(share) is UnitKind.MEMRISTOR
+            key = self.kind(share).value.encode() + share.words.tobytes()
+            if key not in stored or resident:
+                stored[key] = self.store_weights(item.layer, item.window, weights, share)
+            parameter = self.store_parameters(item, share.words, share.lanes, self.kind(share))
+            count = len(share.words) // step.group_count
+            units.append(_UnitWork(unit=share.unit, tiles=count, copy=share.copy, parameter=parameter, **stored[key]))
+        return _Run(step, tuple(units))
+
+    def store_parameters(self, item: _Plan, words: np.ndarray, lanes: np.ndarray, kind: UnitKind | None) -> int:
+        """First parameter tile of output `words` (tiles,) on a kind of unit (None: the float pool), of which `lanes`
+        (tiles, channels) are its own."""
+        return self.parameters.add(
+            np.where(lanes, item.weights.bias[words], 0),
+            np.where(lanes, item.weights.scale[words], 0),
+            words,
+            lanes,
+            self.exponent_entries(item.layer, words, kind),
+        )
 
     def exponent_entries(self, layer: Layer, words: np.ndarray, kind: UnitKind | None) -> np.ndarray:
         """Exponent entry that each tile of a kind of unit (None: the float pool) writes: int (tiles,), 0 where the
@@ -272,40 +413,38 @@ class _Compilation:
         entries = tile_entries(self.placement[layer.name], self.chip)
         return np.array([entries[word, kind] for word in words.tolist()])
 
-    def store_weights(self, layer: Layer, window: Window, weights: _LayerWeights, share: Share) -> tuple[int, int]:
-        """Put a share's weights where its unit finds them; mode and slot of the unit's RUN fields."""
+    def store_weights(self, layer: Layer, window: Window, weights: LayerWeights, share: Share) -> dict[str, Any]:
+        """Put a share's weights where its unit finds them; mode, slot, block and stride of its _UnitWork."""
         kind = self.kind(share)
         if kind is UnitKind.MEMRISTOR:
-            return 0, self.memristor.add(share.unit, weights.slots(window, share, self.chip))
-        mode = TinyMode.BROADCAST
+            return {"mode": 0, "slot": self.memristor.add(share.unit, weights.slots(window, share, self.chip))}
+        mode, stride = TinyMode.BROADCAST, 1
         if kind is UnitKind.SRAM:
-            words = sram_words(weights.slots(window, share, self.chip))
+            words, stride = sram_words(weights.slots(window, share, self.chip)), self.chip.channels
         elif layer.kind is LayerKind.MAX_POOL:
-            return TinyMode.MAX, 0
+            return {"mode": TinyMode.MAX}
         elif window.separate:
             mode = TinyMode.DEPTHWISE
             assert weights.taps is not None
             words = depthwise_words(masked_taps(weights.taps, int(share.words[0]), share.lanes), self.chip)
         else:
             words = broadcast_words(weights.slots(window, share, self.chip))
-        source = self.weights.add(words)
-        self.commands.add(
-            f"layer '{layer.name}'", Opcode.LOAD, unit=share.unit, source=source, destination=0, count=len(words)
-        )
-        return mode, 0
+        return {"mode": mode, "block": (self.weights.add(words), len(words)), "stride": stride}
 
-    def kind(self, share: Share) -> UnitKind:
+    def kind(self, share: Share | _UnitWork) -> UnitKind:
         return self.chip.units[share.unit]
 
-    def tensor_places(self, layers: list[LayerRecord]) -> dict[str, TensorPlace]:
+    def tensor_places(self) -> dict[str, TensorPlace]:
         places: dict[str, TensorPlace] = {}
+        inner = {self.network.layers[index].output for chain in self.chains for index in chain.layers[:-1]}
         for name, (writer, _) in lifetimes(self.network).items():
             tensor, place = self.network.tensors[name], self.layout[name]
+            strips = [] if writer == HOST else self.plans[writer].strips
+            command = strips[-1].command if strips else HOST
             until = len(self.commands) - 1
-            for record in layers[writer + 1 :]:
-                later = self.layout[record.output]
-                if later.address < place.end and place.address < later.end:
-                    until = record.first_command - 1
+            for later, words in self.writes:
+                if later > command and words.start < place.end and place.address < words.stop:
+                    until = later - 1
                     break
             places[name] = TensorPlace(
                 name=name,
@@ -314,15 +453,17 @@ class _Compilation:
                 scale=tensor.quantisation.scale,
                 zero_point=code_of(tensor.quantisation),
                 signed=tensor.quantisation.signed,
-                command=HOST if writer == HOST else layers[writer].last_command,
+                command=command,
                 until=until,
                 pitch=place.pitch,
                 format=tensor.format.name,
                 exponents=place.exponents,
+                strips=tuple(strips) if name in inner else (),
             )
         return places
 
     def check_memories(self) -> None:
+        """Raise MixcimError if the program needs more than a memory holds."""
         for memory, field, used in (
             ("program store", "program_commands", len(self.commands)),
             ("weight store", "weight_words", self.weights.words),
@@ -335,6 +476,19 @@ class _Compilation:
                     f"{memory} of chip '{self.chip.name}' holds {available} {unit}, network '{self.network.name}' as "
                     f"placed needs {used}: use a chip with more {field}"
                 )
+
+
+def _neighbours(units: Sequence[_UnitWork]) -> list[tuple[list[int], Block]]:
+    """Runs of consecutive units with the same block of weights."""
+    runs: list[tuple[list[int], Block]] = []
+    for work in units:
+        if work.block is None:
+            continue
+        if runs and runs[-1] == ([*range(work.unit - len(runs[-1][0]), work.unit)], work.block):
+            runs[-1][0].append(work.unit)
+        else:
+            runs.append(([work.unit], work.block))
+    return runs
 
 
 def _check_floating(network: Network, chip: ChipConfig) -> None:

@@ -14,7 +14,9 @@ from mixcim_hdl.floating import ElementFormat
 
 from ..errors import MixcimError
 from .allocate import Layout
-from .network import FloatArithmetic, Layer, LayerKind, Network, Quantisation, Tensor
+from .codes import code_of, input_width
+from .network import FloatArithmetic, Layer, LayerKind, Network, Tensor
+from .strips import input_rows
 from .weights import Window
 
 
@@ -49,9 +51,7 @@ def run_fields(network: Network, layer: Layer, window: Window, layout: Layout, c
         "output_base": layout[output.name].address,
         "output_pitch": layout[output.name].pitch,
     }
-    if network.pools(layer):
-        fields["pooling"] = int(Pooling.MAXIMUM if layer.kind is LayerKind.MAX_POOL else Pooling.SUM)
-    else:
+    if not network.pools(layer):
         fields.update(_exponent_fields(source, window, layout, chip))
     if layer.residual is not None:
         fields.update(residual=1, residual_base=layout[layer.residual.tensor].address)
@@ -62,9 +62,30 @@ def run_fields(network: Network, layer: Layer, window: Window, layout: Layout, c
     return fields
 
 
-def code_of(quantisation: Quantisation, value: int | None = None) -> int:
-    """Unsigned code of an integer of a tensor (default: its zero point): int8 tensors are stored as q + 128."""
-    return (quantisation.zero_point if value is None else value) + (128 if quantisation.signed else 0)
+def strip_fields(
+    network: Network, layer: Layer, layout: Layout, rows: range, source_row: int, output_row: int
+) -> dict[str, int]:
+    """RUN fields that are different if only some rows of a layer's output are computed, and tensors lie in strips.
+
+    `rows`: those computed. `source_row`, `output_row`: row of the input and of the output tensor that lies at its
+    tensor's address.
+    """
+    source, output = network.tensors[layer.input], network.tensors[layer.output]
+    taken = input_rows(network, layer, rows)
+    pad_top = taken.start - (rows.start * layer.stride[0] - layer.padding[0])
+    place, left = layout[source.name], layer.padding[1]
+    row_pitch = source.shape[1] * place.pitch
+    row_words = output.shape[1] * layout[output.name].pitch
+    fields = {
+        "window_start": place.address + (taken.start - source_row - pad_top) * row_pitch - left * place.pitch,
+        "pad_top": pad_top,
+        "input_height": len(taken),
+        "output_height": len(rows),
+        "output_base": layout[output.name].address + (rows.start - output_row) * row_words,
+    }
+    if layer.residual is not None:
+        fields["residual_base"] = layout[layer.residual.tensor].address + rows.start * row_words
+    return fields
 
 
 def _integer_fields(network: Network, layer: Layer) -> dict[str, int]:
@@ -73,7 +94,7 @@ def _integer_fields(network: Network, layer: Layer) -> dict[str, int]:
     low, high = (code_of(own, value) for value in (layer.residual.clamp if layer.residual else layer.clamp))
     zero_point = code_of(source.quantisation)
     fields = {
-        "input_bits": max(1, max(_largest_code(network, source), zero_point).bit_length()),
+        "input_bits": input_width(network, layer)[0],
         "pad_value": 0 if layer.kind is LayerKind.MAX_POOL else zero_point,
         "zero_point": code_of(own),
         "clamp_low": low,
@@ -112,17 +133,16 @@ def _floating_fields(network: Network, layer: Layer, arithmetic: FloatArithmetic
         "float_low": _pattern(arithmetic.limits[0]),
         "float_high": _pattern(arithmetic.limits[1]),
     }
-    if source.format is ElementFormat.INTEGER:
-        zero_point = code_of(source.quantisation)
-        largest = _largest_code(network, source) - zero_point
-        # X goes from -zero_point to `largest`: unsigned if it can.
-        bits = max(largest.bit_length(), 1) if zero_point == 0 else max(largest, zero_point - 1).bit_length() + 1
-        fields["input_bits"], fields["input_signed"] = bits, int(zero_point > 0)
-        fields["input_zero_point"] = zero_point
-        fields["pad_value"] = 0 if layer.kind is LayerKind.MAX_POOL else zero_point
-    elif not network.pools(layer):
-        fields["input_bits"], fields["input_signed"] = arithmetic.input_bits, 1
-        fields["rounding"] = int(arithmetic.rounding)
+    if network.pools(layer):
+        fields["pooling"] = int(Pooling.MAXIMUM if layer.kind is LayerKind.MAX_POOL else Pooling.SUM)
+    else:
+        bits, signed = input_width(network, layer)
+        fields.update(input_bits=bits, input_signed=int(signed))
+        if source.format is ElementFormat.INTEGER:
+            fields["input_zero_point"] = code_of(source.quantisation)
+            fields["pad_value"] = 0 if layer.kind is LayerKind.MAX_POOL else fields["input_zero_point"]
+        else:
+            fields["rounding"] = int(arithmetic.rounding)
     if output.format is ElementFormat.INTEGER:
         fields["output_scale"] = _reciprocal(layer, output)
         fields["zero_point"] = code_of(output.quantisation)
@@ -141,12 +161,6 @@ def _exponent_fields(source: Tensor, window: Window, layout: Layout, chip: ChipC
     entries = layout[source.name].exponents
     grouped = window.separate and entries == -(-source.shape[2] // chip.channels)
     return {"grouped_exponents": int(grouped), "tap_exponents": 1 if grouped else entries}
-
-
-def _largest_code(network: Network, tensor: Tensor) -> int:
-    """Largest code that a tensor can hold: the clamp of the layer that writes it, or the type's largest."""
-    writers = [layer for layer in network.layers if layer.output == tensor.name]
-    return code_of(tensor.quantisation, writers[0].clamp[1] if writers else tensor.quantisation.limits[1])
 
 
 def _reciprocal(layer: Layer, output: Tensor) -> int:

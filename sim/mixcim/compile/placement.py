@@ -5,9 +5,9 @@ Rule by default (`default_unit`):
 1. Depthwise, pooling and identity layers: tiny-digital. A CIM unit would hold them as a diagonal, with 1 weight in
    `channels` used; a maximum is something that only tiny-digital can do. Pooling and identity layers of floating-point
    inputs: no unit at all. The float pool does them, and no rule by hand may name them.
-2. Few-input kernels: convolution and fully connected layers with windows so short that tiny-digital (one row a cycle
-   for each kernel tile and slice of the weights) takes no longer than SRAM-CIM would (one input bit a cycle for each
-   vector, kernel tile and slice), or than the input feeder does (one granule a cycle): tiny-digital.
+2. Convolution and fully connected layers that take no more cycles (cycles.py) on tiny-digital than on SRAM-CIM:
+   tiny-digital. These are few-input kernels, since tiny-digital takes a row a cycle for each kernel tile, SRAM-CIM an
+   input bit of a whole vector; and kernels too long for a unit of SRAM-CIM.
 3. All other convolution and fully connected layers: SRAM-CIM, which is exact. With `hidden` set to another kind, hidden
    convolutions go there instead: not the first layer with weights, not the last one, no fully connected layer (these
    are the ones that the paper's policy keeps on SRAM-CIM), and no layer of case 1.
@@ -24,6 +24,7 @@ By hand (`placement_rules`), one rule a string; a file holds one rule a line, "#
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -31,12 +32,11 @@ from pathlib import Path
 import numpy as np
 
 from mixcim_hdl.config import ChipConfig, UnitKind
-from mixcim_hdl.floating import ElementFormat
-from mixcim_hdl.formats import ACTIVATION_BITS
 
 from ..errors import MixcimError
+from .cycles import work_of
 from .network import Layer, LayerKind, Network
-from .weights import window_of
+from .portions import dense_portions, unit_tiles
 
 _RANGED = re.compile(r"(?P<layer>.+?):(?P<parts>\d+(-\d+)?=[^=,:]*(,\d+(-\d+)?=[^=,:]*)*)")
 _WHOLE = re.compile(r"(?P<layer>.+)=(?P<unit>[^=]*)")
@@ -128,16 +128,18 @@ def default_unit(network: Network, layer: Layer, chip: ChipConfig, hidden: UnitK
     is_hidden = layer.name not in (weighted[0], weighted[-1]) and not is_fully_connected(network, layer)
     if hidden is not None and is_hidden:
         return hidden
+    work = work_of(network, layer, chip)
+    tiles = -(-kernel_count(network, layer) // chip.channels)
+
+    def cycles(kind: UnitKind) -> float:
+        if unit_tiles(kind, work.window, chip) == 0:
+            return math.inf
+        return sum(portion.cycles for portion in dense_portions(work, {kind: tiles}, chip))
+
     if chip.sram_banks == 0:
         return UnitKind.TINY
-    window = window_of(network, layer, chip)
-    tiles = -(-kernel_count(network, layer) // chip.channels)
-    input_bits = ACTIVATION_BITS
-    if layer.floating is not None and network.tensors[layer.input].format is not ElementFormat.INTEGER:
-        input_bits = layer.floating.input_bits
-    tiny_cycles = -(-tiles // chip.tiny_banks) * window.rows * window.slices
-    sram_cycles = -(-tiles // chip.sram_banks) * window.slots * input_bits
-    return UnitKind.TINY if tiny_cycles <= max(sram_cycles, window.rows // window.granule) else UnitKind.SRAM
+    on_tiny, on_sram = cycles(UnitKind.TINY), cycles(UnitKind.SRAM)
+    return UnitKind.TINY if on_tiny <= on_sram and on_tiny < math.inf else UnitKind.SRAM
 
 
 def find_layer(network: Network, text: str, where: str) -> Layer:

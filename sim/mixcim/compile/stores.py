@@ -56,7 +56,10 @@ class MemristorBanks:
 
 
 class ParameterMemory:
-    """Bias, scale, output word, lanes and exponent entry of every kernel tile."""
+    """Bias, scale, output word, lanes and exponent entry of every kernel tile.
+
+    A block that is there already, such as that of another copy of a unit, is not stored twice.
+    """
 
     def __init__(self, chip: ChipConfig) -> None:
         channels = chip.channels
@@ -65,13 +68,17 @@ class ParameterMemory:
         self._word = [np.zeros(0, np.uint16)]
         self._mask = [np.zeros(0, np.uint16)]
         self._exponent = [np.zeros(0, np.uint16)]
+        self._known: dict[bytes, int] = {}
         self.tiles = 0  #: tiles used so far
 
     def add(
         self, bias: np.ndarray, scale: np.ndarray, words: np.ndarray, lanes: np.ndarray, exponents: np.ndarray
     ) -> int:
         """First tile of a block. `bias`, `scale`, `lanes` (bool): (tiles, channels); `words`, `exponents`: (tiles,)."""
-        first = self.tiles
+        key = b"".join(part.tobytes() for part in (bias, scale, words, lanes, exponents))
+        if key in self._known:
+            return self._known[key]
+        first = self._known[key] = self.tiles
         self._bias.append(bias.astype(np.int32))
         self._scale.append(scale.astype(np.float32))
         self._word.append(words.astype(np.uint16))

@@ -27,7 +27,7 @@ from mixcim_hdl.config import ChipConfig
 from mixcim_hdl.formats import ACTIVATION_BITS
 
 from ..errors import MixcimError
-from .weights import weight_digits
+from .weights import Window, weight_digits
 
 EXACT = "exact"
 _HIGH_PLACE = 4
@@ -108,6 +108,21 @@ def exact_table(slots: np.ndarray, chip: ChipConfig) -> WordLineTable:
         running = np.pad(np.cumsum(digits[:, digit].reshape(-1, chip.rows), axis=1, dtype=np.int16), ((0, 0), (1, 0)))
         rows.append(next(n for n in range(chip.rows, 0, -1) if _largest_group(running, n) <= largest_code))
     return _checked(f"table '{EXACT}'", [rows] * ACTIVATION_BITS, [[0] * len(rows)] * ACTIVATION_BITS, chip)
+
+
+def reads_of(fields: Mapping[str, int], input_bits: int, window: Window, chip: ChipConfig) -> int:
+    """Word-line reads of one kernel tile and slice for all vectors of a window. `fields`: of TABLE.
+
+    Reads that are left out because no word line takes part are counted.
+    """
+    digits = len(chip.mode.cells)
+    full, rest = divmod(window.rows, chip.rows)
+    return sum(
+        -(-length // fields[f"rows_per_read[{bit * digits + digit}]"]) * count
+        for length, count in ((chip.rows, full), (rest, 1))
+        for bit in range(input_bits)
+        for digit in range(fields["digits"])
+    )
 
 
 def _largest_group(running: np.ndarray, rows: int) -> int:

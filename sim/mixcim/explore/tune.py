@@ -26,8 +26,8 @@ import numpy as np
 from mixcim_hdl.config import ChipConfig, UnitKind
 from mixcim_hdl.formats import ACTIVATION_BITS, Encoding
 
+from ..compile.codes import code_of
 from ..compile.evaluate import evaluate
-from ..compile.fields import code_of
 from ..compile.network import Layer, LayerKind, Network
 from ..compile.placement import Placement
 from ..compile.table import Tables, WordLineTable

@@ -54,7 +54,21 @@ def input_codes(program: Program, values: np.ndarray) -> np.ndarray:
         )
     if program.input_layout == "NCHW" and values.ndim == 4:
         codes = codes.transpose(0, 2, 3, 1)
+    if program.fold != (1, 1):
+        codes = fold_pixels(codes, place.shape, program.fold, place.zero_point if format is None else 0)
     return np.ascontiguousarray(codes.reshape(-1, *place.shape).astype(place.type))
+
+
+def fold_pixels(values: np.ndarray, shape: tuple[int, int, int], fold: tuple[int, int], fill: int) -> np.ndarray:
+    """Elements (N, height, width, channels) as (N, *shape): fold[0] x fold[1] pixels become one, its channels theirs in
+    the order row, column, channel. What `shape` does not reach is left out, what there is not has the value `fill`.
+    """
+    height, width, _ = shape
+    cut = values[:, : height * fold[0], : width * fold[1]]
+    missing = ((0, 0), (0, height * fold[0] - cut.shape[1]), (0, width * fold[1] - cut.shape[2]), (0, 0))
+    padded = np.pad(cut, missing, constant_values=fill)
+    parts = padded.reshape(len(values), height, fold[0], width, fold[1], values.shape[3]).transpose(0, 1, 3, 2, 4, 5)
+    return np.ascontiguousarray(parts).reshape(len(values), *shape)
 
 
 def integers(place: TensorPlace, codes: np.ndarray) -> np.ndarray:

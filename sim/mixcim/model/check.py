@@ -46,9 +46,8 @@ def _check_sizes(chip: ChipConfig, program: Program) -> None:
     _check_repair(chip, program)
     _check_readout(chip, program)
     for place in program.tensors.values():
-        height, width, channels = place.shape
-        words = -(-channels // chip.channels) * place.element.bytes
-        end = place.address + (height * width - 1) * place.pitch + words
+        last_pixel = -(-place.shape[2] // chip.channels) * place.element.bytes
+        end = place.address + place.words - place.pitch + last_pixel
         if end > chip.activation_words:
             raise MixcimError(
                 f"program '{program.network}': tensor '{place.name}' ends at activation word {end}, past "

@@ -110,21 +110,30 @@ class ProcessorModel:
         """One layer by itself, on tensors from elsewhere: its output, as `run` gives it.
 
         `number`: index into the program's layers. `tensors`: name -> the same of what the layer reads.
-        The tables that the commands before it set are in force; read noise starts from the program's seed.
+        All of them must lie in memory whole. The tables and weights of the commands before it are in force; read noise
+        starts from the program's seed.
         """
         seeds = [self.program.noise_seed] * len(next(iter(tensors.values())))
         execution = Execution(self.chip, self.program, seeds, self.method)
         for name, codes in tensors.items():
             execution.state.memory.write_tensor(self.program.tensors[name], codes)
         layer = self.program.layers[number]
-        for index in range(layer.last_command + 1):
+        own = set(layer.commands)
+        for index in range(layer.commands[-1] + 1):
             opcode = int(self.program.commands[index][0]) & 0xFF
-            if index >= layer.first_command or opcode == Opcode.TABLE:
+            # Weights that a layer before it has loaded are not loaded again.
+            if index in own or opcode in (Opcode.TABLE, Opcode.LOAD):
                 execution.execute(index)
         return execution.state.memory.read_tensor(self.program.tensors[layer.output])
 
     def _keep(self, execution: Execution, command: int, parts: dict[str, list[np.ndarray]]) -> None:
-        """Copy the wanted tensors that are complete after `command`."""
+        """Copy the parts of the wanted tensors that are complete after `command`."""
         for name, tensors in parts.items():
-            if self.program.tensors[name].command == command:
-                tensors.append(execution.state.memory.read_tensor(self.program.tensors[name]))
+            place = self.program.tensors[name]
+            for part in place.parts:
+                if part.command != command:
+                    continue
+                values = execution.state.memory.read_tensor(place.of(part))
+                if part == place.parts[0]:
+                    tensors.append(np.zeros((len(values), *place.shape), values.dtype))
+                tensors[-1][:, part.row : part.row + part.rows] = values

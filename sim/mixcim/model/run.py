@@ -37,6 +37,7 @@ def run_layer(state: State, fields: Mapping[str, int], method: Method) -> None:
     _check(state, fields)
     if fields["pooling"] != Pooling.NONE:
         _pool_layer(state, fields)
+        state.busy = []
         return
     feeder = Feeder(state.memory, fields)
     pixels = len(feeder.pixels)

@@ -9,10 +9,11 @@ thread_local Chip* chip = nullptr;
 thread_local Block* current = nullptr;  // the block that is being made
 constexpr unsigned LONGEST_WAIT = 64;   // cycles between two looks at a busy block
 
-// Path in the whole chip of what a model calls `path`; the model is that of the block `outer`, or the top's if null.
+// Path in the whole chip of what a model calls `path`: the model of the block whose path is `outer`, null for the top's.
+// A block's own names begin with its path, the module of its shell, and `inner` (blocks.py).
 std::string whole_path(const std::string& path, const std::string* outer) {
     if (!outer) return path;
-    const std::size_t inner = path.find(".inner.");
+    const std::size_t inner = path.find(".inner.", outer->size());
     return *outer + (inner == std::string::npos ? "" : path.substr(inner + 6));
 }
 }  // namespace

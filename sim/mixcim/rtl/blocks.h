@@ -163,6 +163,18 @@ inline void get(svBitVecVal* result, const VlWide<words>& port) {
     std::memcpy(result, port.data(), words * sizeof(EData));
 }
 
+// Number of ones, by the processor's own instruction where the compiler may use it (build.py); Verilator's runtime
+// function for words of more than 64 bits counts by shifts and masks.
+inline IData count_ones(int words, const EData* word) {
+    IData count = 0;
+    for (int index = 0; index < words; index++) count += __builtin_popcount(word[index]);
+    return count;
+}
+
 }  // namespace mixcim
+
+#define VL_COUNTONES_I(word) static_cast<IData>(__builtin_popcount(word))
+#define VL_COUNTONES_Q(word) static_cast<IData>(__builtin_popcountll(word))
+#define VL_COUNTONES_W(words, word) mixcim::count_ones(words, word)
 
 #endif

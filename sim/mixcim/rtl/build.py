@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from mixcim.errors import MixcimError
-from mixcim.native import cache_folder, compiler, compiler_version, digest, one_at_a_time
+from mixcim.native import cache_folder, compiler, compiler_version, digest, one_at_a_time, processor_features
 
 from . import toolchain
 from .blocks import Part, cut
@@ -137,7 +137,9 @@ class _Builder:
         self._optimisation = optimisation
         self._verilate = [*_VERILATOR_FLAGS, *([f"--trace-{trace}"] if trace else [])]
         include = toolchain.verilator_root() / "include"
-        self._flags = [*_COMPILE_FLAGS, *defines]
+        # A cache folder may be shared between machines, so an instruction is used only by name.
+        counts = "popcnt" in processor_features().split() and platform.machine() == "x86_64"
+        self._flags = [*_COMPILE_FLAGS, *defines, *(["-mpopcnt"] if counts else [])]
         self._paths = [f"-I{include}", f"-I{include / 'vltstd'}", f"-I{_HERE}", "-include", str(_BLOCKS_HEADER)]
         tools = [toolchain.verilator_version(), *compiler(), compiler_version(), platform.machine()]
         runtime = [_BLOCKS_HEADER.read_text(), _BLOCKS_SOURCE.read_text()]
@@ -175,7 +177,7 @@ class _Builder:
         os.replace(folder / "part", target)
 
     def runtime(self) -> tuple[list[Path], list[_Job]]:
-        """(objects of the runtime, Verilator's and ours, which no chip changes; jobs for those not in the cache)."""
+        """(objects of Verilator's runtime and ours, which no chip changes; jobs for those not in the cache)."""
         include = toolchain.verilator_root() / "include"
         folder = cache_folder() / f"runtime-{digest(self.key)}"
         folder.mkdir(parents=True, exist_ok=True)

@@ -200,6 +200,21 @@ EXPORT int mixcim_read(Simulation* simulation, uint32_t address, uint32_t step, 
     return simulation->read(address, step, data, count, failed);
 }
 
+// The chip's memories, for a back door: how many; path, contents and sizes of one of them. See blocks.h.
+EXPORT uint64_t mixcim_memories(const Simulation* simulation) { return simulation->chip.memories.size(); }
+
+EXPORT const char* mixcim_memory(const Simulation* simulation, uint64_t index, uint8_t** data, uint64_t* word,
+                                 uint64_t* depth) {
+    const mixcim::Memory& memory = simulation->chip.memories.at(index);
+    *data = memory.data;
+    *word = memory.word;
+    *depth = memory.depth;
+    return memory.name.c_str();
+}
+
+// After contents were changed: nothing may rely on having seen them.
+EXPORT void mixcim_wake(Simulation* simulation) { simulation->chip.wake(); }
+
 // "", "vcd" or "fst": what mixcim_trace writes.
 EXPORT const char* mixcim_trace_format() {
 #if defined(MIXCIM_TRACE_FST)

@@ -26,15 +26,17 @@ def rtl_processor(chip: ChipConfig, wave: Path | str | None = None, progress: Pr
     `wave`: waveform file, in the best format there is here (see trace_format). `progress`: see build_library.
     Raises MixcimError when a tool is missing or the waveform cannot be written.
     """
-    if progress is not None:
-        progress(0, 1, "writing Verilog")
-    library = build_library(
-        processor_verilog(chip), TOP, trace=None if wave is None else trace_format()[0], progress=progress
-    )
-    simulator = Simulator(library)
+    simulator = Simulator(processor_library(chip, None if wave is None else trace_format()[0], progress))
     if wave is not None:
         simulator.trace(wave)
     return Processor(simulator, chip)
+
+
+def processor_library(chip: ChipConfig, trace: str | None = None, progress: Progress | None = None) -> Path:
+    """The library that simulates the chip, built once per content. `trace`, `progress`: see build_library."""
+    if progress is not None:
+        progress(0, 1, "writing Verilog")
+    return build_library(processor_verilog(chip), TOP, trace=trace, progress=progress)
 
 
 def processor_verilog(chip: ChipConfig) -> str:

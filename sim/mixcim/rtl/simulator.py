@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
@@ -10,8 +12,10 @@ import numpy as np
 
 from mixcim.errors import MixcimError
 
-#: Cycles per call into C++: some hundredths of a second, in which Ctrl-C waits.
-_CHUNK = 20_000
+#: Cycles of the first call into C++, and seconds that a call is to take at most, in which Ctrl-C waits.
+_FIRST_CHUNK, _CALL_SECONDS = 1_000, 0.1
+#: Seconds between two calls of `on_progress`.
+_PROGRESS_SECONDS = 0.5
 _RESPONSES = {2: "the chip refuses it (SLVERR)", 3: "nothing is there (DECERR)", -1: "the bus does not answer"}
 
 _HANDLE, _WORD, _COUNT, _POINTER = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint64, ctypes.c_void_p
@@ -24,6 +28,12 @@ _PROTOTYPES = {
     "mixcim_run": (_COUNT, [_HANDLE, _COUNT, ctypes.c_int]),
     "mixcim_write": (ctypes.c_int, [_HANDLE, _WORD, _WORD, _POINTER, _COUNT, ctypes.POINTER(_COUNT)]),
     "mixcim_read": (ctypes.c_int, [_HANDLE, _WORD, _WORD, _POINTER, _COUNT, ctypes.POINTER(_COUNT)]),
+    "mixcim_memories": (_COUNT, [_HANDLE]),
+    "mixcim_memory": (
+        ctypes.c_char_p,
+        [_HANDLE, _COUNT, ctypes.POINTER(_POINTER), ctypes.POINTER(_COUNT), ctypes.POINTER(_COUNT)],
+    ),
+    "mixcim_wake": (None, [_HANDLE]),
     "mixcim_trace_format": (ctypes.c_char_p, []),
     "mixcim_trace": (ctypes.c_int, [_HANDLE, ctypes.c_char_p]),
 }
@@ -47,6 +57,9 @@ class Simulator:
 
     def __init__(self, library: Path | str) -> None:
         self._handle = None
+        #: Called now and then while it runs; may use the bus.
+        self.on_progress: Callable[[], None] | None = None
+        self._chunk = _FIRST_CHUNK
         try:
             self._library = ctypes.CDLL(str(library))
         except OSError as error:
@@ -129,6 +142,27 @@ class Simulator:
         """
         return self._run(max_cycles, stop_at_interrupt=True)
 
+    def memories(self) -> dict[str, np.ndarray]:
+        """Contents of every memory of the chip by its path in the Verilog, less the top module's name.
+
+        Each is uint8 (depth, bytes of a word), low bits first, and is the memory itself: writing to it changes the
+        chip, without a clock cycle. Call `wake` afterwards. Not to be used after `close`.
+        """
+        found = {}
+        for index in range(self._library.mixcim_memories(self._live())):
+            data, word, depth = _POINTER(), _COUNT(), _COUNT()
+            path = self._library.mixcim_memory(
+                self._live(), index, ctypes.byref(data), ctypes.byref(word), ctypes.byref(depth)
+            )
+            contents = memoryview((ctypes.c_uint8 * (word.value * depth.value)).from_address(data.value or 0))
+            name = path.decode().removeprefix("top.").partition(".")[2]
+            found[name] = np.frombuffer(contents, np.uint8).reshape(depth.value, word.value)
+        return found
+
+    def wake(self) -> None:
+        """Tell the simulator that contents of memories were changed."""
+        self._library.mixcim_wake(self._live())
+
     def trace(self, path: Path | str | None) -> None:
         """Begin a waveform file (10 time units per cycle), or end it with None.
 
@@ -141,13 +175,21 @@ class Simulator:
             raise MixcimError(f"waveform '{path}' cannot be written; choose another folder")
 
     def _run(self, cycles: int, *, stop_at_interrupt: bool) -> int:
-        done = 0
+        done, reported = 0, time.monotonic()
         while done < cycles:
-            chunk = min(_CHUNK, cycles - done)
+            chunk, begin = min(self._chunk, cycles - done), time.monotonic()
             ran = self._library.mixcim_run(self._live(), chunk, stop_at_interrupt)
             done += ran
             if ran < chunk:
                 break
+            now = time.monotonic()
+            if now - begin > _CALL_SECONDS:
+                self._chunk = max(chunk // 2, 1)
+            elif now - begin < _CALL_SECONDS / 4 and chunk == self._chunk:
+                self._chunk *= 2
+            if self.on_progress is not None and now - reported > _PROGRESS_SECONDS:
+                reported = now
+                self.on_progress()
         return done
 
     def _live(self) -> int:
