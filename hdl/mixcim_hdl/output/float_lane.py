@@ -35,8 +35,8 @@ class FloatLane(wiring.Component):
           code - zero point --> FP32 x scale -'
     ```
 
-    Members: enable (without it all registers keep their contents), sum (of the chip's accumulator_bits; if `pooled`, a number, its float32 pattern below), unit, special
-    (interfaces.EXPONENT_LAYOUT), bias, scale (float32 patterns), old (element of residual_format), all at the same
+    Members: enable (without it all registers stay), sum (of the chip's accumulator_bits; if `pooled`, a number, its
+    float32 pattern below), unit, special (interfaces.EXPONENT_LAYOUT), bias, scale (float32 patterns), old (element of residual_format), all at the same
     cycle; element, a code in its low byte; exponent (registers.EXPONENT_FIELDS) of the element, EXPONENT_LATENCY after
     its sum, meaningless for INTEGER. The rest is
     constant during a layer: pooled, residual, residual_format, residual_zero_point, residual_scale, float_low,

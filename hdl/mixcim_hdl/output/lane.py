@@ -23,7 +23,7 @@ class Lane(wiring.Component):
      old code (residual) ----------------------------- delayed ---------^
     ```
 
-    Members: sum, bias (int32), scale (float32 pattern), old (code, all at the same cycle); code. The rest is constant
+    Members: enable (without it all registers stay); sum, bias (int32), scale (float32 pattern), old (code, all at the same cycle); code. The rest is constant
     during a layer: zero_point, clamp_low, clamp_high, residual, residual_first, residual_signed, scale_first,
     scale_second, fixed (float32 patterns), sum_low, sum_high.
     """
