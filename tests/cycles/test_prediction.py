@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 
 from hdl.chips import NO_FLOAT, OTHER, TINY
+from mixcim.compile.compiler import compile_network
+from mixcim.compile.formats import parse_formats
+from mixcim.compile.load import load_network
 from mixcim.cycles import predict
 from mixcim.cycles.prediction import (
     ALIGN_LATENCY,
@@ -23,12 +26,14 @@ from mixcim.cycles.prediction import (
 )
 from mixcim.errors import MixcimError
 from mixcim.host.processor import Processor
+from mixcim.host.values import input_codes
 from mixcim.rtl.processor import rtl_processor
 from mixcim_hdl.commands import Opcode, encode_command, table_layout
 from mixcim_hdl.config import ChipConfig
 from mixcim_hdl.program import Program
 from mixcim_hdl.registers import Region, window_address
 from model.random_program import random_program
+from onnx_graphs import OnnxGraph
 
 ROOT = Path(__file__).parents[2]
 #: Two engines with two units of each kind, a wide feeder with a small memory of the last window, few banks, wide words.
@@ -46,7 +51,7 @@ ROOMY = dataclasses.replace(
     OTHER, name="roomy", program_commands=64, memristor_slots=64, sram_slots=64, tiny_words=256, weight_words=1024,
     parameter_tiles=64, activation_words=1024,
 )  # fmt: skip
-CHIPS = [TINY, ROOMY, ENGINES, CROWDED]
+CHIPS = [TINY, ENGINES, ROOMY, CROWDED]
 
 
 def reading_everything(program: Program, chip: ChipConfig) -> Program:
@@ -70,7 +75,11 @@ def compare(processor: Processor, program: Program, codes: np.ndarray) -> None:
     assert prediction.exact
 
 
-@pytest.mark.parametrize("chip", CHIPS, ids=lambda chip: chip.name)
+#: Each chip but the smallest takes minutes to build, once.
+BUILT = [TINY, *(pytest.param(chip, marks=pytest.mark.slow, id=chip.name) for chip in CHIPS[1:])]
+
+
+@pytest.mark.parametrize("chip", BUILT, ids=lambda chip: chip.name)
 def test_random_programs(chip: ChipConfig) -> None:
     processor = rtl_processor(chip)
     for seed in range(150):
@@ -162,3 +171,19 @@ def test_many_random_programs(chip: ChipConfig) -> None:
     for seed in range(1000, 2500):
         program, codes = random_program(chip, seed)
         compare(processor, reading_everything(program, chip), codes[0])
+
+
+@pytest.mark.parametrize("format", ["bf16", "bf16/int8"])
+def test_a_compiled_network(tmp_path: Path, format: str) -> None:
+    """Convolutions on all kinds of unit, with weights of two slices and of one."""
+    random = np.random.default_rng(0)
+    graph = OnnxGraph((4, 8, 8))
+    x = "input"
+    for channels, kernels in ((4, 4), (4, 8), (8, 4)):
+        weight = graph.constant(random.normal(0, 0.3, (kernels, channels, 3, 3)).astype(np.float32))
+        x = graph.node("Relu", graph.node("Conv", x, weight))
+    path = graph.save(tmp_path / "net.onnx", x, rank=4)
+    network = load_network(path, formats=parse_formats([format], 12))
+    program = compile_network(network, TINY, ["layer1=tiny", "layer2=memristor", "layer3=sram"])
+    values = random.normal(0, 1, (1, 4, 8, 8)).astype(np.float32)
+    compare(rtl_processor(TINY), program, input_codes(program, values)[0])

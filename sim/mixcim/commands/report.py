@@ -79,7 +79,9 @@ def layer_cycles(program: Program, chip: ChipConfig, cycles: np.ndarray) -> list
     """
     owners = {index: number for number, layer in enumerate(program.layers) for index in layer.commands}
     spent, running = [0] * len(program.layers), 0
-    for index, words in enumerate(program.commands):
+    if not spent:
+        return spent
+    for index, words in enumerate(program.commands[: len(cycles)]):
         opcode, fields = decode_command(words, chip)
         if opcode is Opcode.LOAD and fields["overlap"]:
             spent[running] += int(cycles[index])

@@ -155,7 +155,7 @@ class Processor:
     def position(self) -> tuple[str, int]:
         """(name of the layer at work, cycles of the run so far), during a run: asking takes nothing from it."""
         index = self._read_register(Register.COMMAND)
-        layers = [layer.name for layer in self._loaded().layers if layer.first_command <= index <= layer.last_command]
+        layers = [layer.name for layer in self._loaded().layers if index in layer.commands]
         return next(iter(layers), f"command {index}"), self._read_register(Register.RUN_CYCLES)
 
     def counters(self) -> Counters:
