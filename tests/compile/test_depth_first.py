@@ -17,7 +17,7 @@ from mixcim.compile.compiler import compile_network
 from mixcim.compile.fold import fold_input
 from mixcim.compile.network import Layer, LayerKind, Network, Quantisation, Residual, Tensor
 from mixcim.compile.placement import place
-from mixcim.compile.strips import Chain, strip_rows
+from mixcim.compile.strips import Chain, chain_end, readers, strip_rows
 from mixcim.errors import MixcimError
 from mixcim.host.processor import Processor
 from mixcim.model import ProcessorModel
@@ -240,6 +240,17 @@ def test_strips_compute_what_the_next_layer_takes(seed: int) -> None:
         layer = network.layers[index]
         taken = {row * layer.stride[0] - layer.padding[0] + ky for row in rows[number] for ky in range(layer.kernel[0])}
         assert set(rows[number - 1]) == {row for row in taken if 0 <= row < heights[index - 1]}
+
+
+def test_windows_of_padding_alone_are_in_no_chain() -> None:
+    """A strip of the rows before them would have none."""
+    network = block_network()
+    assert chain_end(network, 0, readers(network)) == 2
+    layers = network.layers
+    layers[1] = dataclasses.replace(layers[1], padding=(3, 1, 0, 1))
+    assert chain_end(network, 0, readers(network)) == 0
+    layers[1] = dataclasses.replace(layers[1], padding=(0, 1, 3, 1))
+    assert chain_end(network, 0, readers(network)) == 0
 
 
 def test_keep_all_runs_layer_by_layer() -> None:
