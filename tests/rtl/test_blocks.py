@@ -1,6 +1,7 @@
 """A chip cut into blocks: the same signals in every cycle as in one piece, while blocks rest and wake."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,10 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from mixcim.rtl import blocks
+from mixcim.rtl.build import build_library
+from mixcim.rtl.simulator import Simulator
 from mixcim.rtl.unit import Unit
+from mixcim_hdl.control.axi_lite import axi_lite_ports
 from mixcim_hdl.emission import once
 from mixcim_hdl.primitives.ram import Ram
 from mixcim_hdl.verilog import to_verilog
@@ -136,3 +140,38 @@ def test_each_part_has_the_modules_that_it_needs(small_blocks: None) -> None:
     assert bodies["Vtop"] == {"chip": False, "chip_outer": True}
     assert bodies["Vchip_outer_block"] == {"chip_outer": False, "chip_inner": True, "chip_outer_block": False}
     assert bodies["Vchip_inner_block"] == {"chip_inner": False, "mixcim_ram": False, "chip_inner_block": False}
+
+
+class Host(wiring.Component):
+    """The chip of this file behind the ports of a processor: inputs from the bus's address, outputs on its data."""
+
+    def __init__(self) -> None:
+        super().__init__({**axi_lite_ports(), "interrupt": Out(1)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.chip = chip = Chip()
+        m.d.comb += [
+            chip.wide.eq(self.s_axi_wdata),
+            chip.stir.eq(self.s_axi_wvalid),
+            chip.take.eq(self.s_axi_awvalid),
+            self.s_axi_awready.eq(1),
+            self.s_axi_wready.eq(1),
+            self.s_axi_rdata.eq(chip.y),
+            self.s_axi_bresp.eq(chip.go),
+        ]
+        return m
+
+
+def test_everything_rests_when_nothing_moves_and_waveforms_have_the_blocks(small_blocks: None, tmp_path: Path) -> None:
+    verilog = to_verilog(Host(), "host", "text")
+    with Simulator(build_library(verilog, "host", trace="vcd")) as simulator:
+        simulator.trace(tmp_path / "host.vcd")
+        simulator.run(20)
+        simulator.reset()
+        assert simulator.blocks[0] == 6
+        simulator.run(200)
+        assert simulator.blocks == (6, 6)
+        simulator.trace(None)
+    waveform = (tmp_path / "host.vcd").read_text()
+    assert "host_outer" in waveform and "host_inner" in waveform and "$enddefinitions" in waveform

@@ -29,6 +29,10 @@ void Chip::wake() {
     for (auto& block : blocks) block->disturb();
 }
 
+uint64_t Chip::resting() const {
+    return std::count_if(blocks.begin(), blocks.end(), [](const auto& block) { return block->resting; });
+}
+
 void add_memory(const std::string& path, void* data, uint64_t word, uint64_t depth) {
     if (current) current->exclude(static_cast<const uint8_t*>(data), word * depth);
     const std::string name = whole_path(path, current ? &current->path : nullptr);
@@ -44,7 +48,6 @@ void Block::add(Block* block) {
 void Block::begin(void* state, std::size_t size) {
     segments.push_back({static_cast<const uint8_t*>(state), size});
     outer = current;
-    if (outer) outer->inside.push_back(this);
     current = this;
 }
 
@@ -82,10 +85,8 @@ void Block::compare() {
             old += segment.size;
         }
         if (++equal < 2) return;
-        if (std::all_of(inside.begin(), inside.end(), [](const Block* block) { return block->resting; })) {
-            resting = true;
-            patience = 2;
-        }
+        resting = true;
+        patience = 2;
         return;
     }
     uint8_t* copy = before.data();

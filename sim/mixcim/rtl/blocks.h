@@ -3,7 +3,8 @@
 // In every cycle the parent calls `edge` once, then `settle` at least once, with the inputs as they are by then. A block
 // rests while nothing changes in it. It has proved that when, over two edges with the same inputs, its whole state but
 // the contents of memories stayed the same: the second edge wrote what the first had written to the same words, so
-// the contents did not change either, and the next edge can only do the same again. The blocks inside must rest, too.
+// the contents did not change either, and the next edge can only do the same again. What `edge` returns changes unless
+// the block rests, and is part of the parent's state: a block rests only if all blocks inside do.
 #ifndef MIXCIM_BLOCKS_H
 #define MIXCIM_BLOCKS_H
 
@@ -38,6 +39,8 @@ public:
     std::vector<Memory> memories;
     // Let every block be evaluated again: somebody has changed memories.
     void wake();
+    uint64_t size() const { return blocks.size(); }
+    uint64_t resting() const;
 
 private:
     friend class Block;
@@ -60,7 +63,7 @@ protected:
     explicit Block(const char* path);
     static void add(Block* block);
     void begin(void* state, std::size_t size);  // before the first evaluation
-    void end();                                 // after it: memories and blocks inside are known
+    void end();                                 // after it: memories are known
     // Called in each cycle in which no input changed, after its edge.
     void look() {
         if (wait) wait--;
@@ -84,7 +87,6 @@ private:
     void exclude(const uint8_t* data, std::size_t size);
     std::vector<Segment> segments;  // the state without memories
     std::vector<uint8_t> before;
-    std::vector<Block*> inside;
     Block* outer = nullptr;
     int equal = -1;  // edges that changed nothing since `before` was taken; -1: it was not
     unsigned wait = 0, patience = 2;
@@ -114,8 +116,9 @@ public:
             top.clk = 1;
             top.eval();
             edged = true;
+            tick ^= 1;
         }
-        return tick ^= 1;
+        return tick;
     }
 
     void settle(bool changed) {

@@ -111,10 +111,11 @@ def build_library(
         if library.exists():
             return library  # another process has built it meanwhile
         work = Path(folder)
+        builder.prepare(work)
         missing = [part for part in parts if not objects[part].exists()]
         report(0, len(missing), "verilating")
         _in_parallel([lambda part=part: builder.verilate(part, work) for part in missing], report, "verilating")
-        runtime, jobs = builder.runtime()
+        runtime, jobs = builder.runtime(work)
         jobs += [job for part in missing for job in builder.jobs(part, work)]
         # The largest files first, so that no core ends up compiling one of them alone.
         jobs.sort(key=lambda job: -job[0].stat().st_size)
@@ -140,10 +141,15 @@ class _Builder:
         # A cache folder may be shared between machines, so an instruction is used only by name.
         counts = "popcnt" in processor_features().split() and platform.machine() == "x86_64"
         self._flags = [*_COMPILE_FLAGS, *defines, *(["-mpopcnt"] if counts else [])]
-        self._paths = [f"-I{include}", f"-I{include / 'vltstd'}", f"-I{_HERE}", "-include", str(_BLOCKS_HEADER)]
+        self._paths = [f"-I{include}", f"-I{include / 'vltstd'}"]
         tools = [toolchain.verilator_version(), *compiler(), compiler_version(), platform.machine()]
-        runtime = [_BLOCKS_HEADER.read_text(), _BLOCKS_SOURCE.read_text()]
-        self.key = [*self._verilate, *self._flags, *optimisation, *libraries, *tools, *runtime]
+        self._texts = [_BLOCKS_HEADER.read_text(), _BLOCKS_SOURCE.read_text()]
+        self.key = [*self._verilate, *self._flags, *optimisation, *libraries, *tools, *self._texts]
+
+    def prepare(self, work: Path) -> None:
+        """Copy our own sources: what is kept under their hash must not depend on their being edited meanwhile."""
+        for path, text in zip((_BLOCKS_HEADER, _BLOCKS_SOURCE), self._texts, strict=True):
+            (work / path.name).write_text(text)
 
     def target(self, part: Part) -> Path:
         """Where the object of a part is kept."""
@@ -162,7 +168,7 @@ class _Builder:
     def jobs(self, part: Part, work: Path) -> list[_Job]:
         """What there is to compile of a verilated part."""
         folder = work / part.model
-        options = [*self._flags, f"-I{folder / 'generated'}", *self._paths]
+        options = [*self._flags, f"-I{folder / 'generated'}", *self._paths, *_ours(work)]
         jobs = []
         for source in (*folder.glob("generated/*.cpp"), folder / "glue.cpp"):
             # Code that runs once at the start is compiled for the time that takes, not for speed.
@@ -176,15 +182,20 @@ class _Builder:
         _run([*compiler(), "-r", "-nostdlib", *map(str, sorted(folder.glob("*.o"))), "-o", "part"], folder)
         os.replace(folder / "part", target)
 
-    def runtime(self) -> tuple[list[Path], list[_Job]]:
+    def runtime(self, work: Path) -> tuple[list[Path], list[_Job]]:
         """(objects of Verilator's runtime and ours, which no chip changes; jobs for those not in the cache)."""
         include = toolchain.verilator_root() / "include"
         folder = cache_folder() / f"runtime-{digest(self.key)}"
         folder.mkdir(parents=True, exist_ok=True)
-        sources = [*(include / name for name in self._runtime), _BLOCKS_SOURCE]
-        options = [*self._flags, "-Os", *self._paths]
+        sources = [*(include / name for name in self._runtime), work / _BLOCKS_SOURCE.name]
+        options = [*self._flags, "-Os", *self._paths, *_ours(work)]
         jobs = [(source, folder / f"{source.stem}.o", options) for source in sources]
         return [target for _, target, _ in jobs], [job for job in jobs if not job[1].exists()]
+
+
+def _ours(work: Path) -> list[str]:
+    """Options with which a source finds blocks.h; every memory in a verilated part needs it."""
+    return [f"-I{work}", "-include", str(work / _BLOCKS_HEADER.name)]
 
 
 def lint(verilog: str, top: str) -> list[str]:

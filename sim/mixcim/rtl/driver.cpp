@@ -215,6 +215,11 @@ EXPORT const char* mixcim_memory(const Simulation* simulation, uint64_t index, u
 // After contents were changed: nothing may rely on having seen them.
 EXPORT void mixcim_wake(Simulation* simulation) { simulation->chip.wake(); }
 
+// How many blocks there are, and how many of them rest now.
+EXPORT uint64_t mixcim_blocks(const Simulation* simulation) { return simulation->chip.size(); }
+
+EXPORT uint64_t mixcim_resting(const Simulation* simulation) { return simulation->chip.resting(); }
+
 // "", "vcd" or "fst": what mixcim_trace writes.
 EXPORT const char* mixcim_trace_format() {
 #if defined(MIXCIM_TRACE_FST)

@@ -34,6 +34,8 @@ _PROTOTYPES = {
         [_HANDLE, _COUNT, ctypes.POINTER(_POINTER), ctypes.POINTER(_COUNT), ctypes.POINTER(_COUNT)],
     ),
     "mixcim_wake": (None, [_HANDLE]),
+    "mixcim_blocks": (_COUNT, [_HANDLE]),
+    "mixcim_resting": (_COUNT, [_HANDLE]),
     "mixcim_trace_format": (ctypes.c_char_p, []),
     "mixcim_trace": (ctypes.c_int, [_HANDLE, ctypes.c_char_p]),
 }
@@ -162,6 +164,12 @@ class Simulator:
     def wake(self) -> None:
         """Tell the simulator that contents of memories were changed."""
         self._library.mixcim_wake(self._live())
+
+    @property
+    def blocks(self) -> tuple[int, int]:
+        """(blocks that are simulated each for itself, those of them that rest now): see docs/simulation.md."""
+        handle = self._live()
+        return self._library.mixcim_blocks(handle), self._library.mixcim_resting(handle)
 
     def trace(self, path: Path | str | None) -> None:
         """Begin a waveform file (10 time units per cycle), or end it with None.
