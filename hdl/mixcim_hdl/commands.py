@@ -151,7 +151,7 @@ RUN, in the order in which the hardware does it. Every address is in activation 
     The loops of reading run ahead of those of writing: a RUN must write no word and no exponent entry that its windows
     take. It may write the word of the residual that it has just read.
 
-    `copies` is at least 1, and every unit with tiles has a `copy` below it. `output_tiles` is the number of tiles that
+    `copies` is 1 to 64, and every unit with tiles has a `copy` below it. `output_tiles` is the number of tiles that
     the RUN writes, groups * sum over units of tiles * windows of its copy, or pixels * groups if `pooling`: another
     number is an ILLEGAL_COMMAND once all are written, and so is a RUN with memristor tiles before the first TABLE.
 
@@ -294,6 +294,8 @@ UNIT_FIELDS = {
     "slot": 16,
     "parameter": 16,
 }  #: one set per unit, from the word after RUN_FIELDS on
+
+LARGEST_COPIES = 1 << UNIT_FIELDS["copy"]  #: of a RUN
 
 TABLE_FIELDS = {"opcode": 8, "digits": 4, "skip_zero_groups": 1}
 TABLE_ENTRY_FIELDS = {"rows_per_read": 8, "step_shift": 4}  #: one 16-bit half word per entry, from word 1 on

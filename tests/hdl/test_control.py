@@ -154,7 +154,7 @@ def test_kernel_controller_gives_every_vector_once_to_every_unit_that_it_concern
     controller = KernelController(OTHER)
     payloads = vectors(random.Random(2), 3, 1, 4)
     units = len(OTHER.units)
-    taken: list[list[dict]] = [[] for _ in range(units)]
+    taken: list[list] = [[] for _ in range(units)]
     sent = []
 
     async def drive(ctx):

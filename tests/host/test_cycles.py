@@ -1,6 +1,7 @@
 """Cycles of commands from the log of when they began, and locks of more banks than a register has bits."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -54,7 +55,7 @@ class Chip:
 BESIDE = "LOAD beside a RUN"
 
 
-def cycles_of(log: list[int], commands: list[Opcode | str], **registers: int) -> list[int]:
+def cycles_of(log: list[int], commands: Sequence[Opcode | str], **registers: int) -> list[int]:
     processor = Processor(Chip(CHIP, log, **registers), CHIP)
     program, _ = random_program(CHIP, 0)
     words = np.array(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mixcim_hdl.commands import Opcode, Pooling, TinyMode, encode_command
+from mixcim_hdl.commands import LARGEST_COPIES, Opcode, Pooling, TinyMode, encode_command
 from mixcim_hdl.config import ChipConfig, UnitKind
 from mixcim_hdl.floating import ALIGNED_BITS, ElementFormat, FloatFormat
 from mixcim_hdl.formats import (
@@ -330,7 +330,10 @@ class _Builder:
 
     def _pool(self) -> dict[str, int]:
         """Fields of a RUN that pools."""
-        return {"pooling": int(self.random.choice([Pooling.SUM, Pooling.MAXIMUM])), "copies": self.between(1, 127)}
+        return {
+            "pooling": int(self.random.choice([Pooling.SUM, Pooling.MAXIMUM])),
+            "copies": self.between(1, LARGEST_COPIES),
+        }
 
     def _copies(self) -> tuple[int, int]:
         """Copies of a RUN, and how many of them have units alike, by tiles, slots and weights; 0: none."""
@@ -340,7 +343,7 @@ class _Builder:
             return alike + self.chance(0.2), alike
         if self.chance(0.4):
             return 1, 0
-        return self.between(2, 4) if self.chance(0.8) else self.between(2, 127), 0
+        return self.between(2, 4) if self.chance(0.8) else self.between(2, LARGEST_COPIES), 0
 
     def _units(self, vectors: int, groups: int, pixels: int, full_granule: bool, slices: int) -> dict[str, int] | None:
         """`copies` and unit fields of a RUN, with the LOADs that it needs, or None when this draw does nothing."""

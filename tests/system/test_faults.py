@@ -112,6 +112,7 @@ ILLEGAL = [
     run(tap_words=0),
     run(output_width=0),
     run(copies=0),
+    run(copies=65),
     run(**{"copy[2]": 1}),
     run(**{"tiles[2]": 0}),
     run(**{"tiles[2]": CHIP.accumulator_tiles + 1}),

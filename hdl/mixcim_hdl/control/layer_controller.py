@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..commands import (
     ADDRESS_BITS,
+    LARGEST_COPIES,
     LOAD_FIELDS,
     Fault,
     Opcode,
@@ -275,6 +276,7 @@ class LayerController(wiring.Component):
         bad_table.append((digits == 0) | (digits > len(chip.mode.cells)))
         counts = ("tap_words", "kernel_height", "kernel_width", "group_count", "output_height", "output_width")
         bad_run = [run[name] == 0 for name in (*counts, "copies")]
+        bad_run.append(run.copies > LARGEST_COPIES)
         bad_run += [
             *self._bad_formats(run),
             run.granule_log2 > (chip.channels - 1).bit_length(),

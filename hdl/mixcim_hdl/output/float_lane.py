@@ -52,7 +52,7 @@ class FloatLane(wiring.Component):
     def __init__(self, chip: ChipConfig):
         super().__init__(
             {
-                "enable": In(1, init=1),
+                "enable": In(1, init=1),  # pyright: ignore[reportCallIssue]
                 "sum": In(signed(chip.accumulator_bits)),
                 "unit": In(EXPONENT_LAYOUT["unit"].shape),
                 "special": In(1),

@@ -48,7 +48,7 @@ class Lane(wiring.Component):
     sum_low: In(8)
     sum_high: In(8)
     code: Out(ACTIVATION_BITS)
-    enable: In(1, init=1)
+    enable: In(1, init=1)  # pyright: ignore[reportCallIssue]
 
     def elaborate(self, platform):
         m = Module()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from mixcim_hdl.commands import Pooling, TinyMode
+from mixcim_hdl.commands import LARGEST_COPIES, Pooling, TinyMode
 from mixcim_hdl.config import ChipConfig, UnitKind
 from mixcim_hdl.floating import ALIGNED_BITS, ElementFormat
 from mixcim_hdl.formats import LARGEST_SLICES
@@ -28,6 +28,8 @@ def _window(fields: Mapping[str, int], chip: ChipConfig) -> Iterator[str]:
     ):
         if not fields[name]:
             yield f"RUN field '{name}' must not be 0"
+    if fields["copies"] > LARGEST_COPIES:
+        yield f"RUN has {fields['copies']} copies, at most {LARGEST_COPIES} are possible"
     if 1 << fields["granule_log2"] > chip.channels:
         yield f"RUN takes {1 << fields['granule_log2']} channels of a word that has {chip.channels}"
 
