@@ -101,7 +101,7 @@ def workload_records(folder: Path, quick: bool, say: Say) -> list[Record]:
     for workload in TFLITE:
         say(workload.title)
         network = open_network(folder / workload.network, None, None, None)
-        codes, labels = _inputs(folder, workload, compile_network(network, CHIP))
+        codes, labels = workload_inputs(folder, workload, compile_network(network, CHIP))
         count = len(codes) // 10 if quick else len(codes)
         records += model_records(workload.title, compile_network(network, CHIP), codes[:count], labels[:count])
     return records + resnet20_records(folder, quick, say) + mobilenet_records(folder, quick, say)
@@ -121,7 +121,7 @@ def resnet20_records(folder: Path, quick: bool, say: Say) -> list[Record]:
     name = f"{title}, quantised ONNX compiled by the command in"
     records.append(record(name, seconds, "s", "model", at_most=COMPILE_SECONDS))
     program = compile_network(network, CHIP)
-    codes, labels = _inputs(folder, RESNET20, program)
+    codes, labels = workload_inputs(folder, RESNET20, program)
     count = len(codes) // 10 if quick else len(codes)
     say(f"{title}: exact units")
     records += model_records(f"{title}, exact units", program, codes[:count], labels[:count], goal=LOSSLESS_SPEED)
@@ -180,7 +180,7 @@ def mobilenet_records(folder: Path, quick: bool, say: Say) -> list[Record]:
             2 if quick else 64,
         ),
     )
-    codes, labels = _inputs(folder, MOBILENET, cases[0][1])
+    codes, labels = workload_inputs(folder, MOBILENET, cases[0][1])
     records = []
     for what, program, count in cases:
         title = f"{MOBILENET.title}, {what}"
@@ -264,7 +264,7 @@ def _command_seconds(folder: Path, repeats: int) -> float:
         return command_seconds(quantised, repeats)
 
 
-def _inputs(folder: Path, workload: Workload, program: Program) -> tuple[np.ndarray, np.ndarray]:
+def workload_inputs(folder: Path, workload: Workload, program: Program) -> tuple[np.ndarray, np.ndarray]:
     """Input codes of a workload's whole test set, and its labels."""
     path = folder / workload.inputs
     values, arrays = read_inputs(path, program.file_shape, program.input_layout, workload.mean, workload.std)

@@ -8,6 +8,7 @@ import click
 
 from ..bench.chip import build_records
 from ..bench.networks import digits_records, workload_records
+from ..bench.paper import paper_records
 from ..bench.reads import layer_records
 from ..bench.record import Record, as_documents, records_table, write_records
 from ..bench.simulators import simulator_records
@@ -49,6 +50,7 @@ def command(quick: bool, workloads: Path | None, output: Path, as_json: bool) ->
         records += digits_records(quick, say)
         if workloads.is_dir():
             records += workload_records(workloads, quick, say)
+            records += paper_records(workloads, quick, say)
         else:
             remarks.append(f"There is no workload pack in '{workloads}': digits only, no other network.")
     write_records(output, records)
