@@ -29,8 +29,10 @@ from typing import Any
 import numpy as np
 
 import mixcim_hdl
+from mixcim.bench.networks import MOBILENET
 from mixcim.commands.demo import HIDDEN, RULES, TABLE
 from mixcim.commands.info import memories
+from mixcim.commands.inputs import open_network, read_inputs
 from mixcim.commands.report import layer_records, peak_multiply_accumulates
 from mixcim.compile.compiler import compile_network
 from mixcim.compile.load import load_network
@@ -78,6 +80,13 @@ def resnet20(workloads: Path) -> tuple[Network, np.ndarray]:
     return load_network(path, images("cifar100_calib_train")), images("cifar100_test")
 
 
+def mobilenet(workloads: Path) -> tuple[Network, np.ndarray]:
+    """MobileNet-v2 for ImageNet at 224 x 224, quantised by TFLite, and test pictures."""
+    network = open_network(workloads / MOBILENET.network, None, None, None)
+    values, _ = read_inputs(workloads / MOBILENET.inputs, network.file_shape, network.input_layout, None, None)
+    return network, values
+
+
 #: Network -> how to load it, and its mappings: name -> (placement rules, unit of hidden convolutions, word-line table).
 NETWORKS: dict[str, tuple[Loader, dict[str, tuple[tuple[str, ...], str | None, str]]]] = {
     "digits_resnet": (digits, {"default": ((), None, "16"), "demo": (RULES, HIDDEN, TABLE)}),
@@ -89,6 +98,7 @@ NETWORKS: dict[str, tuple[Loader, dict[str, tuple[tuple[str, ...], str | None, s
             "memristor 16,32,64": ((), "memristor", "16,32,64"),
         },
     ),
+    "mobilenetv2": (mobilenet, {"default": ((), None, "16")}),
 }
 
 

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 MATURITY = {
     "tiny": "tests with Amaranth's simulator and cocotb",
     "demo": "`make demo`; networks up to ResNet-20",
-    "paper": "the paper's memory sizes, in one engine",
+    "paper": "the published chip's sizes: four engines; ResNet-20, MobileNet-v2 whole",
     "large": "large networks, slowly",
 }
 MISSING = "not measured"
@@ -65,6 +65,7 @@ def chips_table(document: dict[str, Any]) -> str:
 
     rows = [
         row("units: memristor + SRAM-CIM + tiny-digital", units),
+        row("engines", lambda chip: str(chip["sizes"]["engines"])),
         row("rows x kernels of a unit", lambda chip: f"{chip['sizes']['rows']} x {chip['sizes']['channels']}"),
         row("peak MAC/cycle, SRAM-CIM", peak("sram")),
         row("peak MAC/cycle, memristor (all rows in one read)", peak("memristor")),
@@ -79,6 +80,7 @@ def chips_table(document: dict[str, Any]) -> str:
         row("ResNet-20 CIFAR-100: default placement", cycles("resnet20_cifar100", "default")),
         row("ResNet-20: hidden on memristor, N = 16", cycles("resnet20_cifar100", "memristor 16")),
         row("ResNet-20: hidden on memristor, N = 16, 32, 64", cycles("resnet20_cifar100", "memristor 16,32,64")),
+        row("MobileNet-v2 at 224 x 224: default placement", cycles("mobilenetv2", "default")),
         row("ECP5: LUT4-equivalents", area("lut4_equivalents")),
         row("ECP5: flip-flops", area("flip_flops")),
         row("ECP5: block RAMs (18 kbit)", area("block_rams")),
