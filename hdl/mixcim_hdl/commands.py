@@ -167,12 +167,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from .banks import ADDRESS_BITS
 from .config import ChipConfig
 from .formats import ACTIVATION_BITS
 
 NOISE_STRIDE = 0x9E3779B9  #: between the seeds of neighbouring columns: 2**32 / golden ratio
 WRITE_STRIDE = 0x9E3779B1  #: between the seeds of neighbouring lines in write-verify: the prime next to it
-ADDRESS_BITS = 24  #: width of activation, weight-store and unit addresses in commands
 
 
 class Opcode(enum.IntEnum):

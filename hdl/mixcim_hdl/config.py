@@ -51,7 +51,7 @@ class ChipConfig:
     vector_queue: int = 2  #: vectors that wait in front of each unit, beside the one that it works on; 2..16
     accumulator_tiles: int = 64  #: kernel tiles that one unit can accumulate at a time
     activation_words: int = 16384  #: words of the activation memory (`channels` bytes each)
-    activation_banks: int = 4  #: banks of the activation memory, interleaved (memory.activation.bank_of); power of two
+    activation_banks: int = 4  #: banks of the activation memory, interleaved (banks.bank_of); power of two
     feeder_words: int = 1  #: activation words that the feeder takes in a cycle; power of two, up to a vector's
     window_words: int = (
         32  #: words of the last window that the feeder keeps for the next; 0, or a multiple of feeder_words

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from ..config import ChipConfig
 from ..formats import ACTIVATION_BITS
-from .banked import BankedMemory, bank_of
-
-__all__ = ["ActivationMemory", "bank_of"]
+from .banked import BankedMemory
 
 
 class ActivationMemory(BankedMemory):

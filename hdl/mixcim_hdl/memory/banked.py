@@ -2,34 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from amaranth.hdl import C, Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from ..banks import bank_of
 from ..commands import ADDRESS_BITS
 from ..emission import once
 from ..primitives.ram import Ram
-
-
-def bank_of(address: Any, banks: int) -> Any:
-    """Bank of a word, for an int or a Value: all groups of log2(banks) bits of the address, XORed.
-
-    Words whose distance is a power of two lie in different banks, too, as those of an image's column do. The word's
-    row in its bank is address >> log2(banks).
-    """
-    select = (banks - 1).bit_length()
-    if isinstance(address, int):
-        bank = 0
-        while address:
-            bank ^= address % banks
-            address >>= select
-        return bank
-    bank = address[:select]
-    for low in range(select, len(address), select):
-        bank = bank ^ address[low : low + select]
-    return bank[:select]
 
 
 class BankedMemory(wiring.Component):

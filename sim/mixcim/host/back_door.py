@@ -11,20 +11,24 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from mixcim_hdl.banks import bank_of
 from mixcim_hdl.config import ChipConfig
 from mixcim_hdl.registers import Region
 
 from ..errors import MixcimError
 
-#: End of the path of the memory behind each region of the host port; the activation memory has several.
+#: End of the path of the memory behind a region of the host port; every engine has some of them, with equal contents.
 _REGIONS = {
     Region.PROGRAM: "program.ram",
     Region.WEIGHTS: "weights.ram",
     Region.PARAMETERS: "parameters.ram",
     Region.TILES: "tiles.ram",
-    Region.EXPONENTS: "exponents",
 }
-_ACTIVATION_BANK = re.compile(r"(?:^|\.)activations\.bank\d+$")
+#: The same of those that are spread over banks (banks.bank_of).
+_BANKED = {
+    Region.ACTIVATIONS: re.compile(r"(?:^|\.)activations\.bank\d+\.ram$"),
+    Region.EXPONENTS: re.compile(r"(?:^|\.)exponents\.bank\d+\.ram$"),
+}
 _BIT_LINE = re.compile(r"(.*)\.macro\.bit_line(\d+)\.cells$")
 
 
@@ -47,8 +51,11 @@ class BackDoor:
     def __init__(self, bus: OpenBus, chip: ChipConfig) -> None:
         self._bus, self._chip = bus, chip
         memories = bus.memories()
-        self._regions = {region: _only(memories, end) for region, end in _REGIONS.items() if _ends(memories, end)}
-        self._activations = [memories[path] for path in sorted(filter(_ACTIVATION_BANK.search, memories), key=_natural)]
+        self._regions = {region: _ends(memories, end) for region, end in _REGIONS.items()}
+        self._banked = {
+            region: [memories[path] for path in sorted(filter(pattern.search, memories), key=_natural)]
+            for region, pattern in _BANKED.items()
+        }
         lines = {path: match for path in memories if (match := _BIT_LINE.fullmatch(path))}
         #: per memristor bank: its bit lines, and what its spare columns replace
         self._lines: list[list[np.ndarray]] = []
@@ -56,34 +63,41 @@ class BackDoor:
         for bank in sorted({match[1] for match in lines.values()}, key=_natural):
             self._lines.append([memories[f"{bank}.macro.bit_line{n}.cells"] for n in range(chip.physical_columns)])
             self._repair += [memories[f"{bank}.repair"]] if chip.spare_columns else []
-        if len(self._activations) != chip.activation_banks or len(self._lines) != chip.memristor_banks:
+        activations = self._banked[Region.ACTIVATIONS]
+        copies = [len(self._regions[region]) for region in _REGIONS]
+        if copies != [1, 1, chip.engines, chip.engines]:
             raise MixcimError(
-                f"the simulated chip has {len(self._activations)} activation banks and {len(self._lines)} memristor "
+                f"the simulated chip has {copies} memories {', '.join(_REGIONS.values())}, chip '{chip.name}' has "
+                f"{chip.engines} engines: build it again"
+            )
+        if len(activations) != chip.activation_banks or len(self._lines) != chip.memristor_banks:
+            raise MixcimError(
+                f"the simulated chip has {len(activations)} activation banks and {len(self._lines)} memristor "
                 f"banks, chip '{chip.name}' {chip.activation_banks} and {chip.memristor_banks}: build it again"
             )
 
     def write(self, region: Region, words: np.ndarray, byte: int) -> bool:
         """Write uint32 words to a region from a byte of it on, as over the bus; False if it has no memory here."""
         data = np.ascontiguousarray(words).reshape(-1)
-        if region is Region.ACTIVATIONS:
-            pixels = data.view(np.uint8).reshape(-1, self._chip.channels)
-            first = byte // self._chip.channels
-            banks = len(self._activations)
-            for offset in range(min(banks, len(pixels))):
-                part = pixels[offset::banks]
-                bank, address = (first + offset) % banks, (first + offset) // banks
-                self._activations[bank][address : address + len(part), : self._chip.channels] = part
+        if self._banked.get(region):
+            # The host's part of a word: all of an activation word, an entry in 32 bits.
+            size = self._chip.channels if region is Region.ACTIVATIONS else 4
+            self._write_banked(self._banked[region], data.view(np.uint8).reshape(-1, size), byte // size)
         elif region in self._regions:
-            memory = self._regions[region]
-            if region is Region.EXPONENTS:  # narrower than a host's word
-                bytes_of = data.view(np.uint8).reshape(-1, 4)
-                memory[byte // 4 : byte // 4 + len(bytes_of)] = bytes_of[:, : memory.shape[1]]
-            else:
+            for memory in self._regions[region]:
                 memory.reshape(-1)[byte : byte + data.nbytes] = data.view(np.uint8)
         else:
             return False
         self._bus.wake()
         return True
+
+    def _write_banked(self, banks: list[np.ndarray], words: np.ndarray, first: int) -> None:
+        """Words uint8 (number, bytes) of a memory in banks, from address `first` on."""
+        addresses = first + np.arange(len(words))
+        bank, row = bank_of(addresses, len(banks)), addresses >> (len(banks) - 1).bit_length()
+        for number, memory in enumerate(banks):
+            mine = bank == number
+            memory[row[mine], : words.shape[1]] = words[mine][:, : memory.shape[1]]
 
     def set_cells(self, bank: int, first_line: int, codes: np.ndarray) -> None:
         """Codes of a bank's lines from `first_line` on: uint8 (lines, rows)."""
@@ -106,13 +120,6 @@ class BackDoor:
 
 def _ends(memories: dict[str, np.ndarray], end: str) -> list[np.ndarray]:
     return [contents for path, contents in memories.items() if f".{path}".endswith(f".{end}")]
-
-
-def _only(memories: dict[str, np.ndarray], end: str) -> np.ndarray:
-    found = _ends(memories, end)
-    if len(found) != 1:
-        raise MixcimError(f"the simulated chip has {len(found)} memories '{end}', not one: build it again")
-    return found[0]
 
 
 def _natural(path: str) -> list[int | str]:
