@@ -179,10 +179,11 @@ class Core(wiring.Component):
                 store.host_read.eq(getattr(host, f"{name}_read")),
                 getattr(host, f"{name}_data").eq(store.host_read_data),
             ]
+        accessed = Cat(getattr(host, f"{name}_{access}") for name in STORES for access in ("write", "read")).any()
         for engine in engines:
             m.d.comb += [
-                engine.host_address.eq(host.window_address),
-                engine.host_data.eq(host.window_data),
+                engine.host_address.eq(Mux(accessed, host.window_address, 0)),
+                engine.host_data.eq(Mux(accessed, host.window_data, 0)),
                 engine.load_data.eq(weights.read_data),
             ]
             for name in STORES:

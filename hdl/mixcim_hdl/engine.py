@@ -17,6 +17,15 @@ from .unit import ComputeUnit, own_members
 
 #: Inputs of memristor banks of which every bank has its own; the others are the same for all.
 OF_EACH_BANK = ("program_valid", "repair_write", "verify_enable", "adc_write", "seed")
+#: What a memristor bank takes only while the other input is high; otherwise it sees 0, and nothing in it moves.
+TAKEN_WITH = {
+    **dict.fromkeys(("program_last", "program_word", "program_column", "program_cells"), "program_valid"),
+    **dict.fromkeys(("repair_word", "repair_spare", "repair_column"), "repair_write"),
+    **dict.fromkeys(("verify_connect", "verify_word", "verify_lines", "verify_column"), "verify_enable"),
+    **dict.fromkeys(("adc_number", "adc_parameter", "adc_value"), "adc_write"),
+    **dict.fromkeys(("noise_index", "noise_value"), "noise_write"),
+    "seed": "seed_write",
+}
 #: Ports of the output pipeline that lead to memories which all engines share.
 MEMORY_PORTS = (
     "residual_enable", "residual_ready", "residual_wide", "residual_address", "residual_data",
@@ -134,7 +143,8 @@ class Engine(wiring.Component):
                 unit.start.eq(self.start),
                 unit.run.eq(self.run),
                 unit.fields.eq(self.fields[number]),
-                unit.vector.payload.eq(self.payload),
+                # Units that do not take the vector do not see it.
+                unit.vector.payload.eq(Mux(self.valid[number], self.payload, 0)),
                 unit.vector.valid.eq(self.valid[number]),
                 self.ready[number].eq(unit.vector.ready),
                 unit.load_enable.eq(self.load_enable[number]),
@@ -145,9 +155,13 @@ class Engine(wiring.Component):
                 m.d.comb += [self.fault.eq(1), self.fault_unit.eq(number)]
             units.append(unit)
             if kind is UnitKind.MEMRISTOR:
-                for name in memristor_inputs(chip):
-                    port = getattr(self, name)
-                    m.d.comb += getattr(unit, name).eq(port[len(memristors)] if name in OF_EACH_BANK else port)
+                own = {
+                    name: getattr(self, name)[len(memristors)] if name in OF_EACH_BANK else getattr(self, name)
+                    for name in memristor_inputs(chip)
+                }
+                for name, value in own.items():
+                    seen = Mux(own[TAKEN_WITH[name]], value, 0) if name in TAKEN_WITH else value
+                    m.d.comb += getattr(unit, name).eq(seen)
                 memristors.append(unit)
         moving = Signal()
         m.d.comb += [

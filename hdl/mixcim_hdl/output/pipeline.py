@@ -232,8 +232,9 @@ class OutputPipeline(wiring.Component):
         for index, operand in enumerate(operands):
             lane = Lane()
             m.submodules[f"lane{index}"] = once(lane, "lane", platform)
+            taken = ~self.run.floating if self._chip.floating_point else 1
             m.d.comb += lane.enable.eq(advance)
-            m.d.comb += [getattr(lane, name).eq(value) for name, value in operand.items()]
+            m.d.comb += [getattr(lane, name).eq(Mux(taken, value, 0)) for name, value in operand.items()]
             for name in ("zero_point", "clamp_low", "clamp_high", "residual", "residual_first", "residual_signed",
                          "scale_first", "scale_second", "fixed", "sum_low", "sum_high"):  # fmt: skip
                 m.d.comb += getattr(lane, name).eq(self.run[name])
@@ -251,7 +252,7 @@ class OutputPipeline(wiring.Component):
             lane = FloatLane(self._chip)
             m.submodules[f"float_lane{index}"] = once(lane, "float_lane", platform)
             m.d.comb += lane.enable.eq(advance)
-            m.d.comb += [getattr(lane, name).eq(value) for name, value in operand.items()]
+            m.d.comb += [getattr(lane, name).eq(Mux(floating, value, 0)) for name, value in operand.items()]
             m.d.comb += [
                 lane.unit.eq(exponent.unit),
                 lane.special.eq(exponent.special),
