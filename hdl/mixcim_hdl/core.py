@@ -270,7 +270,7 @@ class Core(wiring.Component):
                 feeder.start.eq(0),
                 pool.start.eq(controller.run_start),
                 controller.run_busy.eq(pool.busy | engines[0].busy),
-                controller.progress.eq(pool.moving | engines[0].written),
+                controller.progress.eq(pool.moving | engines[0].written | controller.load_busy),
                 controller.faults[Fault.INPUT_ADDRESS].eq(pool.fault),
                 controller.fault_details[Fault.INPUT_ADDRESS].eq(pool.fault_address),
             ]

@@ -173,6 +173,8 @@ def test_faults_name_command_and_limit(commands, index, fault, words):
         ([float_run(input_format=4), END], "exponent is above that of its window's entries"),
         ([run_with(output_tiles=8, **{"tiles[0]": 1}), END], "memristor unit 0 before any TABLE"),
         ([run_with(residual=1, scale_second=0x7F800000), END], "scale_second is not finite"),
+        ([run_with(clamp_low=9, clamp_high=8), END], "RUN clamp_low is 9, above clamp_high, 8"),
+        ([run_with(residual=1, sum_low=9, sum_high=8), END], "RUN sum_low is 9, above sum_high, 8"),
     ],
 )
 def test_programs_without_meaning_are_refused(commands, words):

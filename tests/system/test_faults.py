@@ -192,6 +192,16 @@ def test_watchdog_stops_a_run_without_progress(chip, fields):
     chip.check_healthy()
 
 
+def test_watchdog_lets_a_long_load_be_after_a_run_that_pooled(chip):
+    """Also in later programs, before their first RUN: the command of the RUN before stays."""
+    chip.register(Register.WATCHDOG, 64)
+    load = encode_command(Opcode.LOAD, CHIP, unit=SRAM, units=1, count=200)
+    assert chip.run(run(**POOLED), load, END)[0] is Fault.NONE
+    assert chip.run(load, END)[0] is Fault.NONE
+    chip.register(Register.WATCHDOG, CHIP.watchdog_cycles)
+    chip.check_healthy()
+
+
 @pytest.mark.parametrize("unit", [0, 2])
 @pytest.mark.parametrize("stated", [0, 1, 2, 4, 1000])
 def test_another_number_of_tiles_than_stated_is_a_fault(chip, unit, stated):

@@ -156,6 +156,11 @@ def _check(state: State, fields: Mapping[str, int]) -> None:
     if not written or fields["output_tiles"] != written:
         stated = fields["output_tiles"]
         raise MixcimError(f"command {state.index}: RUN output_tiles is {stated}, but {written} are written")
+    limits = ["clamp"] if fields["output_format"] == ElementFormat.INTEGER else []
+    for name in [*limits, "sum"] if fields["residual"] and not fields["floating"] else limits:
+        low, high = fields[f"{name}_low"], fields[f"{name}_high"]
+        if low > high:
+            raise MixcimError(f"command {state.index}: RUN {name}_low is {low}, above {name}_high, {high}")
     for name in ("scale_first", "scale_second", "fixed") if fields["residual"] and not fields["floating"] else ():
         if not np.isfinite(float32_from_bits(fields[name])):
             raise MixcimError(f"command {state.index}: RUN {name} is not finite")
