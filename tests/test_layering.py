@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 HARDWARE = ROOT / "hdl" / "mixcim_hdl"
 MODEL = ROOT / "sim" / "mixcim" / "model"
-CONTRACT = ("commands", "config", "files", "floating", "formats", "presets", "program", "registers")
+CONTRACT = ("banks", "commands", "config", "files", "floating", "formats", "presets", "program", "registers")
 #: Folders of blocks that know nothing of each other; engine and processor connect them.
 BLOCKS = ("control", "feeder", "memristor", "sram", "tiny", "output", "pool", "memory")
 #: What several blocks build on: storage, and the loops of a RUN.
