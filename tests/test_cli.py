@@ -436,8 +436,24 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
         lambda folder: ["compile", copied := copy_of(folder), "-o", copied],
         "is the network itself",
     ),
+    "output is the program": (
+        lambda folder: [*with_bytes(folder, bytes), "-o", str(folder / "digits.mixcim")],
+        "is what is read",
+    ),
+    "output is the inputs": (
+        lambda folder: [*(command := with_inputs(folder, IMAGES)), "-o", command[3]],
+        "is what is read",
+    ),
     "output is a device": (lambda folder: ["compile", DIGITS, "-o", "/dev/null"], "'/dev/null': is no regular file"),
     "network is a folder": (lambda folder: ["compile", str(folder), "-o", str(folder / "p")], "is no file"),
+    "lines in a chip file's words": (
+        lambda folder: ["info", "--chip", text_file(folder, 'encoding = """x\ny"""')],
+        r"not 'x\ny'",
+    ),
+    "lines in a chip file's field": (
+        lambda folder: ["info", "--chip", text_file(folder, '"li\\nes" = 1')],
+        r"unknown field 'li\nes'",
+    ),
     "base of a chip file is no name": (
         lambda folder: ["info", "--chip", text_file(folder, 'base = ["demo"]')],
         "base must be one of",

@@ -132,12 +132,12 @@ class ChipConfig:
         span("watchdog_cycles", 1024, (1 << 32) - 1)
         if self.weight_mode not in WEIGHT_MODES:
             raise ConfigError(
-                f"chip '{self.name}': weight_mode must be one of {', '.join(WEIGHT_MODES)}, not '{self.weight_mode}'"
+                f"chip '{self.name}': weight_mode must be one of {', '.join(WEIGHT_MODES)}, not {self.weight_mode!r}"
             )
 
         if self.encoding not in {encoding.value for encoding in Encoding}:
             known = ", ".join(encoding.value for encoding in Encoding)
-            raise ConfigError(f"chip '{self.name}': encoding must be one of {known}, not '{self.encoding}'")
+            raise ConfigError(f"chip '{self.name}': encoding must be one of {known}, not {self.encoding!r}")
         if self.weight_encoding is Encoding.TWOS_COMPLEMENT and self.mode.cells[-1] != 1:
             raise ConfigError(
                 f"chip '{self.name}': encoding twos_complement needs a weight mode whose most significant cell holds "
@@ -245,5 +245,5 @@ def load_chip(name_or_path: str) -> ChipConfig:
     known = {item.name for item in dataclasses.fields(ChipConfig)}
     for field in fields:
         if field not in known:
-            raise ConfigError(f"chip file '{path}': unknown field '{field}'; known: {', '.join(sorted(known))}")
+            raise ConfigError(f"chip file '{path}': unknown field {field!r}; known: {', '.join(sorted(known))}")
     return dataclasses.replace(PRESETS[base], **{"name": path.stem, **fields})

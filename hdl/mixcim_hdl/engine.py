@@ -1,3 +1,6 @@
+# amaranth: UnusedElaboratable=no
+# Only for the members that components of some kinds have are they made, too.
+
 """Engine: an equal share of the compute units of every kind, and an output pipeline for what they compute."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# amaranth: UnusedElaboratable=no
+# Only for the members that components of some kinds have are they made, too.
+
 """Compute unit: a bank of any kind with what is in front of it and behind it."""
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -71,18 +72,9 @@ def test_the_command_takes_jobs(program_file: Path, program: Program, tmp_path: 
 def test_interrupted_it_says_so_and_leaves_nothing(
     program_file: Path, program: Program, tmp_path: Path, jobs: int
 ) -> None:
-    np.savez(tmp_path / "inputs.npz", inputs=_file_values(program, 1).repeat(20_000, axis=0))
     output = tmp_path / "out.npz"
-    main = "from mixcim.cli import main; main()"
-    command = [sys.executable, "-c", main, "run", str(program_file), "--inputs", str(tmp_path / "inputs.npz")]
-    command += ["--on", "rtl", "--jobs", str(jobs), "-o", str(output)]
-    paths = os.pathsep.join(path for path in sys.path if path)
-    process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": paths}, stderr=subprocess.PIPE, text=True)
-    library = processor_library(TINY).name
-    deadline = time.monotonic() + 120
-    while len(users := _with_library(process.pid, library)) < jobs:
-        assert process.poll() is None and time.monotonic() < deadline, process.stderr and process.stderr.read()
-        time.sleep(0.1)
+    process = _running(program_file, program, jobs, "-o", str(output))
+    users = _simulating(process, jobs)
     begin = time.monotonic()
     process.send_signal(signal.SIGINT)
     _, messages = process.communicate(timeout=60)
@@ -92,6 +84,58 @@ def test_interrupted_it_says_so_and_leaves_nothing(
     assert not [user for user in users if Path(f"/proc/{user}").exists()]
 
 
+def test_interrupted_at_a_terminal_while_processes_start(program_file: Path, program: Program) -> None:
+    """Ctrl-C then reaches processes that are importing, and have not come to our code yet."""
+    process = _running(program_file, program, 2)
+    _wait(process, lambda: any("numpy" in _text(child, "maps") for child in _below(process.pid)))
+    os.killpg(process.pid, signal.SIGINT)
+    _, messages = process.communicate(timeout=60)
+    assert process.returncode == 130 and messages.strip() == "interrupted"
+
+
+def test_killed_it_leaves_no_simulation(program_file: Path, program: Program) -> None:
+    process = _running(program_file, program, 2)
+    users = _simulating(process, 2)
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 10
+    while running := [user for user in users if _text(user, "cmdline")]:
+        if time.monotonic() > deadline:
+            for user in running:
+                os.kill(user, signal.SIGKILL)
+            pytest.fail(f"{len(running)} simulations are left")
+        time.sleep(0.1)
+
+
+def _running(program_file: Path, program: Program, jobs: int, *options: str) -> subprocess.Popen[str]:
+    """`mixcim run` on so many inputs that it goes on and on, in a process group of its own."""
+    inputs = program_file.with_name("inputs.npz")
+    np.savez(inputs, inputs=_file_values(program, 1).repeat(20_000, axis=0))
+    main = "from mixcim.cli import main; main()"
+    command = [sys.executable, "-c", main, "run", str(program_file), "--inputs", str(inputs)]
+    command += ["--on", "rtl", "--jobs", str(jobs), *options]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def _simulating(process: subprocess.Popen[str], jobs: int) -> list[int]:
+    """Waits until so many processes simulate; their numbers."""
+    library = processor_library(TINY).name
+
+    def users() -> list[int]:
+        return [pid for pid in (process.pid, *_below(process.pid)) if library in _text(pid, "maps")]
+
+    _wait(process, lambda: len(users()) >= jobs)
+    return users()
+
+
+def _wait(process: subprocess.Popen[str], condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None and time.monotonic() < deadline, process.stderr and process.stderr.read()
+        time.sleep(0.01)
+
+
 def _file_values(program: Program, count: int) -> np.ndarray:
     """Inputs as the program's own integers, in the layout of its file."""
     codes = codes_of(program, count)
@@ -99,15 +143,15 @@ def _file_values(program: Program, count: int) -> np.ndarray:
     return values.transpose(0, 3, 1, 2) if program.input_layout == "NCHW" else values
 
 
-def _with_library(pid: int, library: str) -> list[int]:
-    """Processes below `pid`, or itself, that have loaded a library."""
-    found, todo = [], [pid]
-    while todo:
-        process = todo.pop()
-        try:
-            todo += map(int, Path(f"/proc/{process}/task/{process}/children").read_text().split())
-            if library in Path(f"/proc/{process}/maps").read_text():
-                found.append(process)
-        except OSError:
-            continue
-    return found
+def _below(pid: int) -> list[int]:
+    """Processes below `pid`."""
+    children = [int(child) for child in _text(pid, f"task/{pid}/children").split()]
+    return [*children, *(below for child in children for below in _below(child))]
+
+
+def _text(pid: int, name: str) -> str:
+    """A file of a process, empty once it has ended."""
+    try:
+        return Path(f"/proc/{pid}/{name}").read_text()
+    except OSError:
+        return ""

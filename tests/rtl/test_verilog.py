@@ -1,9 +1,11 @@
 """Verilog: the same bytes every time, every block once, readable by the tools it is for."""
 
+import gc
 import re
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,9 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from mixcim.rtl.build import lint
+from mixcim.rtl.processor import write_verilog
 from mixcim_hdl.emission import once
+from mixcim_hdl.presets import PRESETS
 from mixcim_hdl.primitives.ram import Ram
 from mixcim_hdl.verilog import VerilogError, _block_names, merge_equal_modules, to_verilog
 from rtl.toy import Toy
@@ -189,3 +193,13 @@ def test_blocks_set_aside_are_written_once_with_the_ports_they_have() -> None:
     assert re.search(r"^module chip_inverter\(a, b, y\);", verilog, re.MULTILINE)
     assert re.search(r"^module chip_leaf\(clk, rst, a, b, y\);", verilog, re.MULTILINE)
     assert lint(verilog, "chip") == []
+
+
+def test_writing_a_chip_warns_of_nothing() -> None:
+    """What Amaranth has to say of components that are never elaborated would reach the user's terminal."""
+    gc.collect()
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        write_verilog(PRESETS["tiny"])
+        gc.collect()
+    assert not seen, seen[0].message

@@ -8,12 +8,8 @@ from typing import Any
 
 import click
 
-from mixcim_hdl.config import load_chip
-from mixcim_hdl.program import Program
-
 from ..cycles import predict
-from ..errors import MixcimError
-from .inputs import chip_of, compile_file, is_program
+from .inputs import open_program
 from .options import FILE, CompileChoice, compile_options, image_options, json_option
 from .report import console, layer_records, layer_table, print_json
 
@@ -37,14 +33,7 @@ def command(
     Cycles are those of the RTL, to the cycle, by layer, with the share of the chip's peak work that they use. Nothing
     is run. With --skip-zero-groups they depend on the input: what is shown then leaves out no read.
     """
-    if is_program(subject):
-        if compilation != CompileChoice():
-            raise MixcimError(f"'{subject}' is compiled already: leave out the options of compile")
-        program = Program.load(subject)
-        chip = chip_of(program, chip_name)
-    else:
-        chip = load_chip(chip_name or "demo")
-        _, program = compile_file(subject, chip, compilation, mean, std)
+    program, chip = open_program(subject, chip_name, compilation, mean, std)
     start = time.perf_counter()
     prediction = predict(program, chip, bound=True)
     seconds = time.perf_counter() - start

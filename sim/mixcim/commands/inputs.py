@@ -132,3 +132,17 @@ def chip_of(program: Program, name: str | None) -> ChipConfig:
     chip = load_chip(name or program.chip)
     program.check_chip(chip)
     return chip
+
+
+def open_program(
+    path: Path, chip_name: str | None, choice: CompileChoice, mean: str | None, std: str | None
+) -> tuple[Program, ChipConfig]:
+    """The program of a file, or of a network's, compiled first (default: for chip demo), and its chip; arguments as on
+    the command line."""
+    if is_program(path):
+        if choice != CompileChoice():
+            raise MixcimError(f"'{path}' is compiled already: leave out the options of compile")
+        program = Program.load(path)
+        return program, chip_of(program, chip_name)
+    chip = load_chip(chip_name or "demo")
+    return compile_file(path, chip, choice, mean, std)[1], chip

@@ -11,7 +11,7 @@ from typing import Any
 import click
 import numpy as np
 
-from mixcim_hdl.config import ChipConfig, load_chip
+from mixcim_hdl.config import ChipConfig
 from mixcim_hdl.files import write_whole
 from mixcim_hdl.program import Program
 from mixcim_hdl.registers import Event
@@ -20,7 +20,7 @@ from ..errors import MixcimError
 from ..host.values import input_codes, integers, output_values
 from ..model import ProcessorModel
 from ..rtl.processor import rtl_processor
-from .inputs import chip_of, compile_file, is_program, read_inputs
+from .inputs import open_program, read_inputs
 from .options import FILE, CompileChoice, DeviceChoice, compile_options, device_options, image_options, json_option
 from .report import console, layer_records, layer_table, print_json, progress_bar
 from .simulate import simulate
@@ -158,14 +158,10 @@ def command(
     for path in (wave, output):
         if path is not None and not path.parent.is_dir():
             raise MixcimError(f"folder '{path.parent}' does not exist; create it first")
-    if is_program(subject):
-        if compilation != CompileChoice():
-            raise MixcimError(f"'{subject}' is compiled already: leave out the options of compile")
-        program = Program.load(subject)
-        chip = chip_of(program, chip_name)
-    else:
-        chip = load_chip(chip_name or "demo")
-        _, program = compile_file(subject, chip, compilation, mean, std)
+        for source in (subject, inputs_file):
+            if path is not None and path.exists() and source.exists() and path.samefile(source):
+                raise MixcimError(f"output '{path}' is what is read; give another name")
+    program, chip = open_program(subject, chip_name, compilation, mean, std)
     program = device_choice.applied(program, chip)
     values, arrays = read_inputs(inputs_file, program.file_shape, program.input_layout, mean, std)
     codes = input_codes(program, values)[:limit]

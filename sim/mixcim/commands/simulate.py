@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import queue
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -127,8 +128,8 @@ def _run_share(
 def _work(
     library: Path, chip: ChipConfig, program: Program, codes: dict[int, np.ndarray], wave: Path | None, messages: Any
 ) -> None:
-    """A process for a share. Ctrl-C reaches every process of a terminal; the first one ends the others."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """A process for a share. The first process ends it; should that be killed, it ends by itself."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         _run_share(library, chip, program, codes, wave, lambda *message: messages.put(message))
     except Exception as error:  # shown by the first process
@@ -136,14 +137,28 @@ def _work(
         messages.put(("error", 0, text))
 
 
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
 @contextmanager
 def _ended(processes: list[Any]) -> Iterator[None]:
-    """Starts processes; whatever happens then, none of them is left."""
+    """Starts processes; whatever happens then, none of them is left.
+
+    Ctrl-C reaches every process of a terminal, but they never see it: they inherit that it is blocked.
+    """
     started = []
     try:
         for process in processes:
-            process.start()
-            started.append(process)
+            blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+            try:
+                process.start()
+                started.append(process)
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         yield
     finally:
         for process in started:
