@@ -126,6 +126,7 @@ RUN, in the order in which the hardware does it. Every address is in activation 
             code = clip(round_half_even(u) + (128 if residual_signed), sum_low, sum_high)
         activation[output_base + pixel * output_pitch + word_offset], lanes of lane_mask, = code
     with the old code from activation[residual_base + pixel * output_pitch + word_offset].
+    No low limit of a clip that is taken may be above its high one.
 
     If `floating`, every step in float32, rounded once to nearest even (floating.py has NaN, overflow and the formats)::
 
