@@ -53,9 +53,7 @@ class ChipConfig:
     activation_words: int = 16384  #: words of the activation memory (`channels` bytes each)
     activation_banks: int = 4  #: banks of the activation memory, interleaved (banks.bank_of); power of two
     feeder_words: int = 1  #: activation words that the feeder takes in a cycle; power of two, up to a vector's
-    window_words: int = (
-        32  #: words of the last window that the feeder keeps for the next; 0, or a multiple of feeder_words
-    )
+    window_words: int = 32  #: words of the last window that the feeder keeps; 0, or a multiple of feeder_words
     weight_words: int = 16384  #: words of the weight store (`rows` weights each)
     program_commands: int = 256  #: commands that the program store holds
     parameter_tiles: int = 512  #: kernel tiles in the output pipeline's parameter memory
