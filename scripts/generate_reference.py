@@ -305,6 +305,23 @@ def float_formats() -> str:
     return table(heads, rows)
 
 
+def layer_cycles(chip: str, network: str) -> str:
+    """Layers of a network in default placement on a chip's RTL: cycles, and share of the peak of the units they use."""
+    document = json.loads((ROOT / "docs" / "chips.json").read_text())["chips"][chip]
+    peaks = document["peak_multiply_accumulates_per_cycle"]
+    found = document.get("cycles", {}).get(network, {}).get("default", {})
+    rows = []
+    for number, layer in enumerate(found.get("layers", ()), 1):
+        kernels = ", ".join(f"{kind} {count}" for kind, count in layer["kernels"].items())
+        possible = layer["cycles"] * sum(peaks.get(kind, 0) for kind in layer["kernels"])
+        share = f"{layer['multiply_accumulates'] / possible:.1%}" if possible and layer["multiply_accumulates"] else "-"
+        name, strips = layer["name"].split(";")[0], layer["strips"]
+        rows.append([str(number), name, layer["kind"], kernels, str(strips), f"{layer['cycles']:,}", share])
+    total = f"{found['cycles']:,}" if found else "not measured"
+    rows.append(["", "all", "", "", "", total, ""])
+    return table(["", "layer", "kind", "kernels on", "strips", "cycles", "of the units' peak"], rows, 5)
+
+
 def cycle_check() -> str:
     """Commands that took the cycles that are predicted, over all measured programs."""
     chips = json.loads((ROOT / "docs" / "chips.json").read_text())["chips"]
@@ -534,6 +551,8 @@ def regions() -> dict[str, str]:
         "ed8-same": ed8_same(),
         "ed8-costs": ed8_costs(),
         "cycle-check": cycle_check(),
+        "paper-resnet20": layer_cycles("paper", "resnet20_cifar100"),
+        "paper-mobilenet": layer_cycles("paper", "mobilenetv2"),
     }
 
 

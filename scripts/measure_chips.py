@@ -52,6 +52,7 @@ from mixcim_hdl.program import Program
 ROOT = Path(__file__).resolve().parents[1]
 WORKLOADS = ROOT.parent / "shared" / "workloads"
 PARTS = ("sizes", "cycles", "area", "clock", "demo")
+LAYER_FIELDS = ("name", "kind", "kernels", "strips", "cycles", "multiply_accumulates")  #: of layer_records
 LIMIT = 540  #: seconds that one run of a synthesis or placement tool may take
 
 #: ECP5 that the clock is measured on: the largest, in a package with enough pins for the bus.
@@ -150,6 +151,7 @@ def measure_cycles(chip: ChipConfig, workloads: Path) -> Iterator[dict[str, Any]
                 "multiply_accumulates": work,
                 "cycles_per_second": counters.cycles / seconds,
                 "commands": commands_predicted(program, chip, cycles, counters.cycles),
+                "layers": [{name: layer[name] for name in LAYER_FIELDS} for layer in layers],
             }
             say(f"{chip.name}: {name}, {mapping}: {counters.cycles:,} cycles in {seconds:.1f} s")
             yield results
