@@ -39,6 +39,7 @@ class Unit:
             {name: Shape.cast(member.shape) for name, member in members.items() if member.flow is flow}
             for flow in (Flow.In, Flow.Out)
         )
+        self._initial = {name: int(members[name].init) for name in self._inputs if members[name].init}
         self.latency: int = component.LATENCY  # type: ignore[attr-defined]
         lists = (("INPUTS", self._inputs), ("OUTPUTS", self._outputs))
         macros = [f"#define {macro}(PORT) {' '.join(f'PORT({name})' for name in names)}" for macro, names in lists]
@@ -49,9 +50,11 @@ class Unit:
     def __call__(self, **operands: np.ndarray | int) -> dict[str, np.ndarray]:
         """Results by port: int64 arrays for signed ports, else unsigned ones of the narrowest type; one per element.
 
-        `operands`: for each input port, integers of its range, one per element, or one for all. A port of more than 63
-        bits takes and gives uint32 words, lowest first, in a last axis. Raises MixcimError for other ports.
+        `operands`: for each input port, integers of its range, one per element, or one for all; a port whose
+        initial value is not 0 (an enable) may be left out, and keeps it. A port of more than 63 bits takes and
+        gives uint32 words, lowest first, in a last axis. Raises MixcimError for other ports.
         """
+        operands = {**self._initial, **operands}
         if operands.keys() != self._inputs.keys():
             raise MixcimError(f"operands must be {', '.join(self._inputs)}, not {', '.join(operands)}")
         count = max(len(np.atleast_1d(operand)) for operand in operands.values())
