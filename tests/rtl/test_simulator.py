@@ -1,6 +1,9 @@
 """The verilated simulator on the toy: bus, interrupt, reset, waveforms, cache and error messages."""
 
+import os
 import shutil
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -148,3 +151,16 @@ def test_errors_are_one_line_and_name_the_remedy(
     simulator.close()
     with pytest.raises(MixcimError, match="closed"):
         simulator.run(1)
+
+
+def test_simulations_end_in_any_order() -> None:
+    """Of a chip in blocks: the end of one must not touch another that is gone. Freed memory is overwritten here."""
+    script = (
+        "from mixcim_hdl.presets import PRESETS\n"
+        "from mixcim.rtl.processor import rtl_processor\n"
+        "first, second = (rtl_processor(PRESETS['demo']).bus for _ in range(2))\n"
+        "second.close()\n"
+        "first.close()\n"
+    )
+    environment = {**os.environ, "MALLOC_PERTURB_": "165", "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", script], env=environment, check=True, timeout=600)

@@ -162,6 +162,8 @@ EXPORT void mixcim_destroy(Simulation* simulation) {
     if (simulation->trace) simulation->trace->close();
     delete simulation->trace;
 #endif
+    // Scopes leave the thread's context, which may be that of another simulation, even of one that is gone.
+    Verilated::threadContextp(&simulation->context);
     simulation->top.final();
     delete simulation;
 }
