@@ -91,6 +91,7 @@ def mobilenet(workloads: Path) -> tuple[Network, np.ndarray]:
 #: Network -> how to load it, and its mappings: name -> (placement rules, unit of hidden convolutions, word-line table).
 NETWORKS: dict[str, tuple[Loader, dict[str, tuple[tuple[str, ...], str | None, str]]]] = {
     "digits_resnet": (digits, {"default": ((), None, "16"), "demo": (RULES, HIDDEN, TABLE)}),
+    "mobilenetv2": (mobilenet, {"default": ((), None, "16")}),
     "resnet20_cifar100": (
         resnet20,
         {
@@ -99,7 +100,6 @@ NETWORKS: dict[str, tuple[Loader, dict[str, tuple[tuple[str, ...], str | None, s
             "memristor 16,32,64": ((), "memristor", "16,32,64"),
         },
     ),
-    "mobilenetv2": (mobilenet, {"default": ((), None, "16")}),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 from functools import cache
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from hdl.chips import OTHER, TINY
 from hdl.streams import STALLS, receive, simulate
-from hdl.test_feeder import FLOATING, answers, random_contents, random_elements, random_run, start
+from hdl.test_feeder import FLOATING, random_contents, random_elements, random_run, start, word_pair
 from hdl.test_floating_point import assert_equal, random_patterns
 from mixcim.model import floating as model
 from mixcim.model.activation import ActivationMemory
@@ -107,8 +108,8 @@ def expected(chip, run, memory) -> list[dict]:
             "offset": pixel * run["output_pitch"],
             "exponent": {"unit": 0, "special": 0},
         }
-        for pixel in range(run["output_height"] * run["output_width"])
         for group in range(run["group_count"])
+        for pixel in range(run["output_height"] * run["output_width"])
     ]
 
 
@@ -130,7 +131,7 @@ def test_pool_is_the_model(chip, stalls, item):
             assert not ctx.get(pool.busy)
             seen.update(pattern for result in want for pattern in result["sums"])
 
-    simulate(pool, drive, background=[answers(pool, contents, stalls[0], item.value)[0]])
+    simulate(pool, drive, background=answers_activation(pool, contents, stalls[0], item.value))
     assert len(seen) > 8
 
 
@@ -154,9 +155,19 @@ def test_nothing_is_lost_while_results_wait_for_long(chip, taps):
     simulate(pool, drive, background=answers_activation(pool, contents))
 
 
-def answers_activation(pool, contents):
-    """The activation memory that refuses nothing."""
-    return [answers(pool, contents, 0.0, 1)[0]]
+def answers_activation(pool, contents, conflict=0.0, seed=1):
+    """A bench that answers the pool's reads a cycle later; the activation memory refuses some."""
+
+    async def activation(ctx):
+        coin = random.Random(seed)
+        while True:
+            ready = coin.random() >= conflict
+            ctx.set(pool.read_ready, ready)
+            *_, enable, wide, address = await ctx.tick().sample(pool.read_enable, pool.read_wide, pool.read_address)
+            if enable and ready:
+                ctx.set(pool.read_data, word_pair(contents[0][0], address, wide))
+
+    return [activation]
 
 
 @pytest.mark.parametrize(("pooling", "nothing"), [(Pooling.SUM, 0), (Pooling.MAXIMUM, 0xFF800000)])

@@ -242,7 +242,7 @@ def test_units_without_windows_do_nothing_not_even_wrong():
     [
         ((Opcode.RUN, {**layer([(4, 0)])[1], "copies": 0}), Fault.ILLEGAL_COMMAND, "RUN field 'copies' must not be 0"),
         (layer([(4, 0), (5, 2)], 2), Fault.ILLEGAL_COMMAND, "RUN unit 5 (sram) is of copy 2, but copies is 2"),
-        (layer([(4, 14)], 127), None, ""),
+        (layer([(4, 14)], 64), None, ""),
         (layer([(4, 0)], 1, **{"copy[5]": 63}), None, ""),
         (load(4, 0), Fault.ILLEGAL_COMMAND, "LOAD field 'units' must not be 0"),
         (load(0, 1), Fault.ILLEGAL_COMMAND, "LOAD into unit 0, which takes no LOAD"),
