@@ -120,6 +120,7 @@ def test_run_on_both_fails_if_one_integer_differs(
     if issubclass(wrong, ProcessorModel):
         monkeypatch.setattr(run, "ProcessorModel", wrong)
     else:
-        monkeypatch.setattr("mixcim.rtl.processor.Processor", wrong)
-    assert cli.run(both) == 1
+        monkeypatch.setattr("mixcim.commands.simulate.Processor", wrong)
+    # In one process: others would not know of what is patched here.
+    assert cli.run([*both, "--jobs", "1"]) == 1
     assert "NO   RTL = model" in capsys.readouterr().out
