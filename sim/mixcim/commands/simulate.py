@@ -132,7 +132,7 @@ def _work(
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         _run_share(library, chip, program, codes, wave, lambda *message: messages.put(message))
-    except Exception as error:  # shown by the first process
+    except Exception as error:  # whatever it is: the first process would wait for ever, and shows it
         text = str(error) if isinstance(error, MixcimError) else f"a simulation failed: {error!r}"
         messages.put(("error", 0, text))
 
