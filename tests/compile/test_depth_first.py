@@ -203,14 +203,12 @@ def test_cycles_of_interleaved_commands_go_to_their_layers() -> None:
     chip = with_memory(SMALL, 600)
     network = block_network()
     program = compile_network(network, chip)
-    spent = layer_cycles(program, chip, np.ones(len(program.commands), np.int64))
-    beside = [
-        sum(load["overlap"] for load in fields_of(program, chip, Opcode.LOAD, record)) for record in program.layers
-    ]
-    assert sum(spent) == len(program.commands) - 1
-    # A LOAD beside the RUN before it counts for that one's layer.
-    own = [len(record.commands) for record in program.layers]
-    assert spent == [own[0] - beside[0] + beside[1], own[1] - beside[1] + beside[2], own[2] - beside[2]]
+    cycles = np.arange(len(program.commands), dtype=np.int64) ** 2 + 1
+    spent = layer_cycles(program, cycles)
+    for record, own in zip(program.layers, spent, strict=True):
+        assert own == sum(index**2 + 1 for index in record.commands)
+    assert sum(spent) == cycles[:-1].sum()
+    beside = [load["overlap"] for load in fields_of(program, chip, Opcode.LOAD)]
     assert any(beside)
 
 

@@ -72,23 +72,9 @@ def _activation_words(program: Program) -> int:
     return max(place.address + place.words for place in program.tensors.values())
 
 
-def layer_cycles(program: Program, chip: ChipConfig, cycles: np.ndarray) -> list[int]:
-    """Cycles of each layer from those of each command, which go from its begin to the next one's.
-
-    A LOAD beside a RUN begins while that is at work: its cycles are those of the RUN's layer.
-    """
-    owners = {index: number for number, layer in enumerate(program.layers) for index in layer.commands}
-    spent, running = [0] * len(program.layers), 0
-    if not spent:
-        return spent
-    for index, words in enumerate(program.commands[: len(cycles)]):
-        opcode, fields = decode_command(words, chip)
-        if opcode is Opcode.LOAD and fields["overlap"]:
-            spent[running] += int(cycles[index])
-        elif index in owners:
-            running = owners[index]
-            spent[running] += int(cycles[index])
-    return spent
+def layer_cycles(program: Program, cycles: np.ndarray) -> list[int]:
+    """Cycles of each layer from those of each command (host.cycles.command_cycles), int64 (commands,)."""
+    return [int(cycles[layer.commands].sum()) for layer in program.layers]
 
 
 def chain_lines(program: Program) -> list[str]:
@@ -106,7 +92,7 @@ def layer_records(program: Program, chip: ChipConfig, cycles: np.ndarray | None 
     and strips, weight words, estimated cycles, MACs, and with `cycles` (of each command, as the host reads them) also
     cycles and utilisation = useful MACs / (cycles x peak MACs per cycle of the whole chip)."""
     peak = sum(peak_multiply_accumulates(chip).values())
-    spent = None if cycles is None else layer_cycles(program, chip, cycles)
+    spent = None if cycles is None else layer_cycles(program, cycles)
     records = []
     for number, layer in enumerate(program.layers, 1):
         loads = [decode_command(program.commands[index], chip) for index in layer.commands]
