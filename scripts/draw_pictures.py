@@ -105,15 +105,15 @@ def block_diagram() -> Figure:
     box(axes, 25, 6, 16, 8.6, "float\npool", "")
     arrow(axes, (19, 25), (22, 25), (22, 10.3), (25, 10.3))
     arrow(axes, (41, 10.3), (42.8, 10.3), (42.8, 4.5), (105, 4.5), (105, 21))
-    axes.text(54, 18.6, "one vector to\nall units", ha="center", va="top", fontsize=10)
+    axes.text(54, 18.6, "one vector to all\nunits of a copy", ha="center", va="top", fontsize=10)
     axes.text(10.5, 37.2, "banked; a word is the\nchannels of a pixel", ha="center", va="bottom", fontsize=10)
     axes.add_patch(
         FancyBboxPatch(
-            (44.5, 6), 51.5, 43.5, boxstyle="round,pad=0,rounding_size=1", fill=False, edgecolor=INK, linestyle="--"
+            (62.5, 6), 57, 43.5, boxstyle="round,pad=0,rounding_size=1", fill=False, edgecolor=INK, linestyle="--"
         )
     )
-    axes.text(46, 47.2, "engine", ha="left", va="center", fontsize=12, weight="bold")
-    axes.text(46, 9, "each unit has its own\nsequencer and\naccumulator", ha="left", va="center", fontsize=10)
+    axes.text(118, 47.2, "engine, one of several", ha="right", va="center", fontsize=12, weight="bold")
+    axes.text(79, 7.5, "each with queue, sequencer, accumulator", ha="center", va="center", fontsize=10)
     units = (
         (37, "memristor", "memristor-CIM", "word lines, cell array,\n5-bit ADC, shift-add"),
         (23, "sram", "SRAM-CIM", "W0, W1, W0+W1 by two\ninput bits, column sums"),
@@ -122,7 +122,7 @@ def block_diagram() -> Figure:
     for y, kind, title, note in units:
         middle = y + 5
         box(axes, 67, y, 24, 10, title, note, COLOURS[kind])
-        arrow(axes, (61, 28), (64, 28), (64, middle), (67, middle))
+        arrow(axes, (61, 28), (64.5, 28), (64.5, middle), (67, middle))
         arrow(axes, (91, middle), (94.5, middle), (94.5, 28), (98, 28))
     box(axes, 98, 21, 20, 14, "output\npipeline", "")
     axes.text(108, 37.2, "bias, scale, round,\nresidual, clamp", ha="center", va="bottom", fontsize=10)
