@@ -6,17 +6,18 @@ from amaranth.hdl import Array, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 
 from ..config import ChipConfig
-from ..emission import once
+from ..emission import for_fpga, once
 from ..formats import SUM_BITS
 from ..interfaces import TAG_LAYOUT, BankSignature, planes_layout
 from .column import SramColumn
+from .fpga_column import FpgaColumn
 
 
 class SramBank(wiring.Component):
     """step -> dpv with sum[k] = sum over rows of integer[r] * weight[slot][k][r], exact.
 
     ```
-     step --> operand (bit planes) --MSB first, one plane a cycle--> columns --> register --> shift-add --> dpv
+     step --> operand (bit planes) --MSB first, one plane a cycle--> columns (with a register) --> shift-add --> dpv
                                   (two's complement: the first one counts negative)
      address --> weight memories of all columns (fetched while the step is taken)
     ```
@@ -35,7 +36,9 @@ class SramBank(wiring.Component):
         m = Module()
         chip = self._chip
         kernel_bits = (chip.channels - 1).bit_length()
-        columns = [SramColumn(chip) for _ in range(chip.channels)]
+        form = FpgaColumn if for_fpga(platform) else SramColumn
+        columns = [form(chip) for _ in range(chip.channels)]
+        width = min(len(columns[0].sum) + chip.input_planes, SUM_BITS)  # of all planes together
 
         advance = Signal()  # everything stands still while a finished dpv waits for its receiver
         busy = Signal()
@@ -88,14 +91,14 @@ class SramBank(wiring.Component):
                 column.read_enable.eq(taken),
                 column.read_address.eq(self.step.payload.address),
                 column.plane.eq(plane),
+                column.enable.eq(advance),
             ]
-            column_sum = Signal.like(column.sum, name=f"column_sum{kernel}")
-            shifted = Signal(signed(SUM_BITS), name=f"shifted{kernel}")
-            total = Signal(signed(SUM_BITS), name=f"total{kernel}")
-            first_plane = Mux(self.input_signed, -column_sum, column_sum) if chip.floating_point else column_sum
-            m.d.comb += total.eq(Mux(sum_first, first_plane, (shifted << 1) + column_sum))
+            shifted = Signal(signed(width), name=f"shifted{kernel}")
+            total = Signal(signed(width), name=f"total{kernel}")
+            first_plane = Mux(self.input_signed, -column.sum, column.sum) if chip.floating_point else column.sum
+            m.d.comb += total.eq(Mux(sum_first, first_plane, (shifted << 1) + column.sum))
             with m.If(advance):
-                m.d.sync += [column_sum.eq(column.sum), shifted.eq(total)]
+                m.d.sync += shifted.eq(total)
                 with m.If(done):
                     m.d.sync += self.dpv.payload.sums[kernel].eq(total)
         return m

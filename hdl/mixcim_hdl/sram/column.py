@@ -15,37 +15,43 @@ from ..primitives.popcount import popcount
 from ..primitives.ram import Ram
 
 
+def column_signature(chip: ChipConfig) -> dict[str, wiring.Member]:
+    """Members of a column in each of its forms."""
+    address = range(chip.sram_slots)
+    return {
+        "load_enable": In(1),
+        "load_address": In(address),
+        "load_data": In(chip.rows * WEIGHT_BITS),
+        "read_enable": In(1),
+        "read_address": In(address),
+        "plane": In(chip.rows),
+        "enable": In(1),
+        "sum": Out(signed(WEIGHT_BITS + chip.rows.bit_length() - 1)),
+    }
+
+
 class SramColumn(wiring.Component):
     """`rows` weights per slot, `rows / 2` compute units, one input bit per row and cycle.
 
     ```
      x[2p+1] x[2p]   00: 0   01: W0   10: W1   11: W0+W1      for every pair p of rows
-          '--> select --> sum over pairs --> sum (int, exact)
+          '--> select --> popcounts --> register --> sum at their places --> sum (int, exact)
     ```
 
-    Selection and sum work on bit planes (bit j of all pairs side by side): the sum is popcounts at their places.
+    Selection and sum work on bit planes (bit j of all pairs side by side): the sum is popcounts at their places. The
+    register is in the middle of the adders, where it shortens the longest path.
 
     Members
     -------
     load_* : writes one slot; row r's weight is bits 8r+7..8r; the pair sums are formed here.
     read_enable, read_address : fetch a slot; its weights apply from the next cycle on until the next fetch.
-    plane : one input bit per row.    sum : combinational, sum over rows of plane[r] * weight[r].
+    plane : one input bit per row.    enable : without it the register stays.
+    sum : sum over rows of plane[r] * weight[r]. Latency 1.
     """
 
     def __init__(self, chip: ChipConfig):
         self._chip = chip
-        address = range(chip.sram_slots)
-        super().__init__(
-            {
-                "load_enable": In(1),
-                "load_address": In(address),
-                "load_data": In(chip.rows * WEIGHT_BITS),
-                "read_enable": In(1),
-                "read_address": In(address),
-                "plane": In(chip.rows),
-                "sum": Out(signed(WEIGHT_BITS + chip.rows.bit_length() - 1)),
-            }
-        )
+        super().__init__(column_signature(chip))
 
     def elaborate(self, platform):
         m = Module()
@@ -77,6 +83,10 @@ class SramColumn(wiring.Component):
         terms = []
         for bit in range(WEIGHT_BITS + 1):
             selected = (stored[bit].both & x0 & x1) | (stored[bit].w0 & x0 & ~x1) | (stored[bit].w1 & x1 & ~x0)
-            terms.append(popcount(m, selected, f"plane{bit}") << bit)
+            ones = popcount(m, selected, f"plane{bit}")
+            count = Signal(len(ones), name=f"count{bit}")
+            with m.If(self.enable):
+                m.d.sync += count.eq(ones)
+            terms.append(count << bit)
         m.d.comb += self.sum.eq(sum(terms[:-1]) - terms[-1])
         return m
