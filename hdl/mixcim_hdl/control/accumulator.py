@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Module, Mux, Signal, signed
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -62,9 +62,13 @@ class Accumulator(wiring.Component):
         for kernel in range(chip.channels):
             old = kept[kernel]
             value, total = Signal(signed(width), name=f"value{kernel}"), Signal(signed(width), name=f"total{kernel}")
+            # One adder for both: value + old, or old - value, whose sign tells the larger one.
+            x, joined = Signal(width, name=f"x{kernel}"), Signal(width + 2, name=f"joined{kernel}")
             m.d.comb += [
+                x.eq(value ^ self.maximum.replicate(width)),
+                joined.eq(Cat(self.maximum, old, old[-1]) + Cat(self.maximum, x, x[-1])),
                 value.eq(Array(dpv.sums[kernel] << SLICE_BITS * slice for slice in slices)[dpv.tag.slice]),
-                total.eq(Mux(dpv.tag.first, value, Mux(self.maximum, Mux(value > old, value, old), value + old))),
+                total.eq(Mux(dpv.tag.first, value, Mux(self.maximum, Mux(joined[-1], value, old), joined[1:-1].as_signed()))),
                 self.result.payload.sums[kernel].eq(total),
                 memory.write_data.word_select(kernel, width).eq(total),
             ]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Module, Mux, Signal, signed
-from amaranth.lib import wiring
+from amaranth.hdl import Array, C, Module, Mux, Signal, signed
+from amaranth.lib import data, wiring
 
 from ..config import ChipConfig
 from ..emission import for_fpga, once
@@ -17,12 +17,14 @@ class SramBank(wiring.Component):
     """step -> dpv with sum[k] = sum over rows of integer[r] * weight[slot][k][r], exact.
 
     ```
-     step --> operand (bit planes) --MSB first, one plane a cycle--> columns (with a register) --> shift-add --> dpv
+     step --> operand (bit planes) --MSB first, sram_planes a cycle--> columns (with a register) --> shift-add --> dpv
                                   (two's complement: the first one counts negative)
      address --> weight memories of all columns (fetched while the step is taken)
     ```
 
-    Latency: `input_bits` + EXTRA_LATENCY cycles from a step taken to its dpv. One step per `input_bits` cycles.
+    `sram_planes` of the chip at a time: a step takes n = ceil(input_bits / sram_planes) cycles.
+
+    Latency: n + EXTRA_LATENCY cycles from a step taken to its dpv. One step per n cycles.
     Load address: slot * channels + kernel. `mode` is not used.
     """
 
@@ -38,36 +40,39 @@ class SramBank(wiring.Component):
         kernel_bits = (chip.channels - 1).bit_length()
         form = FpgaColumn if for_fpga(platform) else SramColumn
         columns = [form(chip) for _ in range(chip.channels)]
-        width = min(len(columns[0].sum) + chip.input_planes, SUM_BITS)  # of all planes together
+        places, width = chip.sram_planes, min(len(columns[0].sum) + chip.input_planes, SUM_BITS)  # of all planes
 
         advance = Signal()  # everything stands still while a finished dpv waits for its receiver
         busy = Signal()
         planes = Signal(planes_layout(chip))
-        bit = Signal(range(chip.input_planes))
+        group = Signal(range(chip.sram_cycles(chip.input_planes)))  # of planes: those at work
         tag = Signal(TAG_LAYOUT)
         first = Signal()
         last_bit = Signal()
         taken = Signal()
         m.d.comb += [
-            last_bit.eq(bit == 0),
+            last_bit.eq(group == 0),
             self.step.ready.eq(advance & (~busy | last_bit)),
             taken.eq(self.step.ready & self.step.valid),
         ]
         with m.If(advance & busy):
-            m.d.sync += [bit.eq(bit - 1), first.eq(0)]
+            m.d.sync += [group.eq(group - 1), first.eq(0)]
             with m.If(last_bit):
                 m.d.sync += busy.eq(0)
         with m.If(taken):
             m.d.sync += [
                 busy.eq(1),
                 first.eq(1),
-                bit.eq(self.input_bits - 1),
+                group.eq((self.input_bits - 1) >> (places.bit_length() - 1)),
                 planes.eq(self.step.payload.planes),
                 tag.eq(self.step.payload.tag),
             ]
 
-        plane = Signal(chip.rows)
-        m.d.comb += plane.eq(Array([planes[index] for index in range(chip.input_planes)])[bit])
+        # Above an integer's highest plane there is its sign.
+        sign = Mux(self.input_signed, planes[-1], 0) if chip.floating_point else C(0, chip.rows)
+        given = [*planes, *[sign] * (-chip.input_planes % places)]
+        selected = Signal(data.ArrayLayout(chip.rows, places))
+        m.d.comb += [plane.eq(Array(given[index::places])[group]) for index, plane in enumerate(selected)]
         sum_valid, sum_first, sum_last = Signal(), Signal(), Signal()
         sum_tag = Signal(TAG_LAYOUT)
         with m.If(advance):
@@ -90,13 +95,13 @@ class SramBank(wiring.Component):
                 column.load_data.eq(self.load_data),
                 column.read_enable.eq(taken),
                 column.read_address.eq(self.step.payload.address),
-                column.plane.eq(plane),
+                column.planes.eq(selected),
+                column.negative.eq(sum_first & self.input_signed),
                 column.enable.eq(advance),
             ]
             shifted = Signal(signed(width), name=f"shifted{kernel}")
             total = Signal(signed(width), name=f"total{kernel}")
-            first_plane = Mux(self.input_signed, -column.sum, column.sum) if chip.floating_point else column.sum
-            m.d.comb += total.eq(Mux(sum_first, first_plane, (shifted << 1) + column.sum))
+            m.d.comb += total.eq(Mux(sum_first, 0, shifted << places) + column.sum)
             with m.If(advance):
                 m.d.sync += shifted.eq(total)
                 with m.If(done):

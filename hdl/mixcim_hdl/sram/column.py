@@ -5,7 +5,7 @@ Source: Wen et al., Science 384, 325 (2024): a compute unit holds W0, W1 and the
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -24,14 +24,15 @@ def column_signature(chip: ChipConfig) -> dict[str, wiring.Member]:
         "load_data": In(chip.rows * WEIGHT_BITS),
         "read_enable": In(1),
         "read_address": In(address),
-        "plane": In(chip.rows),
+        "planes": In(data.ArrayLayout(chip.rows, chip.sram_planes)),
         "enable": In(1),
-        "sum": Out(signed(WEIGHT_BITS + chip.rows.bit_length() - 1)),
+        "negative": In(1),
+        "sum": Out(signed(WEIGHT_BITS + chip.rows.bit_length() - 1 + chip.sram_planes)),
     }
 
 
 class SramColumn(wiring.Component):
-    """`rows` weights per slot, `rows / 2` compute units, one input bit per row and cycle.
+    """`rows` weights per slot, `rows / 2` compute units, `sram_planes` input bits per row and cycle.
 
     ```
      x[2p+1] x[2p]   00: 0   01: W0   10: W1   11: W0+W1      for every pair p of rows
@@ -45,8 +46,9 @@ class SramColumn(wiring.Component):
     -------
     load_* : writes one slot; row r's weight is bits 8r+7..8r; the pair sums are formed here.
     read_enable, read_address : fetch a slot; its weights apply from the next cycle on until the next fetch.
-    plane : one input bit per row.    enable : without it the register stays.
-    sum : sum over rows of plane[r] * weight[r]. Latency 1.
+    planes : input bits, planes[i][r] of row r, whose place is i.    enable : without it the register stays.
+    sum : sum over planes and rows of planes[i][r] * weight[r] * 2**i. Latency 1.    negative : the last plane of the sum
+        that is there counts negative.
     """
 
     def __init__(self, chip: ChipConfig):
@@ -78,15 +80,26 @@ class SramColumn(wiring.Component):
                     written[bit].w1[pair].eq(w1[weight_bit]),
                     written[bit].both[pair].eq(both[bit]),
                 ]
-        x0, x1 = Signal(pairs), Signal(pairs)
-        m.d.comb += [x0.eq(Cat(self.plane[0::2])), x1.eq(Cat(self.plane[1::2]))]
-        terms = []
-        for bit in range(WEIGHT_BITS + 1):
-            selected = (stored[bit].both & x0 & x1) | (stored[bit].w0 & x0 & ~x1) | (stored[bit].w1 & x1 & ~x0)
-            ones = popcount(m, selected, f"plane{bit}")
-            count = Signal(len(ones), name=f"count{bit}")
-            with m.If(self.enable):
-                m.d.sync += count.eq(ones)
-            terms.append(count << bit)
-        m.d.comb += self.sum.eq(sum(terms[:-1]) - terms[-1])
+        sums = []
+        for index, given in enumerate(self.planes):
+            x0, x1 = Signal(pairs, name=f"x0_{index}"), Signal(pairs, name=f"x1_{index}")
+            m.d.comb += [x0.eq(Cat(given[0::2])), x1.eq(Cat(given[1::2]))]
+            terms = []
+            for bit in range(WEIGHT_BITS + 1):
+                selected = (stored[bit].both & x0 & x1) | (stored[bit].w0 & x0 & ~x1) | (stored[bit].w1 & x1 & ~x0)
+                ones = popcount(m, selected, f"plane{index}_bit{bit}")
+                count = Signal(len(ones), name=f"count{index}_{bit}")
+                with m.If(self.enable):
+                    m.d.sync += count.eq(ones)
+                terms.append(count << bit)
+            sums.append(sum(terms[:-1]) - terms[-1])
+        m.d.comb += self.sum.eq(joined(self._chip, sums, self.negative))
         return m
+
+
+def joined(chip: ChipConfig, sums: list[Value], negative: Value) -> Value:
+    """Sums of planes at their places; the last one counts negative, if a chip with signed inputs says so."""
+    top = sums[-1]
+    if chip.floating_point:
+        top = Mux(negative, -top, top)
+    return sum((value << index for index, value in enumerate(sums[:-1])), top << len(sums) - 1)

@@ -9,7 +9,7 @@ from ..config import ChipConfig
 from ..formats import WEIGHT_BITS
 from ..primitives.masked_sum import MaskedSum
 from ..primitives.ram import Ram
-from .column import column_signature
+from .column import column_signature, joined
 
 GROUP = 16  #: rows that are summed before the register: as many levels of adders before it as fit a cycle beside it
 
@@ -18,7 +18,7 @@ class FpgaColumn(wiring.Component):
     """What SramColumn is, cycle by cycle, with 16 bits of memory for a pair of rows where that one has 27.
 
     ```
-     plane --> mask --> sums of `GROUP` rows --> register --> sum of those --> sum
+     planes --> mask --> sums of `GROUP` rows --> register --> sum of those --> sum
      weights ---^
     ```
 
@@ -40,17 +40,21 @@ class FpgaColumn(wiring.Component):
             memory.read_enable.eq(self.read_enable),
             memory.read_address.eq(self.read_address),
         ]
-        groups = [MaskedSum(GROUP, WEIGHT_BITS) for _ in range(rows // GROUP)]
-        width = len(groups[0].sum)
-        sums = Signal(width * len(groups))
-        m.submodules.total = total = MaskedSum(len(groups), width)
-        m.d.comb += [total.words.eq(sums), total.mask.eq(-1), self.sum.eq(total.sum)]
-        for number, group in enumerate(groups):
-            m.submodules[f"group{number}"] = group
-            m.d.comb += [
-                group.words.eq(memory.read_data.word_select(number, GROUP * WEIGHT_BITS)),
-                group.mask.eq(self.plane.word_select(number, GROUP)),
-            ]
-            with m.If(self.enable):
-                m.d.sync += sums.word_select(number, width).eq(group.sum)
+        groups = rows // GROUP
+        sums = []
+        for index, plane in enumerate(self.planes):
+            width = WEIGHT_BITS + GROUP.bit_length() - 1
+            kept = Signal(width * groups, name=f"kept{index}")
+            for number in range(groups):
+                m.submodules[f"plane{index}_group{number}"] = group = MaskedSum(GROUP, WEIGHT_BITS)
+                m.d.comb += [
+                    group.words.eq(memory.read_data.word_select(number, GROUP * WEIGHT_BITS)),
+                    group.mask.eq(plane.word_select(number, GROUP)),
+                ]
+                with m.If(self.enable):
+                    m.d.sync += kept.word_select(number, width).eq(group.sum)
+            m.submodules[f"plane{index}_total"] = total = MaskedSum(groups, width)
+            m.d.comb += [total.words.eq(kept), total.mask.eq(-1)]
+            sums.append(total.sum)
+        m.d.comb += self.sum.eq(joined(self._chip, sums, self.negative))
         return m

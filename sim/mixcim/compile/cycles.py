@@ -52,7 +52,7 @@ class Work:
         """Cycles of a unit for one kernel tile of one window (of one group)."""
         window = self.window
         if kind is UnitKind.SRAM:
-            return window.slots * self.input_bits
+            return window.slots * chip.sram_cycles(self.input_bits)
         if kind is UnitKind.MEMRISTOR:
             return self.reads * window.slices
         return window.slices * (window.rows // chip.channels if window.separate else window.rows)
