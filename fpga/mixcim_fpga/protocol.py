@@ -30,6 +30,8 @@ import enum
 LINK_VERSION = 1  #: of this file; IDENTIFY and its reply have the same form in every version
 LINK_IDENTIFICATION = 0x4E4C584D  #: "MXLN", the first word of IDENTIFY's reply
 
+DEFAULT_BAUD = 1_000_000  #: of boards and driver; USB adapters and 8 to 100 MHz clocks make it exactly, or nearly
+
 REQUEST_SYNC = 0xA6  #: first byte of a request
 REPLY_SYNC = 0x59  #: first byte of a reply
 MAX_WORDS = 256  #: words in one frame: a kilobyte, beside which the other bytes of a frame are 1.4 %

@@ -12,6 +12,7 @@ import numpy as np
 
 from mixcim_fpga.protocol import (
     BUS_ERROR_WORDS,
+    DEFAULT_BAUD,
     GAP_SECONDS,
     IDENTITY_WORDS,
     LARGEST_STEP,
@@ -32,7 +33,6 @@ from .bus import BusError, check_range, words_to_write
 from .frames import Reply, Request, decode_reply, reply_length
 from .serial_port import SerialPort
 
-DEFAULT_BAUD = 1_000_000
 #: Seconds that the device may take for one WAIT: Ctrl-C and `on_progress` wait no longer.
 _WAIT_SECONDS = 0.2
 #: Seconds without a byte that end a reply.
@@ -87,6 +87,9 @@ class SerialBus:
         self.repeats = 0  #: how often something went wrong on the line and was put right
         #: Called now and then during run_until_interrupt; may use the bus.
         self.on_progress: Callable[[], None] | None = None
+        #: Called with the bytes of payload moved so far, after each frame; must not use the bus.
+        self.on_transfer: Callable[[int], None] | None = None
+        self._moved = 0
         self._port = SerialPort(port, baud, write_timeout=patience + 10)
         try:
             self.identity = self._identify(_OPENING_ATTEMPTS)
@@ -174,6 +177,9 @@ class SerialBus:
                     if reply.status == Status.BUS_ERROR:
                         raise self._bus_error(requests[number], reply)
                     replies.append(reply)
+                    self._moved += sum(4 * request.count for request in requests[answered : number + 1])
+                    if self.on_transfer is not None:
+                        self.on_transfer(self._moved)
                     answered, failures = number + 1, 0  # requests before it went well, or it would have been refused
                     self._next = (base + answered) % SEQUENCES
                     continue

@@ -67,12 +67,16 @@ class SerialPort:
         return MixcimError(f"serial port '{self.name}' is gone ({error}): check the cable, then run it again")
 
 
+def ports_here() -> str:
+    """Which serial ports there are, for a message."""
+    ports = sorted(port.device for port in list_ports.comports())
+    return f"ports here: {', '.join(ports)}" if ports else "there is no serial port here"
+
+
 def _opening_error(name: str, error: serial.SerialException) -> str:
     number = error.errno
     if number == errno.ENOENT:
-        ports = sorted(port.device for port in list_ports.comports())
-        here = f"there are {', '.join(ports)}" if ports else "there is none here"
-        return f"serial port '{name}' does not exist; {here}: plug the board in and give its port with --port"
+        return f"serial port '{name}' does not exist; {ports_here()}: plug the board in and give its port with --port"
     if number in _BUSY or "exclusively lock" in str(error):
         return f"serial port '{name}' is in use: close the other program that has it open"
     if number in (errno.EACCES, errno.EPERM):
