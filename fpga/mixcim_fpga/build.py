@@ -33,7 +33,7 @@ from .top import BoardTop
 
 TOP = "mixcim_board"
 #: Modules that stay apart in synthesis: as one, yosys would turn their adders into compressors of twice the area.
-KEPT = ("*sram_column*", "*masked_sum*", "*popcount*")
+KEPT = ("*sram_column*", "*masked_sum*", "*masked_adder*", "*popcount*")
 
 
 @dataclass(frozen=True)
