@@ -11,7 +11,7 @@ import json
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,11 +38,13 @@ KEPT = ("*sram_column*", "*masked_sum*", "*masked_adder*", "*popcount*")
 
 @dataclass(frozen=True)
 class Bitstream:
-    """What a build gives: bytes for the FPGA, clock that is reached, what it takes of the device."""
+    """What a build gives: bytes for the FPGA, clock that is reached, what it needs of the device by its netlist, and
+    places of LUTs that are used in the end."""
 
     data: bytes
     megahertz: float
     need: Resources
+    used: int
     costs: dict[str, Cost]
 
 
@@ -50,23 +52,52 @@ class Bitstream:
 Report = Callable[[str, str | None, Cost], None]
 
 
-def netlist_script(top: str, verilog: str = "top.v", extra: str = "") -> str:
-    """Yosys script from Verilog to `top.json`, cells counted in `stat.json`. `extra`: commands at the end."""
-    kept = " ".join(KEPT)
+def netlist_script(top: str, verilog: str = "top.v", extra: str = "", kept: Sequence[str] = ()) -> str:
+    """Yosys script from Verilog to `top.json`, cells counted in `stat.json`. `extra`: commands at the end. `kept`:
+    modules that stay apart beside KEPT."""
+    names = " ".join([*KEPT, *kept])
     return (
-        f"read_verilog -DMIXCIM_ECP5 {verilog}; hierarchy -top {top}; setattr -mod -set keep_hierarchy 1 {kept}; "
+        f"read_verilog -DMIXCIM_ECP5 {verilog}; hierarchy -top {top}; setattr -mod -set keep_hierarchy 1 {names}; "
         # Without the multiplexers behind LUTs, which yosys takes for speed, a chip is a tenth smaller.
         f"synth_ecp5 -nowidelut -top {top} -json top.json; tee -q -o stat.json stat -json; {extra}"
     )
 
 
 def synthesise(
-    component: wiring.Component, top: str, folder: Path, waiting: Callable[[float], None] | None = None, extra: str = ""
-) -> tuple[Counter[str], Cost]:
-    """Netlist of a component for ECP5 in `folder`, top.json; cells of each type, over all its modules."""
+    component: wiring.Component, top: str, folder: Path, waiting: Callable[[float], None] | None = None,
+    extra: str = "", kept: Sequence[str] = (),
+) -> tuple[Counter[str], Cost]:  # fmt: skip
+    """Netlist of a component for ECP5 in `folder`, top.json; cells of each type, over all its modules. `extra`, `kept`:
+    see netlist_script."""
     (folder / "top.v").write_text(to_verilog(component, top, "For synthesis.", Technology.FPGA))
-    cost = run_tool("yosys", ["-q", "-p", netlist_script(top, extra=extra)], folder, waiting)
+    cost = run_tool("yosys", ["-q", "-p", netlist_script(top, extra=extra, kept=kept)], folder, waiting)
+    netlist = json.loads((folder / "top.json").read_text())
+    free_chain_ends(netlist)
+    (folder / "top.json").write_text(json.dumps(netlist))
     return cells_of(json.loads((folder / "stat.json").read_text()), top), cost
+
+
+def free_chain_ends(netlist: dict[str, Any]) -> int:
+    """Take the connection from ends of carry chains that mean nothing; how many.
+
+    nextpnr puts a cell before a chain whose carry input is connected, be it to a constant, and one behind a chain whose
+    output is, be it to nothing. The input means nothing where the cell's first half makes its carry itself (init 0).
+    """
+    freed = 0
+    for module in netlist["modules"].values():
+        users = Counter(
+            bit for cell in module["cells"].values() for bits in cell["connections"].values() for bit in bits
+        )
+        users.update(bit for port in module["ports"].values() for bit in port["bits"])
+        for cell in module["cells"].values():
+            if cell["type"] != "CCU2C":
+                continue
+            pins = cell["connections"]
+            if pins["COUT"] != ["x"] and users[pins["COUT"][0]] == 1:
+                pins["COUT"], freed = ["x"], freed + 1
+            if pins["CIN"] == ["0"] and int(cell["parameters"]["INIT0"], 2) == 0:
+                pins["CIN"], freed = ["x"], freed + 1
+    return freed
 
 
 def cells_of(statistics: Mapping[str, Any], top: str) -> Counter[str]:
@@ -119,9 +150,7 @@ def device_options(board: Board) -> list[str]:
     ]
 
 
-def build(
-    board: Board, chip: ChipConfig, megahertz: float, output: Path, report: Report, seed: int = 1
-) -> Bitstream:
+def build(board: Board, chip: ChipConfig, megahertz: float, output: Path, report: Report, seed: int = 1) -> Bitstream:
     """Build a chip for a board and write the bitstream to `output`, whole or not at all.
 
     Raises BoardError, in a line: no such clock, a tool missing, the chip does not fit, the clock is not reached.
@@ -162,7 +191,7 @@ def build(
         data = (folder / "top.bit").read_bytes()
         write_whole(output, data)
         step("packing", f"{output}, {len(data):,} bytes; {time.perf_counter() - begin:.0f} s in all", cost)
-    return Bitstream(data, clock, need, costs)
+    return Bitstream(data, clock, need, timing["utilization"]["TRELLIS_COMB"]["used"], costs)
 
 
 def _use(need: Resources, have: Resources) -> str:

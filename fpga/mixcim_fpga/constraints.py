@@ -24,13 +24,15 @@ _ATTRIBUTES = {
 def constraints(board: Board) -> str:
     """The LPF file of a board."""
     lines = [
-        f"# {board.title}: pins of mixcim's board top. Written by fpga/mixcim_fpga/constraints.py from amaranth-boards.",
+        f"# {board.title}: pins of mixcim's board top, by fpga/mixcim_fpga/constraints.py from amaranth-boards.",
         "BLOCK ASYNCPATHS;  # pins that people or a serial chip drive have no phase to the clock",
         "BLOCK RESETPATHS;  # resets come through synchronisers",
     ]
     for pin in pins(board):
         lines += _lines(pin)
-    lines.append(f"FREQUENCY PORT \"clock\" {board.crystal:g} MHZ;  # the oscillator's; the PLL's clock follows from it")
+    lines.append(
+        f"FREQUENCY PORT \"clock\" {board.crystal:g} MHZ;  # the oscillator's; the PLL's clock follows from it"
+    )
     return "\n".join(lines) + "\n"
 
 

@@ -16,11 +16,15 @@ def load(board: Board, bitstream: Path) -> str:
     Raises BoardError, in a line: no such file, no loader installed, or the loader fails, as without a board.
     """
     if not bitstream.is_file():
-        raise BoardError(f"bitstream '{bitstream}' is not a file; make it with 'mixcim fpga build --board {board.name}'")
+        raise BoardError(
+            f"bitstream '{bitstream}' is not a file; make it with 'mixcim fpga build --board {board.name}'"
+        )
     command = next((loader for loader in board.loaders if shutil.which(loader[0])), None)
     if command is None:
         names = " or ".join(loader[0] for loader in board.loaders)
-        raise BoardError(f"{board.title} is loaded with {names}, which is not installed; install it, and put it on PATH")
+        raise BoardError(
+            f"{board.title} is loaded with {names}, which is not installed; install it, and put it on PATH"
+        )
     try:
         result = subprocess.run([*command, str(bitstream)], capture_output=True, text=True, check=False)
     except OSError as error:

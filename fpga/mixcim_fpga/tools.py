@@ -37,9 +37,7 @@ def check_tools() -> None:
             raise BoardError(f"{tool} is not installed: pip install {module.replace('_', '-')}, or 'mixcim[fpga]'")
 
 
-def run_tool(
-    tool: str, arguments: Sequence[str], folder: Path, waiting: Callable[[float], None] | None = None
-) -> Cost:
+def run_tool(tool: str, arguments: Sequence[str], folder: Path, waiting: Callable[[float], None] | None = None) -> Cost:
     """Run a tool in `folder`; its output goes to `folder`/TOOL.log. `waiting` is told the seconds so far, now and then.
 
     Raises BoardError with the tool's own reason when it fails; on Ctrl-C the tool ends, too.

@@ -72,9 +72,7 @@ class Port:
     width: int
 
 
-def to_verilog(
-    component: wiring.Component, name: str, header: str, technology: Technology = Technology.GENERIC
-) -> str:
+def to_verilog(component: wiring.Component, name: str, header: str, technology: Technology = Technology.GENERIC) -> str:
     """Verilog-2005 of `component` as module `name`; modules below it are called `name_block`.
 
     `header`: lines of plain text, put into a comment at the top, followed by a list of the ports. The ports are the

@@ -87,7 +87,9 @@ def test_resources_are_counted_over_all_instances():
 
 
 def test_the_slowest_clock_counts():
-    report = {"fmax": {"clk": {"achieved": 51.0, "constraint": 50.0}, "crystal": {"achieved": 20.0, "constraint": 25.0}}}
+    report = {
+        "fmax": {"clk": {"achieved": 51.0, "constraint": 50.0}, "crystal": {"achieved": 20.0, "constraint": 25.0}}
+    }
     assert reached(report) == 20.0  # a crystal's clock that fails is a failure, too
 
 
@@ -136,7 +138,8 @@ def fake_build(monkeypatch, cells, megahertz=60.0):
     """Synthesis and placement that give these results; packing that writes a file."""
 
     def place(folder, *_, **__):
-        return {"fmax": {"clk": {"achieved": megahertz, "constraint": 50.0}}}, Cost(1, 1)
+        clock = {"achieved": megahertz, "constraint": 50.0}
+        return {"fmax": {"clk": clock}, "utilization": {"TRELLIS_COMB": {"used": 12}}}, Cost(1, 1)
 
     def run_tool(tool, arguments, folder, waiting=None):
         assert tool == "ecppack"
@@ -153,9 +156,7 @@ def test_a_chip_too_big_is_refused_before_placement(monkeypatch, tmp_path):
     monkeypatch.setattr(building, "place", lambda *_: pytest.fail("placed"))
     steps = []
     with pytest.raises(BoardError, match=r"'demo' does not fit .*90,000 of 83,640 LUT4 .*; 300 of 208 block RAMs"):
-        building.build(
-            BOARDS["ulx3s"], PRESETS["demo"], 50.0, tmp_path / "x.bit", lambda name, *_: steps.append(name)
-        )
+        building.build(BOARDS["ulx3s"], PRESETS["demo"], 50.0, tmp_path / "x.bit", lambda name, *_: steps.append(name))
     assert steps == ["synthesis"] and not list(tmp_path.iterdir())
 
 
@@ -170,11 +171,15 @@ def test_a_build_writes_the_bitstream_and_reports_its_steps(monkeypatch, tmp_pat
     fake_build(monkeypatch, {"LUT4": 9})
     steps = []
     made = building.build(
-        board_named("ulx3s"), PRESETS["demo"], 50.0, tmp_path / "x.bit", lambda name, text, _: steps.append((name, text))
+        board_named("ulx3s"),
+        PRESETS["demo"],
+        50.0,
+        tmp_path / "x.bit",
+        lambda name, text, _: steps.append((name, text)),
     )
     assert (tmp_path / "x.bit").read_bytes() == made.data == b"bits"
     assert [name for name, _ in steps] == ["synthesis", "placement and routing", "packing"]
-    assert made.megahertz == 60.0 and set(made.costs) == {name for name, _ in steps}
+    assert made.used == 12 and made.megahertz == 60.0 and set(made.costs) == {name for name, _ in steps}
 
 
 def test_a_failing_tool_gives_its_reason(tmp_path):

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from amaranth.sim import Simulator
+
 from mixcim_fpga.errors import BoardError
 from mixcim_fpga.tools import run_tool
 from mixcim_hdl.primitives.masked_sum import ADDER_MODULE, MASKED_SUM_MODULE, MASKED_SUM_VERILOG, MaskedSum
@@ -15,7 +15,8 @@ from mixcim_hdl.primitives.masked_sum import ADDER_MODULE, MASKED_SUM_MODULE, MA
 _PROOF = """
 read_verilog sum.v; chparam {parameters} {module}; hierarchy -top {module}; proc; flatten; rename {module} gold
 design -stash gold
-read_verilog -DMIXCIM_ECP5 sum.v; read_verilog -overwrite +/ecp5/cells_sim.v; chparam {parameters} {module}; hierarchy -top {module}
+read_verilog -DMIXCIM_ECP5 sum.v
+read_verilog -overwrite +/ecp5/cells_sim.v; chparam {parameters} {module}; hierarchy -top {module}
 proc; flatten; rename {module} gate
 design -copy-from gold -as gold gold
 miter -equiv -flatten gold gate miter

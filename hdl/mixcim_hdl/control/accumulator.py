@@ -68,7 +68,9 @@ class Accumulator(wiring.Component):
                 x.eq(value ^ self.maximum.replicate(width)),
                 joined.eq(Cat(self.maximum, old, old[-1]) + Cat(self.maximum, x, x[-1])),
                 value.eq(Array(dpv.sums[kernel] << SLICE_BITS * slice for slice in slices)[dpv.tag.slice]),
-                total.eq(Mux(dpv.tag.first, value, Mux(self.maximum, Mux(joined[-1], value, old), joined[1:-1].as_signed()))),
+                total.eq(
+                    Mux(dpv.tag.first, value, Mux(self.maximum, Mux(joined[-1], value, old), joined[1:-1].as_signed()))
+                ),
                 self.result.payload.sums[kernel].eq(total),
                 memory.write_data.word_select(kernel, width).eq(total),
             ]

@@ -219,9 +219,12 @@ class LayerController(wiring.Component):
         # Last, so that they win over every state.
         with m.If(self.busy & (self.watchdog != 0) & (idle_cycles >= self.watchdog)):
             m.d.comb += [fault.eq(Fault.WATCHDOG), detail.eq(self.command[:32]), fault_command.eq(run_index)]
+        # A cycle late, because the way from an address to the reset of everything is the longest of the chip.
+        faults, fault_details = Signal.like(self.faults), Signal.like(self.fault_details)
+        m.d.sync += [faults.eq(Mux(self.clear, 0, self.faults)), fault_details.eq(self.fault_details)]
         for code in Fault:
-            with m.If(self.busy & self.faults[code]):
-                m.d.comb += [fault.eq(code), detail.eq(self.fault_details[code]), fault_command.eq(run_index)]
+            with m.If(self.busy & faults[code]):
+                m.d.comb += [fault.eq(code), detail.eq(fault_details[code]), fault_command.eq(run_index)]
         stopped = self.abort | (fault != 0)
         with m.If(stopped):
             m.d.comb += [self.clear.eq(1), self.finished.eq(0), self.load_start.eq(0)]

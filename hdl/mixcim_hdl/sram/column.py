@@ -47,8 +47,8 @@ class SramColumn(wiring.Component):
     load_* : writes one slot; row r's weight is bits 8r+7..8r; the pair sums are formed here.
     read_enable, read_address : fetch a slot; its weights apply from the next cycle on until the next fetch.
     planes : input bits, planes[i][r] of row r, whose place is i.    enable : without it the register stays.
-    sum : sum over planes and rows of planes[i][r] * weight[r] * 2**i. Latency 1.    negative : the last plane of the sum
-        that is there counts negative.
+    sum : sum over planes and rows of planes[i][r] * weight[r] * 2**i. Latency 1.
+    negative : the last plane of the sum that is there counts negative.
     """
 
     def __init__(self, chip: ChipConfig):

@@ -28,7 +28,9 @@ DEFAULT_FOLDER = Path("build")
 @click.option("--chip", "chip_name", help="Preset, or TOML file; default: the board's.")
 @click.option("--clock", "megahertz", type=click.FloatRange(1, 400), help="In MHz; default: the board's.")
 @click.option("-o", "--output", type=FILE, help="Bitstream to write; default: build/mixcim_BOARD_CHIP.bit.")
-@click.option("--seed", type=click.IntRange(1), default=1, show_default=True, help="Of placement: others may be faster.")
+@click.option(
+    "--seed", type=click.IntRange(1), default=1, show_default=True, help="Of placement: others may be faster."
+)
 @json_option
 def command(
     board_name: str, chip_name: str | None, megahertz: float | None, output: Path | None, seed: int, as_json: bool
