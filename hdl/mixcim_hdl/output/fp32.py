@@ -28,19 +28,23 @@ def unpack_float32(m: Module, pattern: Value, name: str) -> data.View:
     return unpacked
 
 
-def normalise(m: Module, value: Value, name: str) -> tuple[Value, Signal]:
-    """(value shifted left until its top bit is 1, shift): a cascade of halving shifts. 0 stays 0. Combinational."""
+def normalise(m: Module, value: Value, name: str, bits: range | None = None) -> tuple[Value, Signal]:
+    """(value shifted left until its top bit is 1, shift): a cascade of halving shifts. 0 stays 0. Combinational.
+
+    `bits`: those of the shift that are done here, the lowest being bit 0 of the result; a cascade over two cycles does
+    the upper ones first.
+    """
     width = len(value)
-    shift_bits = (width - 1).bit_length()
-    shift = Signal(shift_bits, name=f"{name}_shift")
-    for bit in reversed(range(shift_bits)):
+    bits = range((width - 1).bit_length()) if bits is None else bits
+    shift = Signal(len(bits), name=f"{name}_shift")
+    for bit in reversed(bits):
         distance = 1 << bit
         shifted = Signal(width, name=f"{name}_by{distance}")
         empty = Signal(name=f"{name}_empty{distance}")
         top = value[max(width - distance, 0) :]
         m.d.comb += [
             empty.eq(top == 0),
-            shift[bit].eq(empty),
+            shift[bit - bits[0]].eq(empty),
             shifted.eq(Mux(empty, value << distance, value)),
         ]
         value = shifted
@@ -73,13 +77,18 @@ class IntegerToFloat(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         magnitude, sign = Signal(32), Signal()
-        m.d.sync += [sign.eq(self.integer < 0), magnitude.eq(Mux(self.integer < 0, -self.integer, self.integer))]
-        normal, shift = normalise(m, magnitude, "normal")
+        m.d.comb += magnitude.eq(Mux(self.integer < 0, -self.integer, self.integer))
+        # Half of the shift is done before the register: the way through all of it and the rounding is too long.
+        high, shift_high = normalise(m, magnitude, "high", range(4, 5))
+        half, shift_half = Signal(32), Signal.like(shift_high)
+        m.d.sync += [sign.eq(self.integer < 0), half.eq(high), shift_half.eq(shift_high)]
+        normal, shift_low = normalise(m, half, "normal", range(4))
+        shift = Cat(shift_low, shift_half)
         mantissa, carry = round_mantissa(m, normal, "integer")
         m.d.sync += [
             self.result.sign.eq(sign),
             self.result.mantissa.eq(mantissa),
-            self.result.exponent.eq(Mux(magnitude == 0, _SMALLEST, 31 - shift + carry)),
+            self.result.exponent.eq(Mux(half == 0, _SMALLEST, 31 - shift + carry)),
         ]
         return m
 
@@ -178,12 +187,13 @@ class FusedMultiplyAdd(wiring.Component):
             small.eq(Mux(a_larger, b_mantissa, a_mantissa)),
             small_guarded.eq(small << 3),
         ]
+        below = Cat(distance[: guarded.bit_length()] > bit for bit in range(guarded))  # bits that are shifted out
         with m.If(distance >= guarded):
             m.d.comb += lost.eq(small != 0)
         with m.Else():
             m.d.comb += [
                 aligned.eq(small_guarded >> distance[: guarded.bit_length()]),
-                lost.eq((aligned << distance[: guarded.bit_length()])[:guarded] != small_guarded),
+                lost.eq((small_guarded & below).any()),
             ]
         large3, small3 = Signal(guarded), Signal(guarded)
         sign3, subtract3, exponent3 = Signal(), Signal(), Signal(signed(12))
@@ -194,15 +204,21 @@ class FusedMultiplyAdd(wiring.Component):
             sign3.eq(Mux(a_larger, a_sign, b.sign)),
             subtract3.eq(a_sign ^ b.sign),
         ]
-        # 4: add magnitudes
-        total, sign4, exponent4 = Signal(guarded + 1), Signal(), Signal(signed(12))
+        # 4: add magnitudes; the upper half of the shift
+        added, total = Signal(guarded + 1), Signal(guarded + 1)
+        sign4, exponent4 = Signal(), Signal(signed(12))
+        m.d.comb += added.eq(Mux(subtract3, large3 - small3, large3 + small3))
+        high, shift_high = normalise(m, added, "high", range(4, 6))
+        shift4 = Signal.like(shift_high)
         m.d.sync += [
-            total.eq(Mux(subtract3, large3 - small3, large3 + small3)),
+            total.eq(high),
+            shift4.eq(shift_high),
             sign4.eq(sign3),
             exponent4.eq(exponent3),
         ]
-        # 5: normalise and round
-        sum_normal, sum_shift = normalise(m, total, "sum")
+        # 5: the lower half, and round
+        sum_normal, shift_low = normalise(m, total, "sum", range(4))
+        sum_shift = Cat(shift_low, shift4)
         mantissa, carry = round_mantissa(m, sum_normal, "sum")
         exponent = Signal(signed(13))
         m.d.comb += exponent.eq(exponent4 + 1 - sum_shift + carry)

@@ -13,9 +13,9 @@ MASKED_SUM_MODULE = "mixcim_masked_sum"
 ADDER_MODULE = "mixcim_masked_adder"
 
 #: ECP5: a carry cell has four inputs in front of each sum bit, which are a bit of both words and their mask bits, so
-#: that masking costs nothing (init 0x7888 is (A & B) ^ (C & D)), where yosys would mask in LUTs of their own. The lowest
-#: half of the first cell makes the carry 0 (init 0), which takes less than the cells that nextpnr puts before and behind
-#: a chain whose ends are connected.
+#: that masking costs nothing (init 0x7888 is (A & B) ^ (C & D)), where yosys would mask in LUTs of their own. The
+#: lowest half of the first cell makes the carry 0 (init 0), which takes less than the cells that nextpnr puts before
+#: and behind a chain whose ends are connected.
 MASKED_SUM_VERILOG = f"""\
 // Sum of the signed words whose mask bit is 1: a tree of adders, each a module of its own.
 module {MASKED_SUM_MODULE} #(
