@@ -67,6 +67,22 @@ def round_mantissa(m: Module, value: Value, name: str) -> tuple[Signal, Value]:
     return mantissa, rounded[MANTISSA]
 
 
+def _set_result(m: Module, result, mantissa: Value, carry: Value, exponent: Value, zero: Value) -> None:
+    """Register mantissa and exponent + carry of a result, 0 if it is below 2**-126, and past 2**1000 that.
+
+    What depends on the carry, which comes late, is found for both of its values.
+    """
+    low, high = exponent < -126, exponent > 1000
+    with m.If(zero | Mux(carry, exponent < -127, low)):
+        m.d.sync += [result.mantissa.eq(0), result.exponent.eq(_SMALLEST)]
+    with m.Else():
+        m.d.sync += result.mantissa.eq(mantissa)
+        with m.If(Mux(carry, exponent > 999, high)):
+            m.d.sync += result.exponent.eq(1000)
+        with m.Else():
+            m.d.sync += result.exponent.eq(Mux(carry, exponent + 1, exponent))
+
+
 class IntegerToFloat(wiring.Component):
     """int32 -> float32. Latency 2, one per cycle. Members: integer (int32), result (FLOAT)."""
 
@@ -121,15 +137,9 @@ class FloatMultiply(wiring.Component):
         m.d.comb += normal.eq(Mux(high, product, product << 1))
         mantissa, carry = round_mantissa(m, normal, "product")
         exponent = Signal(signed(13))
-        m.d.comb += exponent.eq(exponent2 + high + carry)
+        m.d.comb += exponent.eq(exponent2 + high)
         m.d.sync += self.result.sign.eq(sign2)
-        with m.If((product == 0) | (exponent < -126)):
-            m.d.sync += [self.result.mantissa.eq(0), self.result.exponent.eq(_SMALLEST)]
-        with m.Else():
-            m.d.sync += [
-                self.result.mantissa.eq(mantissa),
-                self.result.exponent.eq(Mux(exponent > 1000, 1000, exponent)),
-            ]
+        _set_result(m, self.result, mantissa, carry, exponent, product == 0)
         return m
 
 
@@ -221,15 +231,9 @@ class FusedMultiplyAdd(wiring.Component):
         sum_shift = Cat(shift_low, shift4)
         mantissa, carry = round_mantissa(m, sum_normal, "sum")
         exponent = Signal(signed(13))
-        m.d.comb += exponent.eq(exponent4 + 1 - sum_shift + carry)
+        m.d.comb += exponent.eq(exponent4 + 1 - sum_shift)
         m.d.sync += self.result.sign.eq(sign4)
-        with m.If((total == 0) | (exponent < -126)):
-            m.d.sync += [self.result.mantissa.eq(0), self.result.exponent.eq(_SMALLEST)]
-        with m.Else():
-            m.d.sync += [
-                self.result.mantissa.eq(mantissa),
-                self.result.exponent.eq(Mux(exponent > 1000, 1000, exponent)),
-            ]
+        _set_result(m, self.result, mantissa, carry, exponent, total == 0)
         return m
 
 
