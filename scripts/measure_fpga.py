@@ -30,7 +30,7 @@ from mixcim.errors import MixcimError
 from mixcim_fpga.boards import BOARDS, Board
 from mixcim_fpga.build import build, cells_of, place, reached, synthesise
 from mixcim_fpga.devices import LUT_PLACES, Resources, needed
-from mixcim_fpga.errors import BoardError
+from mixcim_fpga.errors import BoardError, ClockMissed
 from mixcim_fpga.harness import BLOCK, Harness
 from mixcim_fpga.tools import Cost
 from mixcim_hdl.config import ChipConfig, load_chip
@@ -109,7 +109,7 @@ def measure_array(name: str) -> dict[str, Any]:
     return found
 
 
-def measure_board(board: Board, chip: ChipConfig, megahertz: float, seed: int) -> dict[str, Any]:
+def measure_board(board: Board, chip: ChipConfig, megahertz: float, seed: int, keep: Path | None) -> dict[str, Any]:
     """A build as `mixcim fpga build` makes it: what it needs, the clock, what each step took."""
     record: dict[str, Any] = {"chip": chip.name, "wanted": megahertz, "seed": seed}
 
@@ -120,7 +120,9 @@ def measure_board(board: Board, chip: ChipConfig, megahertz: float, seed: int) -
 
     with tempfile.TemporaryDirectory(prefix="mixcim_board_") as folder:
         try:
-            made = build(board, chip, megahertz, Path(folder) / "top.bit", report, seed)
+            made = build(board, chip, megahertz, Path(folder) / "top.bit", report, seed, keep)
+        except ClockMissed as error:
+            return {**record, "reason": str(error), "megahertz": error.megahertz}
         except BoardError as error:
             return {**record, "reason": str(error)}
     return {**record, **dataclasses.asdict(made.need), "megahertz": made.megahertz, "used": made.used,
@@ -252,6 +254,7 @@ def main() -> None:
     parser.add_argument("--boards", nargs="+", choices=list(BOARDS), default=list(BOARDS), help="default: all")
     parser.add_argument("--arrays", nargs="+", choices=list(ARRAYS), default=list(ARRAYS), help="default: all")
     parser.add_argument("--seed", type=int, default=1, help="of placement")
+    parser.add_argument("--keep", type=Path, help="folder for what the tools of `boards` read and write")
     parser.add_argument("--workloads", type=Path, default=WORKLOADS, help="folder of the workload pack")
     chosen = parser.parse_args()
     document = json.loads(DOCUMENT.read_text()) if DOCUMENT.exists() else {}
@@ -270,7 +273,7 @@ def main() -> None:
         if "cycles" in chosen.parts:
             save("cycles", chip.name, measure_cycles(chip, chosen.workloads))
         if "boards" in chosen.parts:
-            save("boards", name, measure_board(board, chip, board.megahertz, chosen.seed))
+            save("boards", name, measure_board(board, chip, board.megahertz, chosen.seed, chosen.keep))
     if "small" in chosen.parts:
         for block, item in measure_blocks(PRESETS["ulx3s"]).items():
             save("blocks", block, item)

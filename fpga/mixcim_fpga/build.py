@@ -7,11 +7,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from mixcim_hdl.verilog import to_verilog
 from .boards import Board
 from .constraints import constraints
 from .devices import Resources, needed, too_much
-from .errors import BoardError
+from .errors import BoardError, ClockMissed
 from .pll import pll_dividers
 from .tools import Cost, check_tools, run_tool
 from .top import BoardTop
@@ -150,8 +151,18 @@ def device_options(board: Board) -> list[str]:
     ]
 
 
-def build(board: Board, chip: ChipConfig, megahertz: float, output: Path, report: Report, seed: int = 1) -> Bitstream:
+def build(
+    board: Board,
+    chip: ChipConfig,
+    megahertz: float,
+    output: Path,
+    report: Report,
+    seed: int = 1,
+    keep: Path | None = None,
+) -> Bitstream:
     """Build a chip for a board and write the bitstream to `output`, whole or not at all.
+
+    `keep`: folder for what the tools read, write and say; default: none of it stays.
 
     Raises BoardError, in a line: no such clock, a tool missing, the chip does not fit, the clock is not reached.
     """
@@ -167,8 +178,7 @@ def build(board: Board, chip: ChipConfig, megahertz: float, output: Path, report
     def waiting(name: str) -> Callable[[float], None]:
         return lambda seconds: report(name, None, Cost(seconds, 0))
 
-    with tempfile.TemporaryDirectory(prefix="mixcim_fpga_") as name:
-        folder = Path(name)
+    with _folder(keep) as folder:
         begin = time.perf_counter()
         cells, cost = synthesise(BoardTop(board, chip, megahertz), TOP, folder, waiting("synthesis"))
         need, have = needed(cells), board.resources
@@ -182,9 +192,10 @@ def build(board: Board, chip: ChipConfig, megahertz: float, output: Path, report
         clock = reached(timing)
         step("placement and routing", f"{clock:.1f} MHz of {megahertz:g} MHz asked for", cost)
         if clock < megahertz:
-            raise BoardError(
+            raise ClockMissed(
                 f"chip '{chip.name}' reaches {clock:.1f} MHz on {board.title}, not {megahertz:g}: choose a lower "
-                "--clock, or another --seed"
+                "--clock, or another --seed",
+                clock,
             )
         packed = ["--compress", "--input", "top.config", "--bit", "top.bit"]
         cost = run_tool("ecppack", packed, folder, waiting("packing"))
@@ -200,3 +211,14 @@ def _use(need: Resources, have: Resources) -> str:
         f"{need.luts:,} of {have.luts:,} LUT4 ({100 * need.luts / have.luts:.0f} %), {need.flip_flops:,} flip-flops, "
         f"{need.block_rams} of {have.block_rams} block RAMs, {need.multipliers} of {have.multipliers} multipliers"
     )
+
+
+@contextlib.contextmanager
+def _folder(keep: Path | None) -> Iterator[Path]:
+    """The folder to keep files in, made if need be, or one that goes away."""
+    if keep is not None:
+        keep.mkdir(parents=True, exist_ok=True)
+        yield keep
+        return
+    with tempfile.TemporaryDirectory(prefix="mixcim_fpga_") as name:
+        yield Path(name)
