@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Module, Mux, Signal, signed
-from amaranth.lib import wiring
+from amaranth.hdl import Array, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, wiring
 
+from ..commands import SramMode
 from ..config import ChipConfig
 from ..emission import once
-from ..formats import SUM_BITS
 from ..interfaces import TAG_LAYOUT, BankSignature, planes_layout
-from .column import SramColumn
+from .column import SramColumn, segment_sum
 
 
 class SramBank(wiring.Component):
@@ -21,6 +21,9 @@ class SramBank(wiring.Component):
      address --> weight memories of all columns (fetched while the step is taken)
     ```
 
+    With row segments (commands.SramMode) a step has 2**packing sums for each kernel: tile t's is that over the rows of
+    its segment, or of several neighbouring ones; a repeated vector stands in every one of them.
+
     Latency: `input_bits` + EXTRA_LATENCY cycles from a step taken to its dpv. One step per `input_bits` cycles.
     Load address: slot * channels + kernel. `mode` is not used.
     """
@@ -29,7 +32,7 @@ class SramBank(wiring.Component):
 
     def __init__(self, chip: ChipConfig):
         self._chip = chip
-        super().__init__(BankSignature(chip))
+        super().__init__(BankSignature(chip, chip.sram_segments))
 
     def elaborate(self, platform):
         m = Module()
@@ -41,6 +44,9 @@ class SramBank(wiring.Component):
         busy = Signal()
         planes = Signal(planes_layout(chip))
         bit = Signal(range(chip.input_planes))
+        packing = Signal(2)
+        repeat = Signal()
+        m.d.comb += repeat.eq(self.mode == SramMode.REPEATED)
         tag = Signal(TAG_LAYOUT)
         first = Signal()
         last_bit = Signal()
@@ -59,16 +65,21 @@ class SramBank(wiring.Component):
                 busy.eq(1),
                 first.eq(1),
                 bit.eq(self.input_bits - 1),
-                planes.eq(self.step.payload.planes),
+                packing.eq(self.step.payload.packing),
                 tag.eq(self.step.payload.tag),
+            ]
+            m.d.sync += [
+                plane.eq(_repeated(given, self.step.payload.packing, chip, repeat))
+                for plane, given in zip(planes, self.step.payload.planes, strict=True)
             ]
 
         plane = Signal(chip.rows)
         m.d.comb += plane.eq(Array([planes[index] for index in range(chip.input_planes)])[bit])
         sum_valid, sum_first, sum_last = Signal(), Signal(), Signal()
-        sum_tag = Signal(TAG_LAYOUT)
+        sum_tag, sum_packing = Signal(TAG_LAYOUT), Signal(2)
         with m.If(advance):
             m.d.sync += [sum_valid.eq(busy), sum_first.eq(first), sum_last.eq(last_bit), sum_tag.eq(tag)]
+            m.d.sync += sum_packing.eq(packing)
         done = Signal()
         m.d.comb += [
             done.eq(sum_valid & sum_last),
@@ -89,13 +100,46 @@ class SramBank(wiring.Component):
                 column.read_address.eq(self.step.payload.address),
                 column.plane.eq(plane),
             ]
-            column_sum = Signal.like(column.sum, name=f"column_sum{kernel}")
-            shifted = Signal(signed(SUM_BITS), name=f"shifted{kernel}")
-            total = Signal(signed(SUM_BITS), name=f"total{kernel}")
-            first_plane = Mux(self.input_signed, -column_sum, column_sum) if chip.floating_point else column_sum
-            m.d.comb += total.eq(Mux(sum_first, first_plane, (shifted << 1) + column_sum))
+            sums = Signal.like(column.sums, name=f"sums{kernel}")
             with m.If(advance):
-                m.d.sync += [column_sum.eq(column.sum), shifted.eq(total)]
-                with m.If(done):
-                    m.d.sync += self.dpv.payload.sums[kernel].eq(total)
+                m.d.sync += sums.eq(column.sums)
+            for tile, tile_sum in enumerate(_tile_sums(m, sums, sum_packing, chip, f"{kernel}")):
+                width = len(tile_sum) + chip.input_planes
+                shifted = Signal(signed(width), name=f"shifted{kernel}_{tile}")
+                total = Signal(signed(width), name=f"total{kernel}_{tile}")
+                first_plane = Mux(self.input_signed, -tile_sum, tile_sum) if chip.floating_point else tile_sum
+                m.d.comb += total.eq(Mux(sum_first, first_plane, (shifted << 1) + tile_sum))
+                with m.If(advance):
+                    m.d.sync += shifted.eq(total)
+                    with m.If(done):
+                        m.d.sync += self.dpv.payload.sums[tile][kernel].eq(total)
         return m
+
+
+def _repeated(plane: Value, packing: Value, chip: ChipConfig, repeat: Value) -> Value:
+    """A plane whose first rows >> packing rows stand in every segment, if `repeat`; the others must be 0 then."""
+    levels = chip.sram_segments.bit_length() - 1
+    for level in range(levels, 0, -1):
+        plane = plane | Mux(repeat & (packing >= level), plane << (chip.rows >> level), 0)[: chip.rows]
+    return plane
+
+
+def _tile_sums(m: Module, sums: data.View, packing: Value, chip: ChipConfig, name: str) -> list[Value]:
+    """Sum of each tile of a step, of the segments' sums: nodes of the tree that adds them up."""
+    nodes: list[list[Value]] = [[sums[segment] for segment in range(chip.sram_segments)]]
+    while len(nodes[-1]) > 1:
+        level = [Signal(segment_sum(chip, 1 << len(nodes)), name=f"node{name}_{len(nodes)}_{index}")
+                 for index in range(len(nodes[-1]) // 2)]  # fmt: skip
+        m.d.comb += [node.eq(nodes[-1][2 * index] + nodes[-1][2 * index + 1]) for index, node in enumerate(level)]
+        nodes.append(level)
+    found = []
+    for tile in range(chip.sram_segments):
+        # With the smallest packing that has the tile first, the widest sum.
+        choices = [
+            (len(nodes) - 1 - level, nodes[level][tile]) for level in range(len(nodes)) if tile < len(nodes[level])
+        ]
+        value = choices[0][1]
+        for number, node in choices[1:]:
+            value = Mux(packing == number, node, value)
+        found.append(value)
+    return found

@@ -5,7 +5,7 @@ Source: Wen et al., Science 384, 325 (2024): a compute unit holds W0, W1 and the
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Signal, signed
+from amaranth.hdl import Cat, Module, Shape, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -13,6 +13,11 @@ from ..config import ChipConfig
 from ..formats import WEIGHT_BITS
 from ..primitives.popcount import popcount
 from ..primitives.ram import Ram
+
+
+def segment_sum(chip: ChipConfig, segments: int = 1) -> Shape:
+    """Shape of the sum over so many row segments of a column."""
+    return signed(WEIGHT_BITS + (chip.rows // chip.sram_segments * segments).bit_length() - 1)
 
 
 class SramColumn(wiring.Component):
@@ -23,13 +28,14 @@ class SramColumn(wiring.Component):
           '--> select --> sum over pairs --> sum (int, exact)
     ```
 
-    Selection and sum work on bit planes (bit j of all pairs side by side): the sum is popcounts at their places.
+    Selection and sum work on bit planes (bit j of all pairs side by side): a sum is popcounts at their places. There is
+    one for each of the chip's row segments.
 
     Members
     -------
     load_* : writes one slot; row r's weight is bits 8r+7..8r; the pair sums are formed here.
     read_enable, read_address : fetch a slot; its weights apply from the next cycle on until the next fetch.
-    plane : one input bit per row.    sum : combinational, sum over rows of plane[r] * weight[r].
+    plane : one input bit per row.    sums : combinational, of each segment: sum over its rows of plane[r] * weight[r].
     """
 
     def __init__(self, chip: ChipConfig):
@@ -43,7 +49,7 @@ class SramColumn(wiring.Component):
                 "read_enable": In(1),
                 "read_address": In(address),
                 "plane": In(chip.rows),
-                "sum": Out(signed(WEIGHT_BITS + chip.rows.bit_length() - 1)),
+                "sums": Out(data.ArrayLayout(segment_sum(chip), chip.sram_segments)),
             }
         )
 
@@ -74,9 +80,12 @@ class SramColumn(wiring.Component):
                 ]
         x0, x1 = Signal(pairs), Signal(pairs)
         m.d.comb += [x0.eq(Cat(self.plane[0::2])), x1.eq(Cat(self.plane[1::2]))]
-        terms = []
+        segments = self._chip.sram_segments
+        terms: list[list[Value]] = [[] for _ in range(segments)]
         for bit in range(WEIGHT_BITS + 1):
             selected = (stored[bit].both & x0 & x1) | (stored[bit].w0 & x0 & ~x1) | (stored[bit].w1 & x1 & ~x0)
-            terms.append(popcount(m, selected, f"plane{bit}") << bit)
-        m.d.comb += self.sum.eq(sum(terms[:-1]) - terms[-1])
+            for segment in range(segments):
+                own = selected.word_select(segment, pairs // segments)
+                terms[segment].append(popcount(m, own, f"plane{bit}_segment{segment}") << bit)
+        m.d.comb += [self.sums[segment].eq(sum(own[:-1]) - own[-1]) for segment, own in enumerate(terms)]
         return m
