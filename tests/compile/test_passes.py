@@ -285,7 +285,7 @@ def loads_and_runs(program: Program, chip: ChipConfig) -> Iterator[tuple[dict, d
 
 @needs_workloads
 def test_weights_are_loaded_beside_the_run_before_where_both_fit(resnet20: tuple[Network, Program]) -> None:
-    """In stage 2 two tiles take 5 of 8 slots, in stage 3 one; the model refuses a LOAD over what the RUN before it uses."""
+    """In stage 2 two tiles take 5 of 8 slots, in stage 3 one; the model refuses a LOAD over what a RUN uses."""
     _, program = resnet20
     overlapped = {
         record.name: {load["overlap"] for load in fields_of(program, PAPER, Opcode.LOAD, record)}
