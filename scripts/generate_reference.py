@@ -14,7 +14,7 @@ import json
 import re
 import sys
 import types
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import click
@@ -211,13 +211,19 @@ def operators() -> str:
 
 def options() -> str:
     """Help pages of all sub-commands."""
-    pages = []
-    for name in cli.COMMANDS:
-        command = cli.cli.get_command(click.Context(cli.cli, info_name="mixcim"), name)
+    return "\n\n".join(help_pages(cli.cli, "mixcim"))
+
+
+def help_pages(group: click.Group, path: str) -> Iterator[str]:
+    """Help pages of the commands of a group, and of those of groups in it."""
+    for name in group.list_commands(click.Context(group)):
+        command = group.get_command(click.Context(group), name)
         assert command is not None
-        context = click.Context(command, info_name=f"mixcim {name}", max_content_width=110, terminal_width=110)
-        pages.append(f"### mixcim {name}\n\n{fenced(command.get_help(context))}")
-    return "\n\n".join(pages)
+        title = f"{path} {name}"
+        context = click.Context(command, info_name=title, max_content_width=110, terminal_width=110)
+        yield f"### {title}\n\n{fenced(command.get_help(context))}"
+        if isinstance(command, click.Group):
+            yield from help_pages(command, title)
 
 
 def docstring(module: str, owner: str | None = None) -> str:

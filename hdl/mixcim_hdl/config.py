@@ -16,6 +16,7 @@ import tomllib
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .floating import ALIGNED_BITS
 from .formats import ACTIVATION_BITS, SUM_BITS, WEIGHT_MODES, Encoding, WeightMode
@@ -47,6 +48,7 @@ class ChipConfig:
     sram_banks: int = 1  #: SRAM-CIM units
     sram_slots: int = 64  #: slots of each SRAM-CIM bank
     sram_segments: int = 1  #: row segments of its slots, each of another kernel tile if need be; power of two, 1..8
+    sram_planes: int = 1  #: bit planes of a vector that an SRAM-CIM bank takes in a cycle; 1, 2 or 4
     tiny_banks: int = 1  #: tiny-digital units
     tiny_words: int = 1024  #: weight words (of `rows` weights) of each tiny-digital unit
     vector_queue: int = 2  #: vectors that wait in front of each unit, beside the one that it works on; 2..16
@@ -104,6 +106,7 @@ class ChipConfig:
             span(field, 1, 1 << 15)
         span("tiny_words", self.channels, 1 << 15)
         span("accumulator_tiles", 1, 255)
+        power("sram_planes", 1, 4)
         power("activation_banks", 2, 32)
         power("feeder_words", 1, min(self.taps_per_vector, self.activation_banks))
         span("window_words", 0, 1024)
@@ -182,6 +185,10 @@ class ChipConfig:
     def input_planes(self) -> int:
         """Bit planes of a vector: 8 of a code; with floating point two's complement that holds code - zero point."""
         return max(ACTIVATION_BITS + 1, self.aligned_bits) if self.floating_point else ACTIVATION_BITS
+
+    def sram_cycles(self, input_bits: Any) -> Any:
+        """Cycles that an SRAM-CIM bank takes for a vector of integers of so many bits; int or array of them."""
+        return -(-input_bits // self.sram_planes)
 
     @property
     def accumulator_bits(self) -> int:

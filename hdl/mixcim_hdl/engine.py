@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Cat, Module, Mux, ResetInserter, Signal, Value
+from amaranth.hdl import Array, C, Cat, Module, Mux, ResetInserter, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Member, Out, connect
 
 from .commands import ADDRESS_BITS, Pooling
 from .config import ChipConfig, UnitKind
-from .emission import once
+from .emission import for_fpga, once
 from .interfaces import UNIT_LAYOUT, result_layout, run_view, vector_layout
 from .memory.store import Store
 from .output.arbiter import ResultArbiter
@@ -127,7 +127,7 @@ class Engine(wiring.Component):
         chip = self._chip
         m.submodules.arbiter = arbiter = ResetInserter(self.clear)(ResultArbiter(chip))
         m.submodules.output = pipeline = ResetInserter(self.clear)(OutputPipeline(chip))
-        pooled = self.run.pooling != Pooling.NONE
+        pooled = self.run.pooling != Pooling.NONE if chip.floating_point else C(0)  # without it there is no pool
         m.d.comb += [
             pipeline.result.payload.eq(Mux(pooled, self.pool_payload, arbiter.result.payload)),
             pipeline.result.valid.eq(Mux(pooled, self.pool_valid, arbiter.result.valid)),
@@ -146,8 +146,10 @@ class Engine(wiring.Component):
                 unit.start.eq(self.start),
                 unit.run.eq(self.run),
                 unit.fields.eq(self.fields[number]),
-                # Units that do not take the vector do not see it.
-                unit.vector.payload.eq(Mux(self.valid[number], self.payload, 0)),
+                # Units that do not take the vector do not see it: fewer toggles, but a LUT a bit.
+                unit.vector.payload.eq(
+                    self.payload if for_fpga(platform) else Mux(self.valid[number], self.payload, 0)
+                ),
                 unit.vector.valid.eq(self.valid[number]),
                 self.ready[number].eq(unit.vector.ready),
                 unit.load_enable.eq(self.load_enable[number]),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Sequence
 
@@ -11,42 +10,31 @@ import click
 from mixcim_hdl.config import ConfigError
 from mixcim_hdl.program import ProgramError
 
+from .commands.group import LazyCommands
 from .errors import MixcimError
 
-#: Sub-command -> (module in mixcim.commands, one line of help). A module is imported when its command is used: numpy
-#: and onnxruntime take a second to load, and `mixcim --help` should not.
+#: Sub-command -> (module in mixcim.commands, one line of help).
 COMMANDS = {
     "compile": ("compile", "Compile a network for a chip into a program file."),
-    "run": ("run", "Run a program or a network on inputs, on the model or on the simulated RTL."),
+    "run": ("run", "Run a program or a network on inputs, on the model, on the simulated RTL or on a board."),
     "cycles": ("cycles", "Predict the cycles of a program or a network, layer by layer, exactly and without RTL."),
     "demo": ("demo", "Classify handwritten digits on the simulated RTL and compare with the model and ONNX Runtime."),
     "info": ("info", "Show a chip: sizes, number formats, memories, peak work per cycle, registers, commands."),
     "write-verify": ("write_verify", "Program a program's memristor cells by pulses; repair columns by spares."),
     "tune": ("tune", "Find word-line tables for the memristor reads of a network from calibration data."),
     "figures": ("figures", "Make a figure that the project shows: records, table and plot."),
+    "fpga": ("fpga", "Run networks on an FPGA board, and check a board."),
     "verilog": ("verilog", "Write a chip's Verilog."),
     "bench": ("bench", "Measure speed, cycles, utilisation and build times, and write them as records."),
 }
 USER_ERROR, INTERRUPTED = 2, 130  #: exit codes
 
 
-class LazyCommands(click.Group):
-    """A group that imports a sub-command's module when it is asked for."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        return importlib.import_module(f"{__package__}.commands.{COMMANDS[cmd_name][0]}").command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
-
-
-@click.group(cls=LazyCommands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=LazyCommands,
+    lazy=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
 @click.version_option(package_name="mixcim")
 def cli() -> None:
     """An open mixed-precision memristor and SRAM compute-in-memory processor: compile, run, look inside."""

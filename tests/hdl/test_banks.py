@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from hdl.chips import CHIPS, NO_FLOAT, OFFSET, OTHER, TINY, TWOS_COMPLEMENT, WIDEST
+from hdl.chips import CHIPS, NO_FLOAT, OFFSET, OTHER, TINY, TWO_PLANES, TWOS_COMPLEMENT, WIDEST
 from hdl.streams import STALLS, latency, receive, send, simulate
 from mixcim_hdl.commands import NOISE_STRIDE, SramMode, TinyMode, noise_state
 from mixcim_hdl.formats import ADC_PARAMETERS, NOISE_BITS, Encoding, conductance_unit
@@ -351,12 +351,14 @@ def test_memristor_bank(chip, stalls, bits, signed, noisy, skip):
     assert counted == expected_counts
 
 
-@pytest.mark.parametrize("kind", [SramBank, TinyBank, MemristorBank])
-def test_latency_and_throughput_are_as_documented(kind):
-    chip, bits, rows_per_read = TINY, 5, 6
+@pytest.mark.parametrize(
+    ("kind", "chip"), [(SramBank, TINY), (SramBank, TWO_PLANES), (TinyBank, TINY), (MemristorBank, TINY)]
+)
+def test_latency_and_throughput_are_as_documented(kind, chip):
+    bits, rows_per_read = 5, 6
     bank = kind(chip)
     work = {
-        SramBank: bits,
+        SramBank: chip.sram_cycles(bits),
         TinyBank: chip.rows,  # BROADCAST: one row a cycle
         MemristorBank: bits * len(chip.mode.cells) * -(-chip.rows // rows_per_read),
     }[kind]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Module, Mux, Signal, signed
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -70,10 +70,16 @@ class Accumulator(wiring.Component):
             old = kept[kernel]
             fresh = Signal(signed(SUM_BITS), name=f"fresh{kernel}")
             value, total = Signal(signed(width), name=f"value{kernel}"), Signal(signed(width), name=f"total{kernel}")
+            # One adder for both: value + old, or old - value, whose sign tells the larger one.
+            x, joined = Signal(width, name=f"x{kernel}"), Signal(width + 2, name=f"joined{kernel}")
+            larger = Signal(signed(width), name=f"larger{kernel}")
             m.d.comb += [
                 fresh.eq(Array(dpv.sums[tile][kernel] for tile in range(self._tiles))[part]),
                 value.eq(Array(fresh << SLICE_BITS * slice for slice in slices)[dpv.tag.slice]),
-                total.eq(Mux(dpv.tag.first, value, Mux(self.maximum, Mux(value > old, value, old), value + old))),
+                x.eq(value ^ self.maximum.replicate(width)),
+                joined.eq(Cat(self.maximum, old, old[-1]) + Cat(self.maximum, x, x[-1])),
+                larger.eq(Mux(joined[-1], value, old)),
+                total.eq(Mux(dpv.tag.first, value, Mux(self.maximum, larger, joined[1:-1].as_signed()))),
                 self.result.payload.sums[kernel].eq(total),
                 memory.write_data.word_select(kernel, width).eq(total),
             ]

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Array, C, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 
 from ..commands import SramMode
 from ..config import ChipConfig
-from ..emission import once
+from ..emission import for_fpga, once
+from ..formats import SUM_BITS
 from ..interfaces import TAG_LAYOUT, BankSignature, planes_layout
-from .column import SramColumn, segment_sum
+from .column import SramColumn, sum_shape
+from .fpga_column import FpgaColumn
 
 
 class SramBank(wiring.Component):
     """step -> dpv with sum[k] = sum over rows of integer[r] * weight[slot][k][r], exact.
 
     ```
-     step --> operand (bit planes) --MSB first, one plane a cycle--> columns --> register --> shift-add --> dpv
+     step --> operand (bit planes) --MSB first, sram_planes a cycle--> columns (with a register) --> shift-add --> dpv
                                   (two's complement: the first one counts negative)
      address --> weight memories of all columns (fetched while the step is taken)
     ```
@@ -24,8 +26,10 @@ class SramBank(wiring.Component):
     With row segments (commands.SramMode) a step has 2**packing sums for each kernel: tile t's is that over the rows of
     its segment, or of several neighbouring ones; a repeated vector stands in every one of them.
 
-    Latency: `input_bits` + EXTRA_LATENCY cycles from a step taken to its dpv. One step per `input_bits` cycles.
-    Load address: slot * channels + kernel. `mode` is not used.
+    `sram_planes` of the chip at a time: a step takes n = ceil(input_bits / sram_planes) cycles.
+
+    Latency: n + EXTRA_LATENCY cycles from a step taken to its dpv. One step per n cycles.
+    Load address: slot * channels + kernel.
     """
 
     EXTRA_LATENCY = 2
@@ -38,43 +42,47 @@ class SramBank(wiring.Component):
         m = Module()
         chip = self._chip
         kernel_bits = (chip.channels - 1).bit_length()
-        columns = [SramColumn(chip) for _ in range(chip.channels)]
+        form = FpgaColumn if for_fpga(platform) else SramColumn
+        columns = [form(chip) for _ in range(chip.channels)]
+        places = chip.sram_planes
 
         advance = Signal()  # everything stands still while a finished dpv waits for its receiver
         busy = Signal()
         planes = Signal(planes_layout(chip))
-        bit = Signal(range(chip.input_planes))
+        group = Signal(range(chip.sram_cycles(chip.input_planes)))  # of planes: those at work
         packing = Signal(2)
-        repeat = Signal()
-        m.d.comb += repeat.eq(self.mode == SramMode.REPEATED)
         tag = Signal(TAG_LAYOUT)
         first = Signal()
         last_bit = Signal()
         taken = Signal()
         m.d.comb += [
-            last_bit.eq(bit == 0),
+            last_bit.eq(group == 0),
             self.step.ready.eq(advance & (~busy | last_bit)),
             taken.eq(self.step.ready & self.step.valid),
         ]
         with m.If(advance & busy):
-            m.d.sync += [bit.eq(bit - 1), first.eq(0)]
+            m.d.sync += [group.eq(group - 1), first.eq(0)]
             with m.If(last_bit):
                 m.d.sync += busy.eq(0)
         with m.If(taken):
             m.d.sync += [
                 busy.eq(1),
                 first.eq(1),
-                bit.eq(self.input_bits - 1),
+                group.eq((self.input_bits - 1) >> (places.bit_length() - 1)),
                 packing.eq(self.step.payload.packing),
                 tag.eq(self.step.payload.tag),
             ]
+            repeat = self.mode == SramMode.REPEATED
             m.d.sync += [
                 plane.eq(_repeated(given, self.step.payload.packing, chip, repeat))
                 for plane, given in zip(planes, self.step.payload.planes, strict=True)
             ]
 
-        plane = Signal(chip.rows)
-        m.d.comb += plane.eq(Array([planes[index] for index in range(chip.input_planes)])[bit])
+        # Above an integer's highest plane there is its sign.
+        sign = Mux(self.input_signed, planes[-1], 0) if chip.floating_point else C(0, chip.rows)
+        given = [*planes, *[sign] * (-chip.input_planes % places)]
+        selected = Signal(data.ArrayLayout(chip.rows, places))
+        m.d.comb += [plane.eq(Array(given[index::places])[group]) for index, plane in enumerate(selected)]
         sum_valid, sum_first, sum_last = Signal(), Signal(), Signal()
         sum_tag, sum_packing = Signal(TAG_LAYOUT), Signal(2)
         with m.If(advance):
@@ -98,17 +106,15 @@ class SramBank(wiring.Component):
                 column.load_data.eq(self.load_data),
                 column.read_enable.eq(taken),
                 column.read_address.eq(self.step.payload.address),
-                column.plane.eq(plane),
+                column.planes.eq(selected),
+                column.negative.eq(sum_first & self.input_signed),
+                column.enable.eq(advance),
             ]
-            sums = Signal.like(column.sums, name=f"sums{kernel}")
-            with m.If(advance):
-                m.d.sync += sums.eq(column.sums)
-            for tile, tile_sum in enumerate(_tile_sums(m, sums, sum_packing, chip, f"{kernel}")):
-                width = len(tile_sum) + chip.input_planes
+            for tile, tile_sum in enumerate(_tile_sums(m, column.sums, sum_packing, chip, f"{kernel}")):
+                width = min(len(tile_sum) + chip.input_planes, SUM_BITS)  # of all planes
                 shifted = Signal(signed(width), name=f"shifted{kernel}_{tile}")
                 total = Signal(signed(width), name=f"total{kernel}_{tile}")
-                first_plane = Mux(self.input_signed, -tile_sum, tile_sum) if chip.floating_point else tile_sum
-                m.d.comb += total.eq(Mux(sum_first, first_plane, (shifted << 1) + tile_sum))
+                m.d.comb += total.eq(Mux(sum_first, 0, shifted << places) + tile_sum)
                 with m.If(advance):
                     m.d.sync += shifted.eq(total)
                     with m.If(done):
@@ -128,7 +134,7 @@ def _tile_sums(m: Module, sums: data.View, packing: Value, chip: ChipConfig, nam
     """Sum of each tile of a step, of the segments' sums: nodes of the tree that adds them up."""
     nodes: list[list[Value]] = [[sums[segment] for segment in range(chip.sram_segments)]]
     while len(nodes[-1]) > 1:
-        level = [Signal(segment_sum(chip, 1 << len(nodes)), name=f"node{name}_{len(nodes)}_{index}")
+        level = [Signal(sum_shape(chip, 1 << len(nodes)), name=f"node{name}_{len(nodes)}_{index}")
                  for index in range(len(nodes[-1]) // 2)]  # fmt: skip
         m.d.comb += [node.eq(nodes[-1][2 * index] + nodes[-1][2 * index + 1]) for index, node in enumerate(level)]
         nodes.append(level)

@@ -7,10 +7,11 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from mixcim_fpga.protocol import DEFAULT_BAUD
 from mixcim_hdl.config import ChipConfig
 from mixcim_hdl.floating import ALIGNED_BITS, Rounding
 from mixcim_hdl.formats import WEIGHT_BITS
@@ -21,6 +22,9 @@ from ..device.cells import apply_device
 from ..device.library import load_device
 from ..device.readout import with_readout
 from ..errors import MixcimError
+
+if TYPE_CHECKING:
+    from ..host.serial_bus import SerialBus
 
 FILE = click.Path(path_type=Path)
 #: What --rounding takes.
@@ -131,6 +135,35 @@ compile_options = _collected(
 image_options = _options(
     click.option("--mean", help="Images (uint8) become (x / 255 - mean) / std: one number, or one for each channel."),
     click.option("--std", help="See --mean."),
+)
+
+
+@dataclass(frozen=True)
+class SerialChoice:
+    """Where the board is; see host.serial_bus."""
+
+    port: str | None
+    baud: int | None
+
+    def bus(self, chip: ChipConfig) -> SerialBus:
+        """The board's host port, with that chip on it. Raises MixcimError."""
+        # Imported here: no other command needs pyserial.
+        from ..host.serial_bus import SerialBus
+        from ..host.serial_port import ports_here
+
+        if self.port is None:
+            raise MixcimError(f"a board needs --port; {ports_here()}: plug the board in and name its port")
+        return SerialBus(self.port, chip, self.baud or DEFAULT_BAUD)
+
+
+#: Where a board is.
+serial_options = _collected(
+    "serial",
+    SerialChoice,
+    click.option("--port", help="Serial port of the board, such as /dev/ttyUSB0."),
+    click.option(
+        "--baud", type=click.IntRange(1), help=f"Its rate, as the board was built.  [default: {DEFAULT_BAUD}]"
+    ),
 )
 
 

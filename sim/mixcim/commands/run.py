@@ -1,4 +1,4 @@
-"""`mixcim run`: a program (or a network, compiled first) on inputs, on the model, on the simulated RTL, or on both."""
+"""`mixcim run`: a program (or a network, compiled first) on inputs, on the model, the simulated RTL, both, or a board."""
 
 from __future__ import annotations
 
@@ -21,17 +21,31 @@ from ..host.values import input_codes, integers, output_values
 from ..model import ProcessorModel
 from ..rtl.processor import rtl_processor
 from .inputs import open_program, read_inputs
-from .options import FILE, CompileChoice, DeviceChoice, compile_options, device_options, image_options, json_option
+from .options import (
+    FILE,
+    CompileChoice,
+    DeviceChoice,
+    SerialChoice,
+    compile_options,
+    device_options,
+    image_options,
+    json_option,
+    serial_options,
+)
 from .report import console, layer_records, layer_table, print_json, progress_bar
-from .simulate import simulate
+from .board import run_on_board
+from .simulate import ChipRun, simulate
+
+#: What --on chooses, in sentences; of `both`, the RTL's results are shown.
+_NAMES = {"model": "the model", "rtl": "the RTL", "both": "the RTL", "fpga": "the board"}
 
 
 @dataclass(frozen=True, eq=False)
 class Result:
     """Output codes or patterns (N, height, width, channels), and seconds without build and load.
 
-    `events`: summed over the inputs. `skips`: reads that were left out, model only. `cycles`: of one input, RTL only.
-    `command_cycles`: of each command for the last input, RTL only.
+    `events`: summed over the inputs. `skips`: reads that were left out, model only. `cycles`: of one input, and
+    `command_cycles`: of each command for the last input, not on the model.
     """
 
     codes: np.ndarray
@@ -68,7 +82,16 @@ def run_on_rtl(
     """Run inputs, codes (N, height, width, channels), on the simulated RTL, in `jobs` processes (default: one per
     core)."""
     with progress_bar(quiet) as advance:
-        result = simulate(program, chip, codes, jobs, advance, wave)
+        return _of_chip(simulate(program, chip, codes, jobs, advance, wave))
+
+
+def run_on_fpga(program: Program, chip: ChipConfig, codes: np.ndarray, quiet: bool, serial: SerialChoice) -> Result:
+    """Run inputs, codes (N, height, width, channels), on a board. Raises MixcimError."""
+    with progress_bar(quiet) as advance, serial.bus(chip) as bus:
+        return _of_chip(run_on_board(bus, program, chip, codes, advance))
+
+
+def _of_chip(result: ChipRun) -> Result:
     names = {event: event.name.lower() for event in Event}
     events = {event: sum(getattr(counters, name) for counters in result.counters) for event, name in names.items()}
     return Result(result.outputs, result.seconds, events, None, result.counters[-1].cycles, result.command_cycles)
@@ -111,7 +134,7 @@ def _no_answer(values: np.ndarray) -> np.ndarray:
     required=True,
     help="Inputs: .npz (inputs or images), .npy, or a folder of pictures.",
 )
-@click.option("--on", "engine", type=click.Choice(["model", "rtl", "both"]), default="model", show_default=True)
+@click.option("--on", "engine", type=click.Choice(["model", "rtl", "both", "fpga"]), default="model", show_default=True)
 @click.option("--limit", type=click.IntRange(1), help="Take only the first inputs.")
 @click.option("--tensors", is_flag=True, help="With --on both: compare every intermediate tensor of the first input.")
 @click.option("--labels", default="labels", show_default=True, help="Array of the inputs file with the right answers.")
@@ -124,6 +147,7 @@ def _no_answer(values: np.ndarray) -> np.ndarray:
 @compile_options
 @image_options
 @device_options
+@serial_options
 @json_option
 def command(
     subject: Path,
@@ -140,19 +164,22 @@ def command(
     mean: str | None,
     std: str | None,
     device_choice: DeviceChoice,
+    serial: SerialChoice,
     as_json: bool,
 ) -> int:
     """Run a program (from mixcim compile) or a network (compiled first, same options) on inputs.
 
     --on both compares output integers and event counters of RTL and model, and prints what the RTL gave; exit code 1 if
-    they differ.
+    they differ. --on fpga runs on the board at --port.
 
     Inputs: arrays in the network file's own layout, float32 or its own integers; or uint8 images with --mean and --std.
     Images (N, height, width, channels) are transposed where the network wants channels first. For an int8 network
     without --mean and --std, uint8 images are its integers plus 128.
     """
-    if wave is not None and engine == "model":
-        raise MixcimError(f"--wave {wave} needs --on rtl or --on both: the model has no signals")
+    if wave is not None and engine not in ("rtl", "both"):
+        raise MixcimError(f"--wave {wave} needs --on rtl or --on both: {_NAMES[engine]} shows no signals")
+    if serial.port is not None and engine != "fpga":
+        raise MixcimError(f"--port {serial.port} needs --on fpga: there is no board in a run on {_NAMES[engine]}")
     if tensors and engine != "both":
         raise MixcimError(f"--tensors needs --on both: it compares the RTL with the model, not with --on {engine}")
     for path in (wave, output):
@@ -166,9 +193,10 @@ def command(
     values, arrays = read_inputs(inputs_file, program.file_shape, program.input_layout, mean, std)
     codes = input_codes(program, values)[:limit]
     known = _labels(arrays, labels, len(values), inputs_file)
-    on_model = None if engine == "rtl" else run_on_model(program, chip, codes, as_json)
-    on_rtl = None if engine == "model" else run_on_rtl(program, chip, codes, as_json, wave, jobs)
-    result = on_rtl or on_model
+    on_model = run_on_model(program, chip, codes, as_json) if engine in ("model", "both") else None
+    on_rtl = run_on_rtl(program, chip, codes, as_json, wave, jobs) if engine in ("rtl", "both") else None
+    on_fpga = run_on_fpga(program, chip, codes, as_json, serial) if engine == "fpga" else None
+    result = on_fpga or on_rtl or on_model
     assert result is not None
     equal = on_model.equals(on_rtl) if on_model and on_rtl else None
     different = different_tensors(program, chip, codes[0], as_json) if tensors else None
@@ -204,7 +232,7 @@ def command(
         return exit_code
     screen = console()
     if layers:
-        screen.print(layer_table(layers, f"{program.network} on chip {chip.name}, RTL"))
+        screen.print(layer_table(layers, f"{program.network} on chip {chip.name}, {_NAMES[engine]}"))
     for line in _lines(summary, reals):
         screen.print(line, soft_wrap=True)
     return exit_code
@@ -232,11 +260,11 @@ def _labels(arrays: dict[str, np.ndarray], key: str, count: int, path: Path) -> 
 def _lines(summary: dict[str, Any], reals: np.ndarray) -> list[str]:
     flat = reals.reshape(len(reals), -1)
     shown = [f"class {row.argmax()} ({row.max():.4g})" for row in flat[:8]]
-    engine = "model" if summary["on"] == "model" else "RTL"
+    engine = _NAMES[summary["on"]]
     skipped = f" ({summary['memristor_skips']:,} left out)" if summary["memristor_skips"] else ""
     lines_on = summary["word_lines_on"] / max(summary["memristor_reads"], 1)
     lines = [
-        f"{summary['inputs']} inputs in {summary['seconds']:.2f} s on the {engine}, "
+        f"{summary['inputs']} inputs in {summary['seconds']:.2f} s on {engine}, "
         f"{summary['inputs_per_second']:.1f} a second; input {summary['input_format']}, output "
         f"{summary['output_format']}",
         f"answers: {', '.join(shown)}{', ...' if len(flat) > len(shown) else ''}",

@@ -31,8 +31,8 @@ _Send = Callable[..., None]
 
 
 @dataclass(frozen=True, eq=False)
-class Simulated:
-    """What simulated chips gave: outputs (N, height, width, channels) and counters of each input, cycles of each
+class ChipRun:
+    """What a chip, or several, gave: outputs (N, height, width, channels) and counters of each input, cycles of each
     command for the last input, and seconds without building and loading."""
 
     outputs: np.ndarray
@@ -43,7 +43,7 @@ class Simulated:
 
 def simulate(
     program: Program, chip: ChipConfig, codes: np.ndarray, jobs: int | None, advance: Advance, wave: Path | None = None
-) -> Simulated:
+) -> ChipRun:
     """Run inputs, codes (N, height, width, channels), on the chip's RTL: the same for every number of processes `jobs`
     (default: one per core; with `wave`, a waveform file, there is one). Each process has a chip of its own."""
     library = processor_library(chip, None if wave is None else trace_format()[0], advance)
@@ -100,12 +100,12 @@ class _Results:
         places = [self._running[running] for running in sorted(self._running)]
         self._advance(done, self._count, "; ".join(filter(None, ["RTL", *places, rate])))
 
-    def simulated(self) -> Simulated:
+    def simulated(self) -> ChipRun:
         """All results, in order."""
         results = [self._done[number] for number in range(self._count)]
         outputs = np.array([output for output, _, _ in results])
         counters = [counters for _, counters, _ in results]
-        return Simulated(outputs, counters, results[-1][2], self._end - self._begin)
+        return ChipRun(outputs, counters, results[-1][2], self._end - self._begin)
 
 
 def _run_share(

@@ -55,8 +55,9 @@ class Work:
         if kind is UnitKind.SRAM:
             last = -(-tiles // chip.packed_tiles(kind, window.sram_mode, window.last_length(chip)))
             alone = window.vectors == 1 and window.slices == 1
-            full = (window.steps(kind, tiles, chip) - last) * self.input_bits
-            return (full + max(last * self.input_bits, tiles * (1 if alone else 2))) * window.slices
+            step = chip.sram_cycles(self.input_bits)
+            full = (window.steps(kind, tiles, chip) - last) * max(step, 1 if alone else 2)
+            return (full + max(last * step, tiles * (1 if alone else 2))) * window.slices
         if kind is UnitKind.MEMRISTOR:
             return tiles * self.reads * window.slices
         return tiles * window.slices * (window.rows // chip.channels if window.separate else window.rows)

@@ -205,7 +205,7 @@ def _units(
         for column, name in enumerate(("tiles", "copy", "parameter")):
             result[:, unit, column] = fields[f"{name}[{unit}]"]
         if kind is UnitKind.SRAM:
-            cycles = np.repeat(fields["input_bits"][:, None], 2, axis=1)
+            cycles = np.repeat(chip.sram_cycles(fields["input_bits"])[:, None], 2, axis=1)
         elif kind is UnitKind.MEMRISTOR:
             cycles = reads
         else:

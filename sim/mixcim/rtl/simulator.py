@@ -12,11 +12,12 @@ import numpy as np
 
 from mixcim.errors import MixcimError
 
+from ..host.bus import BusError, check_range, words_to_write
+
 #: Cycles of the first call into C++, and seconds that a call is to take at most, in which Ctrl-C waits.
 _FIRST_CHUNK, _CALL_SECONDS = 1_000, 0.1
 #: Seconds between two calls of `on_progress`.
 _PROGRESS_SECONDS = 0.5
-_RESPONSES = {2: "the chip refuses it (SLVERR)", 3: "nothing is there (DECERR)", -1: "the bus does not answer"}
 
 _HANDLE, _WORD, _COUNT, _POINTER = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint64, ctypes.c_void_p
 _PROTOTYPES = {
@@ -39,15 +40,6 @@ _PROTOTYPES = {
     "mixcim_trace_format": (ctypes.c_char_p, []),
     "mixcim_trace": (ctypes.c_int, [_HANDLE, ctypes.c_char_p]),
 }
-
-
-class BusError(MixcimError):
-    """An access to the chip was answered with an error. `address`: the byte address of the word concerned."""
-
-    def __init__(self, operation: str, address: int, status: int) -> None:
-        reason = _RESPONSES.get(status, f"response {status}")
-        super().__init__(f"{operation} of address {address:#010x}: {reason}; see the register map for legal addresses")
-        self.address = address
 
 
 class Simulator:
@@ -112,10 +104,8 @@ class Simulator:
         Raises BusError at the first word that is refused; the words after it are not written (but for those which
         were under way).
         """
-        data = np.ascontiguousarray(words)
-        if data.dtype != np.uint32:
-            raise MixcimError(f"words to write must be uint32, not {data.dtype}; convert them with .astype(np.uint32)")
-        self._check_range("write", address, data.size, step)
+        data = words_to_write(words)
+        check_range("write", address, data.size, step)
         failed = _COUNT()
         status = self._library.mixcim_write(
             self._live(), address, step, data.ctypes.data, data.size, ctypes.byref(failed)
@@ -125,7 +115,7 @@ class Simulator:
 
     def read(self, address: int, count: int, step: int = 4) -> np.ndarray:
         """Read `count` words from `address`, `address + step`, ... bytes. Returns uint32[count]. Raises BusError."""
-        self._check_range("read", address, count, step)
+        check_range("read", address, count, step)
         data = np.zeros(count, np.uint32)
         failed = _COUNT()
         status = self._library.mixcim_read(self._live(), address, step, data.ctypes.data, count, ctypes.byref(failed))
@@ -204,10 +194,3 @@ class Simulator:
         if not self._handle:
             raise MixcimError("the simulator is closed; make a new one")
         return self._handle
-
-    @staticmethod
-    def _check_range(operation: str, address: int, count: int, step: int) -> None:
-        if count < 0 or step < 0 or address < 0 or address + max(0, count - 1) * step >= 1 << 32:
-            raise MixcimError(
-                f"{operation} of {count} words from {address:#x} in steps of {step} leaves the 32-bit addresses"
-            )

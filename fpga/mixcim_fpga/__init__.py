@@ -1,0 +1,1 @@
+"""mixcim on an FPGA: the host link and what the boards' tops instantiate."""

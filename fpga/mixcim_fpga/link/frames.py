@@ -1,0 +1,25 @@
+"""Payloads of the streams and ports between the blocks of the host link.
+
+```
+ rx --UartReceiver--byte--> FrameReceiver --request--> Session --job--> BusMaster --AXI4-Lite--> processor
+                                 |                        |                |  |
+                                 '--words--> request buffer ----words------'  |
+ tx <--UartTransmitter--byte-- FrameTransmitter <--reply--'  reply buffer <---' (words read)
+                                      '---------words-----------'
+```
+"""
+
+from __future__ import annotations
+
+from amaranth.lib import data
+
+from ..protocol import MAX_WORDS, REPLY_FIELDS, REQUEST_FIELDS, WINDOW
+
+#: A request as it came: the bits are those of the bytes behind the first one, first byte lowest.
+HEADER_LAYOUT = data.StructLayout(REQUEST_FIELDS)
+REPLY_LAYOUT = data.StructLayout(REPLY_FIELDS)
+#: `bank`: half of the request buffer with the payload; `garbled`: something came that was no frame, and no header is.
+REQUEST_LAYOUT = data.StructLayout({"header": HEADER_LAYOUT, "bank": range(WINDOW), "garbled": 1})
+WORD_INDEX = range(MAX_WORDS)  #: number of a word in a frame
+#: Address in the request buffer: word of the frame, then bank.
+BUFFER_ADDRESS = range(MAX_WORDS * WINDOW)
