@@ -27,7 +27,7 @@ class SerialPort:
             )
         except serial.SerialException as error:
             raise MixcimError(_opening_error(name, error)) from None
-        except (ValueError, OSError) as error:
+        except (ValueError, OverflowError, OSError) as error:
             raise MixcimError(f"serial port '{name}' does not take {baud} baud ({error}): choose another --baud") from None
         with contextlib.suppress(AttributeError, NotImplementedError, ValueError, OSError):
             self._port.set_low_latency_mode(True)  # some USB adapters keep short replies back for 16 ms otherwise
