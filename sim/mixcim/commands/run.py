@@ -232,7 +232,7 @@ def command(
         return exit_code
     screen = console()
     if layers:
-        screen.print(layer_table(layers, f"{program.network} on chip {chip.name}, {_NAMES[engine]}"))
+        screen.print(layer_table(layers, f"{program.network} on chip {chip.name}, {_NAMES[engine].removeprefix('the ')}"))
     for line in _lines(summary, reals):
         screen.print(line, soft_wrap=True)
     return exit_code

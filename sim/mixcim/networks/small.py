@@ -6,21 +6,22 @@ import numpy as np
 
 from ..compile.network import Layer, LayerKind, Network, Quantisation, Tensor
 
-_SIDE, _CHANNELS, _KERNELS, _CLASSES = 4, 3, 8, 5
-_SCALE = 0.002  #: keeps most outputs within a code
+_SIDE, _CHANNELS, _KERNELS, _CLASSES = 5, 3, 4, 3
+_HIDDEN = (_SIDE - 3) // 2 + 1
+_SCALE = 0.001  #: keeps most outputs within a code
 
 
 def small_network(seed: int = 0) -> Network:
-    """A 3 x 3 convolution of 3 channels to 8 over 4 x 4 pixels, then a fully connected layer to 5 outputs, int8."""
+    """A 3 x 3 convolution of 3 channels to 4 over 5 x 5 pixels, stride 2, then a fully connected layer to 3 outputs, int8."""
     random = np.random.default_rng(seed)
     codes = Quantisation(1.0, 0, False)
     tensors = {
         "image": Tensor("image", (_SIDE, _SIDE, _CHANNELS), codes),
-        "hidden": Tensor("hidden", (_SIDE, _SIDE, _KERNELS), codes),
+        "hidden": Tensor("hidden", (_HIDDEN, _HIDDEN, _KERNELS), codes),
         "classes": Tensor("classes", (1, 1, _CLASSES), Quantisation(1.0, 128, False)),
     }
 
-    def layer(name: str, source: str, target: str, kernels: int, side: int, padding: int) -> Layer:
+    def layer(name: str, source: str, target: str, kernels: int, side: int, stride: int) -> Layer:
         channels = tensors[source].shape[2]
         return Layer(
             name,
@@ -28,8 +29,8 @@ def small_network(seed: int = 0) -> Network:
             source,
             target,
             (side, side),
-            (1, 1),
-            (padding,) * 4,
+            (stride, stride),
+            (0, 0, 0, 0),
             random.integers(-127, 128, (kernels, side, side, channels)).astype(np.int8),
             random.integers(-2000, 2001, kernels).astype(np.int32),
             np.full(kernels, _SCALE, np.float32),
@@ -37,8 +38,8 @@ def small_network(seed: int = 0) -> Network:
         )
 
     layers = [
-        layer("convolution", "image", "hidden", _KERNELS, 3, 1),
-        layer("classifier", "hidden", "classes", _CLASSES, _SIDE, 0),
+        layer("convolution", "image", "hidden", _KERNELS, 3, 2),
+        layer("classifier", "hidden", "classes", _CLASSES, _HIDDEN, 1),
     ]
     shape = tensors["image"].shape
     return Network("small", tensors, layers, "image", "classes", "NHWC", shape, tensors["classes"].shape)
