@@ -25,7 +25,14 @@ class Ledger(wiring.Component):
 
     def __init__(self, baud: int, gap_seconds: float) -> None:
         self._link = HostLink(CHIP, CLOCK, baud, gap_seconds=gap_seconds)
-        super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), "busy": Out(1), "fault": Out(1)})
+        super().__init__(
+            {
+                "rx": In(1, init=1),  # pyright: ignore[reportCallIssue]
+                "tx": Out(1, init=1),  # pyright: ignore[reportCallIssue]
+                "busy": Out(1),
+                "fault": Out(1),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

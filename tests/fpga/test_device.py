@@ -92,9 +92,8 @@ def test_a_network_over_a_bad_line_is_right(cut_file: Path, seed: int) -> None:
 
 def test_another_chip_is_refused_by_name(cut_file: Path) -> None:
     chip = load_chip(str(cut_file))
-    with board(chip) as bridge:
-        with pytest.raises(MixcimError, match="holds another chip .* not chip 'demo'"):
-            SerialBus(bridge.port, PRESETS["demo"], BAUD)
+    with board(chip) as bridge, pytest.raises(MixcimError, match="holds another chip .* not chip 'demo'"):
+        SerialBus(bridge.port, PRESETS["demo"], BAUD)
 
 
 def test_selftest_passes(cut_file: Path, capsys: pytest.CaptureFixture[str]) -> None:

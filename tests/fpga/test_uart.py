@@ -112,7 +112,9 @@ def test_a_missing_stop_bit_is_an_error_and_the_next_byte_is_right() -> None:
 
 def test_baud_rates_that_the_clock_cannot_make_are_refused() -> None:
     assert bit_length(25_000_000, 3_000_000) == 2133  # 8.33 cycles
-    with pytest.raises(ValueError, match="makes bits of 2.5 cycles at 25000000 Hz: choose a baud rate from 382 to 6250000"):
+    with pytest.raises(
+        ValueError, match="makes bits of 2.5 cycles at 25000000 Hz: choose a baud rate from 382 to 6250000"
+    ):
         bit_length(25_000_000, 10_000_000)
     with pytest.raises(ValueError, match="choose a baud rate"):
         bit_length(25_000_000, 300)

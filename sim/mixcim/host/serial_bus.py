@@ -208,7 +208,7 @@ class SerialBus:
         length: int | None = None
         while True:
             if length is None and len(self._received) >= REPLY_HEADER:
-                length = reply_length(self._received)
+                length = reply_length(bytes(self._received[:REPLY_HEADER]))
                 if length is None:
                     return None
             if length is not None and len(self._received) >= length:
@@ -238,24 +238,19 @@ class SerialBus:
             self._port.write(Request(Command.IDENTIFY, nonce).encoded(sequence))
             while (reply := self._receive(self._patience + _WAIT_SECONDS)) is not None:
                 heard = True
-                words = dict(zip(IDENTITY_WORDS, reply.words.tolist(), strict=False))
+                words: dict[str, int] = dict(zip(IDENTITY_WORDS, reply.words.tolist(), strict=False))
                 if words.get("identification") == LINK_IDENTIFICATION and words.get("nonce") == nonce:
                     self._next = (sequence + 1) % SEQUENCES
-                    return self._identity(words)
+                    return _identity(words)
             heard = heard or bool(self._received)
         if heard:
-            raise MixcimError(f"what answers at {self._where} is no mixcim device, or has another rate: give its --baud")
+            raise MixcimError(
+                f"what answers at {self._where} is no mixcim device, or has another rate: give its --baud"
+            )
         raise MixcimError(
-            f"nothing answers at {self._where}: program the board (mixcim fpga program), and give the port and the baud "
-            "rate for which it was built"
+            f"nothing answers at {self._where}: program the board (mixcim fpga program), and give the port and the "
+            "baud rate for which it was built"
         )
-
-    @staticmethod
-    def _identity(words: dict[str, int]) -> Identity:
-        # Of another version, the words behind link_version may be fewer, or others; they are not used then.
-        limits = words.get("limits", 0)
-        names = ("link_version", "contract_version", "fingerprint", "clock_frequency")
-        return Identity(*(words.get(name, 0) for name in names), limits & 0xFFFF, limits >> 16)
 
     def _check_identity(self, chip: ChipConfig | None) -> None:
         found = self.identity
@@ -272,16 +267,31 @@ class SerialBus:
             known = [preset.name for preset in PRESETS.values() if preset.fingerprint == found.fingerprint]
             raise MixcimError(
                 f"the board at {self._where} holds {f'chip {known[0]!r}' if known else 'another chip'} (fingerprint "
-                f"{found.fingerprint:#010x}), not chip '{chip.name}' ({chip.fingerprint:#010x}): give that with --chip, "
-                f"or {remedy}"
+                f"{found.fingerprint:#010x}), not chip '{chip.name}' ({chip.fingerprint:#010x}): give that with "
+                f"--chip, or {remedy}"
             )
 
     def _bus_error(self, request: Request, reply: Reply) -> BusError:
         """The error of a refused access, with the device ready for new requests."""
         failed = dict(zip(BUS_ERROR_WORDS, reply.words.tolist(), strict=True))
-        error = BusError(request.command.name.lower(), request.address + failed["word"] * request.step, failed["response"])
+        error = BusError(
+            request.command.name.lower(), request.address + failed["word"] * request.step, failed["response"]
+        )
         self._identify(self._attempts)
         return error
+
+
+def _identity(words: dict[str, int]) -> Identity:
+    # A device of another version may have fewer words behind link_version, or others: they are not used then.
+    limits = words.get("limits", 0)
+    return Identity(
+        words["link_version"],
+        words.get("contract_version", 0),
+        words.get("fingerprint", 0),
+        words.get("clock_frequency", 0),
+        max_words=limits & 0xFFFF,
+        window=limits >> 16,
+    )
 
 
 def _reply_words(request: Request, reply: Reply) -> int:

@@ -12,7 +12,7 @@ _SCALE = 0.001  #: keeps most outputs within a code
 
 
 def small_network(seed: int = 0) -> Network:
-    """A 3 x 3 convolution of 3 channels to 4 over 5 x 5 pixels, stride 2, then a fully connected layer to 3 outputs, int8."""
+    """3 x 3 convolution of 3 channels to 4 over 5 x 5 pixels, stride 2, then a fully connected layer to 3 outputs."""
     random = np.random.default_rng(seed)
     codes = Quantisation(1.0, 0, False)
     tensors = {
