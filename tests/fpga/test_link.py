@@ -2,6 +2,7 @@
 
 import random
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -242,3 +243,13 @@ def test_the_lights_tell_of_work_and_of_damage(simulator: SerialSimulator) -> No
     simulator.reset()
     assert not simulator.fault
     assert ask(simulator, 2, read(0)).status == Status.HALTED
+
+
+@pytest.mark.parametrize("off", [-0.025, 0.025])
+def test_whole_frames_from_a_host_whose_clock_is_off(ledger_library: Path, off: float) -> None:
+    words = np.random.default_rng(5).integers(0, 1 << 32, MAX_WORDS, np.uint32).tolist()
+    with SerialSimulator(ledger_library, CLOCK / BAUD * (1 + off)) as simulator:
+        begin(simulator)
+        assert ask(simulator, 1, write(0, words)).status == Status.DONE
+        assert ask(simulator, 2, read(0, MAX_WORDS)).words.tolist() == words
+        assert not simulator.fault
