@@ -136,6 +136,45 @@ def test_a_cut_line_is_told_and_forgotten_when_it_is_mended(bridge: SerialBridge
         assert np.array_equal(bus.read(0, 10), words(10))
 
 
+def test_a_request_behind_one_that_was_given_up_gets_its_own_reply(bridge: SerialBridge) -> None:
+    """The device has executed the one that was given up: the number of that must not come again."""
+    with SerialBus(bridge.port, CHIP, BAUD, patience=0.1, attempts=2) as bus:
+        bus.write(0, words(20))
+        bridge.to_host = lambda data: b""
+        with pytest.raises(MixcimError, match="no sound answer"):
+            bus.read(0, 10)
+        bridge.to_host = bytes
+        assert np.array_equal(bus.read(40, 10), words(20)[10:])
+
+
+class Lose:
+    """Loses the first bytes."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __call__(self, data: bytes) -> bytes:
+        lost = min(self.count, len(data))
+        self.count -= lost
+        return data[lost:]
+
+
+@pytest.mark.parametrize("lost", range(1, 60, 4))
+def test_any_replies_of_a_window_may_be_lost(bridge: SerialBridge, lost: int) -> None:
+    """Those of writes that went well, and of one that was refused, with and without the one before it."""
+    end = 4 * MEMORY_WORDS
+    with SerialBus(bridge.port, CHIP, BAUD, patience=0.1) as bus:
+        bridge.to_host = Lose(lost)
+        bus.write(SUM, words(700), step=0)
+        bridge.to_host = Lose(lost)
+        with pytest.raises(BusError) as caught:
+            bus.write(end - 4 * 300, words(600))
+        assert caught.value.address == end
+        bridge.to_host = Lose(lost)
+        assert bus.read(SUM, 1)[0] == mixed(words(700).tolist()) and bus.read(WRITES, 1)[0] == 700
+        assert np.array_equal(bus.read(end - 4 * 300, 300), words(600)[:300])
+
+
 def test_a_board_that_was_reset_is_told(bridge: SerialBridge) -> None:
     with SerialBus(bridge.port, CHIP, BAUD) as bus:
         bus.write(0, words(10))
