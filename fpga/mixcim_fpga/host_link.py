@@ -44,8 +44,8 @@ class HostLink(wiring.Component):
         self._gap = max(int(gap_seconds * clock_frequency), 20 * clock_frequency // baud)
         super().__init__(
             {
-                "rx": In(1, init=1),
-                "tx": Out(1, init=1),
+                "rx": In(1, init=1),  # pyright: ignore[reportCallIssue]
+                "tx": Out(1, init=1),  # pyright: ignore[reportCallIssue]
                 "host": Out(wiring.Signature(axi_lite_ports()).flip()),
                 "interrupt": In(1),
                 "busy": Out(1),

@@ -25,7 +25,7 @@ class SerialPort:
             self._port = serial.Serial(name, baud, timeout=_POLL_SECONDS, write_timeout=write_timeout, exclusive=True)
         except serial.SerialException as error:
             raise MixcimError(_opening_error(name, error)) from None
-        except (ValueError, OSError) as error:
+        except (ValueError, OverflowError, OSError) as error:
             raise MixcimError(
                 f"serial port '{name}' does not take {baud} baud ({error}): choose another --baud"
             ) from None
