@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import enum
 import importlib
 import inspect
 import json
@@ -23,6 +24,7 @@ from regions import table, update
 from mixcim import cli
 from mixcim.compile.onnx_operators import HANDLERS
 from mixcim.compile.tflite_import import _HANDLERS as TFLITE_HANDLERS
+from mixcim_fpga import protocol
 from mixcim_hdl import commands, config, formats, registers
 from mixcim_hdl.commands import (
     LOAD_FIELDS,
@@ -513,6 +515,30 @@ def waivers() -> str:
     return table(["Verilator warning", "reason"], [[name, reason] for name, reason in LINT_WAIVERS.items()])
 
 
+def link_values(owner: type[enum.IntEnum]) -> str:
+    """Values of a field of the host link's frames."""
+    notes = comments(protocol, owner.__name__)
+    rows = [[item.name, str(int(item)), notes[item.name]] for item in owner]
+    return table([owner.__name__.lower(), "value", "meaning"], rows)
+
+
+def link_sizes() -> str:
+    """Numbers of the host link."""
+    values = {
+        "version of the link": protocol.LINK_VERSION,
+        "first byte of a request": f"{protocol.REQUEST_SYNC:#04x}",
+        "first byte of a reply": f"{protocol.REPLY_SYNC:#04x}",
+        "words in a frame, at most": protocol.MAX_WORDS,
+        "unanswered requests, at most": protocol.WINDOW,
+        "quiet time that ends a frame": f"{protocol.GAP_SECONDS * 1000:g} ms",
+        "words of IDENTIFY's reply": ", ".join(protocol.IDENTITY_WORDS),
+        "words of WAIT's reply": ", ".join(protocol.WAIT_WORDS),
+        "words of a reply with BUS_ERROR": ", ".join(protocol.BUS_ERROR_WORDS),
+        "baud by default": f"{protocol.DEFAULT_BAUD:,}",
+    }
+    return table(["what", "value"], [[name, str(value)] for name, value in values.items()])
+
+
 def regions() -> dict[str, str]:
     """Every generated region of docs/ by name."""
     text = sections()
@@ -546,6 +572,10 @@ def regions() -> dict[str, str]:
         "floating": docstring("mixcim_hdl.floating"),
         "floating-units": floating_units(),
         "waivers": waivers(),
+        "link": docstring("mixcim_fpga.protocol"),
+        "link-commands": link_values(protocol.Command),
+        "link-statuses": link_values(protocol.Status),
+        "link-sizes": link_sizes(),
         "ed5-tables": ed5_tables(),
         "accuracy-points": accuracy_points(),
         "alignment": docstring("mixcim.explore.alignment"),

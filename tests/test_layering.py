@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+ROOTS = [ROOT / name for name in ("hdl", "sim", "fpga")]
 HARDWARE = ROOT / "hdl" / "mixcim_hdl"
+LINK = ROOT / "fpga" / "mixcim_fpga" / "link"
 MODEL = ROOT / "sim" / "mixcim" / "model"
 CONTRACT = ("banks", "commands", "config", "files", "floating", "formats", "presets", "program", "registers")
 #: Folders of blocks that know nothing of each other; engine and processor connect them.
@@ -17,7 +19,7 @@ SHARED = ("mixcim_hdl.primitives.ram", "mixcim_hdl.feeder.walker")
 
 def imported_modules(path: Path) -> set[str]:
     """Full names of all modules and names that a file imports, anywhere in it; relative ones resolved."""
-    package = path.relative_to(next(root for root in (ROOT / "hdl", ROOT / "sim") if root in path.parents)).parts[:-1]
+    package = path.relative_to(next(root for root in ROOTS if root in path.parents)).parts[:-1]
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(), str(path))):
         if isinstance(node, ast.Import):
@@ -80,6 +82,19 @@ def test_importing_the_model_does_not_load_amaranth():
     code = "import sys, mixcim.model; sys.exit('amaranth' in sys.modules)"
     path = f"{ROOT / 'hdl'}:{ROOT / 'sim'}"
     assert subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": path}, check=False).returncode == 0
+
+
+def test_the_contract_of_the_host_link_is_plain_python():
+    assert not imports_any(LINK.parent / "protocol.py", "amaranth", "mixcim", "mixcim_hdl", "mixcim_fpga")
+
+
+def test_the_host_link_knows_of_the_chip_only_its_bus_and_its_contract():
+    """Nor does the processor know that it is on a board."""
+    allowed = {f"mixcim_hdl.{name}" for name in (*CONTRACT, "control.axi_lite", "primitives.ram")}
+    for path in files(LINK):
+        assert not imports_any(path, "mixcim")
+        assert imports_any(path, "mixcim_hdl") <= imports_any(path, *allowed), path
+    assert not {str(path) for path in files(HARDWARE) if imports_any(path, "mixcim_fpga")}
 
 
 def test_hardware_never_imports_the_software():

@@ -26,12 +26,17 @@ class Device(wiring.Component):
     fault : something came since reset that was no sound frame; a sign of a bad cable or another baud rate.
     """
 
-    def __init__(
-        self, chip: ChipConfig, clock_frequency: int, baud: int, *, gap_seconds: float = GAP_SECONDS
-    ) -> None:
+    def __init__(self, chip: ChipConfig, clock_frequency: int, baud: int, *, gap_seconds: float = GAP_SECONDS) -> None:
         self._chip = chip
         self._link = HostLink(chip, clock_frequency, baud, gap_seconds=gap_seconds)
-        super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), "busy": Out(1), "fault": Out(1)})
+        super().__init__(
+            {
+                "rx": In(1, init=1),  # pyright: ignore[reportCallIssue]
+                "tx": Out(1, init=1),  # pyright: ignore[reportCallIssue]
+                "busy": Out(1),
+                "fault": Out(1),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -38,16 +38,14 @@ class HostLink(wiring.Component):
     fault : something came since reset that was no sound frame.
     """
 
-    def __init__(
-        self, chip: ChipConfig, clock_frequency: int, baud: int, *, gap_seconds: float = GAP_SECONDS
-    ) -> None:
+    def __init__(self, chip: ChipConfig, clock_frequency: int, baud: int, *, gap_seconds: float = GAP_SECONDS) -> None:
         self._chip, self._clock_frequency = chip, clock_frequency
         self._bit_length = bit_length(clock_frequency, baud)
         self._gap = max(int(gap_seconds * clock_frequency), 20 * clock_frequency // baud)
         super().__init__(
             {
-                "rx": In(1, init=1),
-                "tx": Out(1, init=1),
+                "rx": In(1, init=1),  # pyright: ignore[reportCallIssue]
+                "tx": Out(1, init=1),  # pyright: ignore[reportCallIssue]
                 "host": Out(wiring.Signature(axi_lite_ports()).flip()),
                 "interrupt": In(1),
                 "busy": Out(1),

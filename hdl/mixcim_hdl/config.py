@@ -47,6 +47,7 @@ class ChipConfig:
     spare_columns: int = 2  #: bit lines of a memristor bank that can replace others, word by word
     sram_banks: int = 1  #: SRAM-CIM units
     sram_slots: int = 64  #: slots of each SRAM-CIM bank
+    sram_segments: int = 1  #: row segments of its slots, each of another kernel tile if need be; power of two, 1..8
     sram_planes: int = 1  #: bit planes of a vector that an SRAM-CIM bank takes in a cycle; 1, 2 or 4
     tiny_banks: int = 1  #: tiny-digital units
     tiny_words: int = 1024  #: weight words (of `rows` weights) of each tiny-digital unit
@@ -98,6 +99,7 @@ class ChipConfig:
                     f"chip '{self.name}': {field} must be a multiple of engines ({self.engines}), "
                     f"not {getattr(self, field)}"
                 )
+        power("sram_segments", 1, 8)
         span("vector_queue", 2, 16)
         span("spare_columns", 0, 8)
         for field in ("memristor_slots", "sram_slots"):
@@ -218,6 +220,24 @@ class ChipConfig:
         """CRC-32 over every size (not the name): program files and the chip's register must agree on it."""
         sizes = {k: v for k, v in dataclasses.asdict(self).items() if k not in ("name", "watchdog_cycles")}
         return zlib.crc32(json.dumps(sizes, sort_keys=True).encode())
+
+    def packed_tiles(self, kind: UnitKind, mode: int, length: int) -> int:
+        """Kernel tiles that a unit works on in one step with a vector of `length` rows: a power of two.
+
+        `mode`: the unit's field of RUN (commands.SramMode): what the row segments of an SRAM-CIM slot are used for.
+        """
+        if kind is not UnitKind.SRAM:
+            return 1
+        tiles = self.sram_segments
+        while tiles > 1 and length > self.rows // tiles:
+            tiles //= 2
+        return 1 << mode if mode else tiles
+
+    def window_steps(self, kind: UnitKind, mode: int, length: int, tiles: int) -> int:
+        """Steps of a unit for so many kernel tiles of a window of `length` rows, slices apart."""
+        full, last = divmod(length - 1, self.rows)
+        lengths = {self.rows: full, last + 1: 1 + (full if last + 1 == self.rows else 0)}
+        return sum(count * -(-tiles // self.packed_tiles(kind, mode, rows)) for rows, count in lengths.items())
 
     def unit_capacity(self, kind: UnitKind) -> int:
         """Slots (memristor, SRAM-CIM) or weight words (tiny-digital) of one unit of that kind."""

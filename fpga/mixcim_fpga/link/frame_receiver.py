@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import stream, wiring
-from amaranth.lib.crc import catalog
 from amaranth.lib.wiring import In, Out
 
 from ..protocol import CRC_BYTES, MAX_WORDS, REQUEST_HEADER, REQUEST_SYNC, Command
-from .frames import BUFFER_ADDRESS, HEADER_LAYOUT, REQUEST_LAYOUT
+from .frames import BUFFER_ADDRESS, HEADER_LAYOUT, REQUEST_LAYOUT, frame_crc
 from .uart import BYTE_LAYOUT
 
 
@@ -40,7 +39,7 @@ class FrameReceiver(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.crc = crc = catalog.CRC32_ETHERNET(8).create()
+        m.submodules.crc = crc = frame_crc()
         byte, valid = self.received.payload.byte, self.received.valid
         came, broken, paused = Signal(), Signal(), Signal()
         header, bank, overrun = Signal(HEADER_LAYOUT), Signal(), Signal()

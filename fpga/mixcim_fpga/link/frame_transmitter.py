@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from amaranth.hdl import Cat, Const, Module, Signal
 from amaranth.lib import stream, wiring
-from amaranth.lib.crc import catalog
 from amaranth.lib.wiring import In, Out
 
 from ..protocol import CRC_BYTES, MAX_WORDS, REPLY_HEADER, REPLY_SYNC
-from .frames import REPLY_LAYOUT, WORD_INDEX
+from .frames import REPLY_LAYOUT, WORD_INDEX, frame_crc
 
 
 class FrameTransmitter(wiring.Component):
@@ -33,7 +32,7 @@ class FrameTransmitter(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.crc = crc = catalog.CRC32_ETHERNET(8).create()
+        m.submodules.crc = crc = frame_crc()
         header = Cat(Const(REPLY_SYNC, 8), self.reply.payload.as_value())
         number = Signal(range(4 * MAX_WORDS + 1))  # of the byte in its part of the frame
         sent = Signal()

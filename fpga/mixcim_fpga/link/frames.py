@@ -11,7 +11,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from amaranth.lib import data
+from amaranth.lib.crc import catalog
 
 from ..protocol import MAX_WORDS, REPLY_FIELDS, REQUEST_FIELDS, WINDOW
 
@@ -23,3 +26,8 @@ REQUEST_LAYOUT = data.StructLayout({"header": HEADER_LAYOUT, "bank": range(WINDO
 WORD_INDEX = range(MAX_WORDS)  #: number of a word in a frame
 #: Address in the request buffer: word of the frame, then bank.
 BUFFER_ADDRESS = range(MAX_WORDS * WINDOW)
+
+
+def frame_crc() -> Any:
+    """amaranth.lib.crc's component for the CRC of frames, which takes a byte a cycle."""
+    return catalog.CRC32_ETHERNET(8).create()

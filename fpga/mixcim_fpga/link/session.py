@@ -135,7 +135,9 @@ class Session(wiring.Component):
                 m.d.comb += [
                     self.store_enable.eq(1),
                     self.store_address.eq(index),
-                    self.store_data.eq(Mux(identify, self._identity(header.address)[index], Array([result, flags])[index])),
+                    self.store_data.eq(
+                        Mux(identify, self._identity(header.address)[index], Array([result, flags])[index])
+                    ),
                 ]
                 m.d.sync += [index.eq(index + 1), kept.count.eq(count)]
                 with m.If(index == count - 1):

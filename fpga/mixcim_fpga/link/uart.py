@@ -72,7 +72,10 @@ class UartReceiver(wiring.Component):
     def __init__(self, length: int) -> None:
         self._length = length
         super().__init__(
-            {"rx": In(1, init=1), "received": Out(stream.Signature(BYTE_LAYOUT, always_ready=True))}
+            {
+                "rx": In(1, init=1),  # pyright: ignore[reportCallIssue]
+                "received": Out(stream.Signature(BYTE_LAYOUT, always_ready=True)),
+            }
         )
 
     def elaborate(self, platform: object) -> Module:
@@ -119,7 +122,12 @@ class UartTransmitter(wiring.Component):
 
     def __init__(self, length: int) -> None:
         self._length = length
-        super().__init__({"tx": Out(1, init=1), "byte": In(stream.Signature(8))})
+        super().__init__(
+            {
+                "tx": Out(1, init=1),  # pyright: ignore[reportCallIssue]
+                "byte": In(stream.Signature(8)),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -291,12 +291,13 @@ class LayerController(wiring.Component):
             run.granule_log2 > (chip.channels - 1).bit_length(),
             Cat(run[f"tiles[{unit}]"] != 0 for unit in range(len(chip.units))).any() == (run.pooling != Pooling.NONE),
         ]
+        largest_mode = {UnitKind.TINY: max(TinyMode), UnitKind.SRAM: chip.sram_segments.bit_length() - 1}
         for unit, kind in enumerate(chip.units):
             bad_run.append(run[f"tiles[{unit}]"] > chip.accumulator_tiles)
             bad_run.append((run[f"tiles[{unit}]"] != 0) & (run[f"copy[{unit}]"] >= run.copies))
             if kind is UnitKind.MEMRISTOR:
                 bad_run.append((run[f"tiles[{unit}]"] != 0) & ~table_set)
-            bad_run.append(run[f"mode[{unit}]"] > (max(TinyMode) if kind is UnitKind.TINY else 0))
+            bad_run.append(run[f"mode[{unit}]"] > largest_mode.get(kind, 0))
             if kind is UnitKind.TINY:
                 maximum = (run[f"tiles[{unit}]"] != 0) & (run[f"mode[{unit}]"] == TinyMode.MAX)
                 bad_run.append(maximum & (run.weight_slices != 1))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Signal, Value
 from amaranth.lib import wiring
 
 from ..config import ChipConfig
@@ -18,7 +18,7 @@ class FpgaColumn(wiring.Component):
     """What SramColumn is, cycle by cycle, with 16 bits of memory for a pair of rows where that one has 27.
 
     ```
-     planes --> mask --> sums of `GROUP` rows --> register --> sum of those --> sum
+     planes --> mask --> sums of `GROUP` rows --> register --> sum of those in a segment --> sums
      weights ---^
     ```
 
@@ -40,21 +40,26 @@ class FpgaColumn(wiring.Component):
             memory.read_enable.eq(self.read_enable),
             memory.read_address.eq(self.read_address),
         ]
-        groups = rows // GROUP
-        sums = []
+        segments = self._chip.sram_segments
+        size = min(GROUP, rows // segments)
+        groups = rows // size // segments  # of a segment
+        width = WEIGHT_BITS + size.bit_length() - 1
+        totals: list[list[Value]] = [[] for _ in range(segments)]  # of a segment: of each plane
         for index, plane in enumerate(self.planes):
-            width = WEIGHT_BITS + GROUP.bit_length() - 1
-            kept = Signal(width * groups, name=f"kept{index}")
-            for number in range(groups):
-                m.submodules[f"plane{index}_group{number}"] = group = MaskedSum(GROUP, WEIGHT_BITS)
+            kept = Signal(width * groups * segments, name=f"kept{index}")
+            for number in range(groups * segments):
+                m.submodules[f"plane{index}_group{number}"] = group = MaskedSum(size, WEIGHT_BITS)
                 m.d.comb += [
-                    group.words.eq(memory.read_data.word_select(number, GROUP * WEIGHT_BITS)),
-                    group.mask.eq(plane.word_select(number, GROUP)),
+                    group.words.eq(memory.read_data.word_select(number, size * WEIGHT_BITS)),
+                    group.mask.eq(plane.word_select(number, size)),
                 ]
                 with m.If(self.enable):
                     m.d.sync += kept.word_select(number, width).eq(group.sum)
-            m.submodules[f"plane{index}_total"] = total = MaskedSum(groups, width)
-            m.d.comb += [total.words.eq(kept), total.mask.eq(-1)]
-            sums.append(total.sum)
-        m.d.comb += self.sum.eq(joined(self._chip, sums, self.negative))
+            for segment in range(segments):
+                m.submodules[f"plane{index}_segment{segment}"] = total = MaskedSum(groups, width)
+                m.d.comb += [total.words.eq(kept.word_select(segment, width * groups)), total.mask.eq(-1)]
+                totals[segment].append(total.sum.as_signed())
+        m.d.comb += [
+            self.sums[segment].eq(joined(self._chip, planes, self.negative)) for segment, planes in enumerate(totals)
+        ]
         return m

@@ -118,5 +118,5 @@ class TinyBank(wiring.Component):
                 with m.If(lane_valid):
                     m.d.sync += kept.eq(total)
                 with m.If(done):
-                    m.d.sync += self.dpv.payload.sums[lane].eq(total)
+                    m.d.sync += self.dpv.payload.sums[0][lane].eq(total)
         return m

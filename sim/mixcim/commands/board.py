@@ -15,9 +15,7 @@ from .report import Advance
 from .simulate import ChipRun
 
 
-def run_on_board(
-    bus: SerialBus, program: Program, chip: ChipConfig, codes: np.ndarray, advance: Advance
-) -> ChipRun:
+def run_on_board(bus: SerialBus, program: Program, chip: ChipConfig, codes: np.ndarray, advance: Advance) -> ChipRun:
     """Load the chip at the other end of a bus, and run inputs, codes (N, height, width, channels). Raises MixcimError.
 
     Seconds are without loading, with the inputs' and outputs' way over the line.

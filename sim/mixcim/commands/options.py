@@ -161,7 +161,9 @@ serial_options = _collected(
     "serial",
     SerialChoice,
     click.option("--port", help="Serial port of the board, such as /dev/ttyUSB0."),
-    click.option("--baud", type=click.IntRange(1), help=f"Its rate, as the board was built.  [default: {DEFAULT_BAUD}]"),
+    click.option(
+        "--baud", type=click.IntRange(1), help=f"Its rate, as the board was built.  [default: {DEFAULT_BAUD}]"
+    ),
 )
 
 

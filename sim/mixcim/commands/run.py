@@ -1,4 +1,4 @@
-"""`mixcim run`: a program (or a network, compiled first) on inputs, on the model, the simulated RTL, both, or a board."""
+"""`mixcim run`: a program (or a network, compiled first) on inputs: on model, simulated RTL, both, or a board."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from ..errors import MixcimError
 from ..host.values import input_codes, integers, output_values
 from ..model import ProcessorModel
 from ..rtl.processor import rtl_processor
+from .board import run_on_board
 from .inputs import open_program, read_inputs
 from .options import (
     FILE,
@@ -33,7 +34,6 @@ from .options import (
     serial_options,
 )
 from .report import console, layer_records, layer_table, print_json, progress_bar
-from .board import run_on_board
 from .simulate import ChipRun, simulate
 
 #: What --on chooses, in sentences; of `both`, the RTL's results are shown.
@@ -232,7 +232,9 @@ def command(
         return exit_code
     screen = console()
     if layers:
-        screen.print(layer_table(layers, f"{program.network} on chip {chip.name}, {_NAMES[engine]}"))
+        screen.print(
+            layer_table(layers, f"{program.network} on chip {chip.name}, {_NAMES[engine].removeprefix('the ')}")
+        )
     for line in _lines(summary, reals):
         screen.print(line, soft_wrap=True)
     return exit_code

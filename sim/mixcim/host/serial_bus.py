@@ -84,6 +84,8 @@ class SerialBus:
         self._patience, self._attempts = patience, attempts
         self._received = bytearray()
         self._next = 0  # sequence number of the next request
+        self._begun = False  # whether there is a session, and the device waits for that number
+        self._chip = chip
         self.repeats = 0  #: how often something went wrong on the line and was put right
         #: Called now and then during run_until_interrupt; may use the bus.
         self.on_progress: Callable[[], None] | None = None
@@ -92,8 +94,7 @@ class SerialBus:
         self._moved = 0
         self._port = SerialPort(port, baud, write_timeout=patience + 10)
         try:
-            self.identity = self._identify(_OPENING_ATTEMPTS)
-            self._check_identity(chip)
+            self.identity = self._begin(_OPENING_ATTEMPTS)
         except BaseException:
             self.close()
             raise
@@ -122,7 +123,7 @@ class SerialBus:
             Request(Command.WRITE, start, frame_step, count, data[first : first + count])
             for first, count, start, frame_step in self._frames(address, data.size, step)
         ]
-        self._exchange(requests, self.identity.window, step)
+        self._exchange(requests, self.identity.window)
 
     def read(self, address: int, count: int, step: int = 4) -> np.ndarray:
         """Read `count` words from `address`, `address + step`, ... bytes. Returns uint32[count]. Raises BusError."""
@@ -132,7 +133,7 @@ class SerialBus:
             for _, number, start, frame_step in self._frames(address, count, step)
         ]
         # One at a time: of a read behind another one, only the last reply is kept.
-        replies = self._exchange(requests, 1, step)
+        replies = self._exchange(requests, 1)
         return np.concatenate([np.zeros(0, np.uint32), *(reply.words for reply in replies)])
 
     def run_until_interrupt(self, max_cycles: int) -> int:
@@ -141,7 +142,7 @@ class SerialBus:
         done = 0
         while done < max_cycles:
             request = Request(Command.WAIT, min(most, max_cycles - done))
-            [reply] = self._exchange([request], 1, 0)
+            [reply] = self._exchange([request], 1)
             waited = dict(zip(WAIT_WORDS, reply.words.tolist(), strict=True))
             done += waited["cycles"]
             if waited["interrupt"]:
@@ -158,11 +159,21 @@ class SerialBus:
             for first in range(0, count, most)
         ]
 
-    def _exchange(self, requests: Sequence[Request], window: int, step: int) -> list[Reply]:
+    def _exchange(self, requests: Sequence[Request], window: int) -> list[Reply]:
         """Replies to requests, which are executed once each and in order, `window` of them unanswered at a time.
 
         Of a window above 1, replies may be missing; only those of writes, which say nothing.
         """
+        if not self._begun:
+            self.identity = self._begin(self._attempts)
+        # Whatever ends this early (an error, Ctrl-C) leaves requests that the device may have executed; the number of
+        # such a one, used for another request, would bring its reply.
+        self._begun = False
+        replies = self._answers(requests, window)
+        self._begun = True
+        return replies
+
+    def _answers(self, requests: Sequence[Request], window: int) -> list[Reply]:
         replies: list[Reply] = []
         base, answered, sent, failures = self._next, 0, 0, 0
         while answered < len(requests):
@@ -185,8 +196,13 @@ class SerialBus:
                     continue
                 if number >= answered + SEQUENCES - 2 * window:
                     continue  # an answer that came after its request had been sent again
-            if reply is not None and reply.status == Status.HALTED and reply.sequence == oldest:
-                raise MixcimError(f"the board at {self._where} was reset meanwhile: run it again from the start")
+            executed = answered  # the oldest request whose own reply is still wanted
+            if reply is not None and reply.status in (Status.OUT_OF_ORDER, Status.HALTED):
+                last = answered + (reply.last - oldest) % SEQUENCES
+                executed = last if last < sent else answered
+                # The device answers the last one that it has executed, failed or not; unless it has lost its memory.
+                if reply.status == Status.HALTED and reply.sequence == oldest and executed == answered:
+                    raise MixcimError(f"the board at {self._where} was reset meanwhile: run it again from the start")
             failures += 1
             self.repeats += 1
             if failures == self._attempts:
@@ -195,10 +211,7 @@ class SerialBus:
                     f"{_reason(reply)}: check the cable, or use a lower baud rate"
                 )
             self._settle()
-            if reply is not None and reply.status == Status.OUT_OF_ORDER:
-                executed = answered + (reply.last - oldest) % SEQUENCES
-                answered = executed if executed < sent else answered  # its own reply is still wanted
-            sent = answered
+            sent = answered = executed
         return replies
 
     def _receive(self, patience: float | None = None) -> Reply | None:
@@ -208,7 +221,7 @@ class SerialBus:
         length: int | None = None
         while True:
             if length is None and len(self._received) >= REPLY_HEADER:
-                length = reply_length(self._received)
+                length = reply_length(bytes(self._received[:REPLY_HEADER]))
                 if length is None:
                     return None
             if length is not None and len(self._received) >= length:
@@ -225,8 +238,16 @@ class SerialBus:
 
     def _settle(self) -> None:
         """Be quiet until the device waits for a new frame, and forget what it has sent."""
-        self._port.settle(2 * GAP_SECONDS, limit=self._patience)
+        in_adapter = 512 * self._byte_seconds  # what a USB adapter may still have to send
+        self._port.settle(2 * GAP_SECONDS + in_adapter, limit=self._patience + in_adapter)
         self._received.clear()
+
+    def _begin(self, attempts: int) -> Identity:
+        """Begin a session with the right device. Raises MixcimError if it is not."""
+        identity = self._identify(attempts)
+        self._check_identity(identity)
+        self._begun = True
+        return identity
 
     def _identify(self, attempts: int) -> Identity:
         """Begin a session. Raises MixcimError if nothing answers as a device does."""
@@ -238,27 +259,22 @@ class SerialBus:
             self._port.write(Request(Command.IDENTIFY, nonce).encoded(sequence))
             while (reply := self._receive(self._patience + _WAIT_SECONDS)) is not None:
                 heard = True
-                words = dict(zip(IDENTITY_WORDS, reply.words.tolist(), strict=False))
+                words: dict[str, int] = dict(zip(IDENTITY_WORDS, reply.words.tolist(), strict=False))
                 if words.get("identification") == LINK_IDENTIFICATION and words.get("nonce") == nonce:
                     self._next = (sequence + 1) % SEQUENCES
-                    return self._identity(words)
+                    return _identity(words)
             heard = heard or bool(self._received)
         if heard:
-            raise MixcimError(f"what answers at {self._where} is no mixcim device, or has another rate: give its --baud")
+            raise MixcimError(
+                f"what answers at {self._where} is no mixcim device, or has another rate: give its --baud"
+            )
         raise MixcimError(
-            f"nothing answers at {self._where}: program the board (mixcim fpga program), and give the port and the baud "
-            "rate for which it was built"
+            f"nothing answers at {self._where}: program the board (mixcim fpga program), and give the port and the "
+            "baud rate for which it was built"
         )
 
-    @staticmethod
-    def _identity(words: dict[str, int]) -> Identity:
-        # Of another version, the words behind link_version may be fewer, or others; they are not used then.
-        limits = words.get("limits", 0)
-        names = ("link_version", "contract_version", "fingerprint", "clock_frequency")
-        return Identity(*(words.get(name, 0) for name in names), limits & 0xFFFF, limits >> 16)
-
-    def _check_identity(self, chip: ChipConfig | None) -> None:
-        found = self.identity
+    def _check_identity(self, found: Identity) -> None:
+        chip = self._chip
         remedy = "build and program it anew (mixcim fpga build, mixcim fpga program)"
         for what, version, ours in (
             ("host link", found.link_version, LINK_VERSION),
@@ -272,16 +288,29 @@ class SerialBus:
             known = [preset.name for preset in PRESETS.values() if preset.fingerprint == found.fingerprint]
             raise MixcimError(
                 f"the board at {self._where} holds {f'chip {known[0]!r}' if known else 'another chip'} (fingerprint "
-                f"{found.fingerprint:#010x}), not chip '{chip.name}' ({chip.fingerprint:#010x}): give that with --chip, "
-                f"or {remedy}"
+                f"{found.fingerprint:#010x}), not chip '{chip.name}' ({chip.fingerprint:#010x}): give that with "
+                f"--chip, or {remedy}"
             )
 
-    def _bus_error(self, request: Request, reply: Reply) -> BusError:
-        """The error of a refused access, with the device ready for new requests."""
+    @staticmethod
+    def _bus_error(request: Request, reply: Reply) -> BusError:
+        """The error of a refused access."""
         failed = dict(zip(BUS_ERROR_WORDS, reply.words.tolist(), strict=True))
-        error = BusError(request.command.name.lower(), request.address + failed["word"] * request.step, failed["response"])
-        self._identify(self._attempts)
-        return error
+        address = request.address + failed["word"] * request.step
+        return BusError(request.command.name.lower(), address, failed["response"])
+
+
+def _identity(words: dict[str, int]) -> Identity:
+    # A device of another version may have fewer words behind link_version, or others: they are not used then.
+    limits = words.get("limits", 0)
+    return Identity(
+        words.get("link_version", 0),
+        words.get("contract_version", 0),
+        words.get("fingerprint", 0),
+        words.get("clock_frequency", 0),
+        max_words=limits & 0xFFFF,
+        window=limits >> 16,
+    )
 
 
 def _reply_words(request: Request, reply: Reply) -> int:

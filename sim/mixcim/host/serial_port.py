@@ -22,13 +22,13 @@ class SerialPort:
     def __init__(self, name: str, baud: int, write_timeout: float) -> None:
         self.name = name
         try:
-            self._port = serial.Serial(
-                name, baud, timeout=_POLL_SECONDS, write_timeout=write_timeout, exclusive=True
-            )
+            self._port = serial.Serial(name, baud, timeout=_POLL_SECONDS, write_timeout=write_timeout, exclusive=True)
         except serial.SerialException as error:
             raise MixcimError(_opening_error(name, error)) from None
-        except (ValueError, OSError) as error:
-            raise MixcimError(f"serial port '{name}' does not take {baud} baud ({error}): choose another --baud") from None
+        except (ValueError, OverflowError, OSError) as error:
+            raise MixcimError(
+                f"serial port '{name}' does not take {baud} baud ({error}): choose another --baud"
+            ) from None
         with contextlib.suppress(AttributeError, NotImplementedError, ValueError, OSError):
             self._port.set_low_latency_mode(True)  # some USB adapters keep short replies back for 16 ms otherwise
 

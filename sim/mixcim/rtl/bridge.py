@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import queue
 import select
 import threading
 import tty
@@ -37,6 +38,7 @@ class SerialBridge:
         self.port = os.ttyname(self._slave)
         self._stop = threading.Event()
         self._error: BaseException | None = None
+        self._jobs: queue.SimpleQueue[tuple[Callable[[], None], threading.Event]] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="serial bridge", daemon=True)
 
     def __enter__(self) -> SerialBridge:
@@ -53,10 +55,21 @@ class SerialBridge:
         if self._error is not None and error is None:
             raise self._error
 
+    def on_pause(self, job: Callable[[], None]) -> None:
+        """Do something with the simulator in its thread, between two cycles; returns when it is done."""
+        done = threading.Event()
+        self._jobs.put((job, done))
+        while not done.wait(0.1) and self._thread.is_alive():
+            pass
+
     def _run(self) -> None:
         try:
             answer = b""
             while not self._stop.is_set():
+                while not self._jobs.empty():
+                    job, done = self._jobs.get()
+                    job()
+                    done.set()
                 data = self._taken() if self.simulator.waiting < _AHEAD else b""
                 answer += self.to_host(self.simulator.exchange(self.to_device(data), _CHUNK))
                 if answer and select.select([], [self._master], [], 0)[1]:

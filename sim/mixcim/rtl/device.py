@@ -31,7 +31,9 @@ def device_library(
         from mixcim_hdl.verilog import to_verilog
 
         device = Device(chip, clock_frequency, baud, gap_seconds=gap_seconds)
-        return to_verilog(device, TOP, f"mixcim: chip '{chip.name}' behind a UART of {baud} baud at {clock_frequency} Hz")
+        return to_verilog(
+            device, TOP, f"mixcim: chip '{chip.name}' behind a UART of {baud} baud at {clock_frequency} Hz"
+        )
 
     if progress is not None:
         progress(0, 1, "writing Verilog")

