@@ -60,7 +60,10 @@ def netlist_script(top: str, verilog: str = "top.v", extra: str = "", kept: Sequ
     return (
         f"read_verilog -DMIXCIM_ECP5 {verilog}; hierarchy -top {top}; setattr -mod -set keep_hierarchy 1 {names}; "
         # Without the multiplexers behind LUTs, which yosys takes for speed, a chip is a tenth smaller.
-        f"synth_ecp5 -nowidelut -top {top} -json top.json; tee -q -o stat.json stat -json; {extra}"
+        f"synth_ecp5 -nowidelut -top {top} -run begin:map_luts; "
+        # ABC's results come back under names that public and private wires of one name would share.
+        "rename -hide w:*; "
+        f"synth_ecp5 -nowidelut -top {top} -run map_luts: -json top.json; tee -q -o stat.json stat -json; {extra}"
     )
 
 

@@ -66,6 +66,24 @@ PRESETS = {
             output_lanes=2,
             aligned_bits=0,
         ),
+        # The demo network on an ECP5 of 25k LUTs.
+        ChipConfig(
+            name="ecp5-25f",
+            rows=16,
+            channels=8,
+            memristor_banks=0,
+            sram_slots=32,
+            sram_planes=2,
+            tiny_words=16,
+            accumulator_tiles=8,
+            activation_words=1024,
+            weight_words=2048,
+            window_words=8,
+            program_commands=48,
+            parameter_tiles=32,
+            output_lanes=1,
+            aligned_bits=0,
+        ),
         # Room for a 224 x 224 network layer by layer, on few units: for the model, and for slow but whole RTL runs.
         ChipConfig(
             name="large",

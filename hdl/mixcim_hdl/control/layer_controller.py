@@ -179,7 +179,8 @@ class LayerController(wiring.Component):
                 words = self._words(m, Mux(arrived == 0, self.program_data[:8], opcode))
                 m.d.comb += [
                     complete.eq(past_end | (arriving & (arrived + 1 == words))),
-                    self.program_enable.eq(~complete & (asked != command_words(chip))),
+                    # Past the command's end, too: what comes in after `complete` is dropped, and the way is short.
+                    self.program_enable.eq(~past_end & (asked != command_words(chip))),
                 ]
                 m.d.sync += arriving.eq(self.program_enable)
                 with m.If(self.program_enable):
