@@ -187,7 +187,7 @@ def write_tables(document: Mapping[str, Any]) -> None:
     """Put the tables between their markers in docs/fpga_boards.md."""
     page = PAGE.read_text()
     for name, lines in {"arrays": _arrays(document), "boards": _boards(document), "blocks": _blocks(document)}.items():
-        begin, end = f"<!-- begin:{name} -->\n", f"<!-- end:{name} -->"
+        begin, end = f"<!-- measured:{name} -->\n", f"<!-- measured end:{name} -->"
         head, rest = page.split(begin)
         page = head + begin + "\n".join(lines) + "\n" + end + rest.split(end, 1)[1]
     PAGE.write_text(page)
@@ -256,13 +256,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="of placement")
     parser.add_argument("--keep", type=Path, help="folder for what the tools of `boards` read and write")
     parser.add_argument("--workloads", type=Path, default=WORKLOADS, help="folder of the workload pack")
+    parser.add_argument("-o", "--output", type=Path, default=DOCUMENT, help="default: docs/fpga.json")
     chosen = parser.parse_args()
-    document = json.loads(DOCUMENT.read_text()) if DOCUMENT.exists() else {}
+    document = json.loads(chosen.output.read_text()) if chosen.output.exists() else {}
 
     def save(part: str, name: str, found: Mapping[str, Any]) -> None:
         document.setdefault(part, {})[name] = found
         document.setdefault("hardware", {})[f"{part} {name}"] = hardware_digest()
-        DOCUMENT.write_text(json.dumps(document, indent=1) + "\n")
+        chosen.output.write_text(json.dumps(document, indent=1) + "\n")
 
     if "arrays" in chosen.parts:
         for name in chosen.arrays:

@@ -48,8 +48,8 @@ def _port(side: str) -> str:
 def _block_ram() -> str:
     sides = "AB"
     inputs = ", ".join(
-        f"input {_bits(f'DI{side}', 18)}, {_bits(f'AD{side}', 14)}, CE{side}, OCE{side}, CLK{side}, WE{side}, RST{side}, "
-        f"CS{side}2, CS{side}1, CS{side}0, output {_bits(f'DO{side}', 18)}"
+        f"input {_bits(f'DI{side}', 18)}, {_bits(f'AD{side}', 14)}, CE{side}, OCE{side}, CLK{side}, WE{side}, "
+        f"RST{side}, CS{side}2, CS{side}1, CS{side}0, output {_bits(f'DO{side}', 18)}"
         for side in sides
     )
     initial = [f"INITVAL_{index:02X}" for index in range(_INITIAL)]
