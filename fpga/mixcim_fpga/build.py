@@ -75,9 +75,6 @@ def synthesise(
     see netlist_script."""
     (folder / "top.v").write_text(to_verilog(component, top, "For synthesis.", Technology.FPGA))
     cost = run_tool("yosys", ["-q", "-p", netlist_script(top, extra=extra, kept=kept)], folder, waiting)
-    netlist = json.loads((folder / "top.json").read_text())
-    free_chain_ends(netlist)
-    (folder / "top.json").write_text(json.dumps(netlist))
     return cells_of(json.loads((folder / "stat.json").read_text()), top), cost
 
 
@@ -127,7 +124,10 @@ def place(
     waiting: Callable[[float], None] | None = None, lpf: str | None = None,
 ) -> tuple[dict[str, Any], Cost]:  # fmt: skip
     """Place and route `folder`/top.json into top.config; nextpnr's report. Misses of the clock are in it, no error."""
-    arguments = [*device, "--json", "top.json", "--top", top, "--freq", f"{megahertz:g}", "--seed", str(seed)]
+    netlist = json.loads((folder / "top.json").read_text())
+    free_chain_ends(netlist)
+    (folder / "placed.json").write_text(json.dumps(netlist))
+    arguments = [*device, "--json", "placed.json", "--top", top, "--freq", f"{megahertz:g}", "--seed", str(seed)]
     arguments += ["--report", "report.json", "--textcfg", "top.config", "--timing-allow-fail"]
     if lpf is None:
         arguments.append("--lpf-allow-unconstrained")

@@ -185,3 +185,25 @@ def test_a_build_writes_the_bitstream_and_reports_its_steps(monkeypatch, tmp_pat
 def test_a_failing_tool_gives_its_reason(tmp_path):
     with pytest.raises(BoardError, match="yosys failed: .*nix"):
         tools.run_tool("yosys", ["-q", "-p", "nix"], tmp_path)
+
+
+def test_only_ends_of_chains_that_mean_nothing_are_freed():
+    def cell(carry_in, carry_out, init):
+        pins = {"CIN": [carry_in], "COUT": [carry_out], "A0": [9]}
+        return {"type": "CCU2C", "connections": pins, "parameters": {"INIT0": f"{init:016b}"}}
+
+    chain = {
+        "first": cell("0", 2, 0),  # makes its own carry; its carry out is used
+        "last": cell(2, 3, 0x96AA),  # nobody takes its carry out
+        "counts": cell("0", 4, 0x96AA),  # its carry in counts; its carry out is a port
+        "one": cell("1", 5, 0),
+    }
+    netlist = {"modules": {"top": {"cells": chain, "ports": {"carry": {"bits": [4]}}}}}
+    assert building.free_chain_ends(netlist) == 3
+    ends = {name: (item["connections"]["CIN"], item["connections"]["COUT"]) for name, item in chain.items()}
+    assert ends == {
+        "first": (["x"], [2]),
+        "last": ([2], ["x"]),
+        "counts": (["0"], [4]),
+        "one": (["1"], ["x"]),
+    }
