@@ -51,6 +51,7 @@ class BusMaster(wiring.Component):
         m = Module()
         burst, host = self.burst.payload, self.host
         number = Signal(range(MAX_WORDS + 1))
+        word = Signal(32)  # block RAM is slow
         address = Signal(32)
         address_wanted, word_wanted = Signal(), Signal()  # what of a write the slave has not taken yet
         answered, response = Signal(), Signal(2)
@@ -59,7 +60,7 @@ class BusMaster(wiring.Component):
             self.source_address.eq(number | (burst.bank * MAX_WORDS)),
             host.s_axi_awaddr.eq(address),
             host.s_axi_araddr.eq(address),
-            host.s_axi_wdata.eq(self.source_data),
+            host.s_axi_wdata.eq(word),
             host.s_axi_wstrb.eq(0xF),
             self.store_address.eq(number),
             self.store_data.eq(host.s_axi_rdata),
@@ -72,9 +73,12 @@ class BusMaster(wiring.Component):
             with m.State("BEGIN"):  # the request buffer's read register follows the address
                 m.d.sync += [address_wanted.eq(1), word_wanted.eq(1)]
                 with m.If(burst.write):
-                    m.next = "WRITE"
+                    m.next = "HOLD"
                 with m.Else():
                     m.next = "READ"
+            with m.State("HOLD"):
+                m.d.sync += word.eq(self.source_data)
+                m.next = "WRITE"
             with m.State("WRITE"):
                 m.d.comb += [host.s_axi_awvalid.eq(address_wanted), host.s_axi_wvalid.eq(word_wanted)]
                 with m.If(host.s_axi_awready):
