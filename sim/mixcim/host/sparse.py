@@ -11,7 +11,7 @@ from mixcim_fpga.protocol import GROUP_WORDS
 
 def sparse_size(words: np.ndarray) -> int:
     """Words of all payloads for these words, a multiple of GROUP_WORDS."""
-    return len(words) // GROUP_WORDS + np.count_nonzero(words)
+    return len(words) // GROUP_WORDS + int(np.count_nonzero(words))
 
 
 def sparse_payloads(words: np.ndarray, most: int) -> Iterator[tuple[int, np.ndarray]]:
