@@ -7,11 +7,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,23 +27,25 @@ from mixcim_hdl.verilog import to_verilog
 from .boards import Board
 from .constraints import constraints
 from .devices import Resources, needed, too_much
-from .errors import BoardError
+from .errors import BoardError, ClockMissed
 from .pll import pll_dividers
 from .tools import Cost, check_tools, run_tool
 from .top import BoardTop
 
 TOP = "mixcim_board"
 #: Modules that stay apart in synthesis: as one, yosys would turn their adders into compressors of twice the area.
-KEPT = ("*sram_column*", "*masked_sum*", "*popcount*")
+KEPT = ("*sram_column*", "*masked_sum*", "*masked_adder*", "*popcount*")
 
 
 @dataclass(frozen=True)
 class Bitstream:
-    """What a build gives: bytes for the FPGA, clock that is reached, what it takes of the device."""
+    """What a build gives: bytes for the FPGA, clock that is reached, what it needs of the device by its netlist, and
+    places of LUTs that are used in the end."""
 
     data: bytes
     megahertz: float
     need: Resources
+    used: int
     costs: dict[str, Cost]
 
 
@@ -50,23 +53,52 @@ class Bitstream:
 Report = Callable[[str, str | None, Cost], None]
 
 
-def netlist_script(top: str, verilog: str = "top.v", extra: str = "") -> str:
-    """Yosys script from Verilog to `top.json`, cells counted in `stat.json`. `extra`: commands at the end."""
-    kept = " ".join(KEPT)
+def netlist_script(top: str, verilog: str = "top.v", extra: str = "", kept: Sequence[str] = ()) -> str:
+    """Yosys script from Verilog to `top.json`, cells counted in `stat.json`. `extra`: commands at the end. `kept`:
+    modules that stay apart beside KEPT."""
+    names = " ".join([*KEPT, *kept])
     return (
-        f"read_verilog -DMIXCIM_ECP5 {verilog}; hierarchy -top {top}; setattr -mod -set keep_hierarchy 1 {kept}; "
+        f"read_verilog -DMIXCIM_ECP5 {verilog}; hierarchy -top {top}; setattr -mod -set keep_hierarchy 1 {names}; "
         # Without the multiplexers behind LUTs, which yosys takes for speed, a chip is a tenth smaller.
         f"synth_ecp5 -nowidelut -top {top} -json top.json; tee -q -o stat.json stat -json; {extra}"
     )
 
 
 def synthesise(
-    component: wiring.Component, top: str, folder: Path, waiting: Callable[[float], None] | None = None, extra: str = ""
-) -> tuple[Counter[str], Cost]:
-    """Netlist of a component for ECP5 in `folder`, top.json; cells of each type, over all its modules."""
+    component: wiring.Component, top: str, folder: Path, waiting: Callable[[float], None] | None = None,
+    extra: str = "", kept: Sequence[str] = (),
+) -> tuple[Counter[str], Cost]:  # fmt: skip
+    """Netlist of a component for ECP5 in `folder`, top.json; cells of each type, over all its modules. `extra`, `kept`:
+    see netlist_script."""
     (folder / "top.v").write_text(to_verilog(component, top, "For synthesis.", Technology.FPGA))
-    cost = run_tool("yosys", ["-q", "-p", netlist_script(top, extra=extra)], folder, waiting)
+    cost = run_tool("yosys", ["-q", "-p", netlist_script(top, extra=extra, kept=kept)], folder, waiting)
+    netlist = json.loads((folder / "top.json").read_text())
+    free_chain_ends(netlist)
+    (folder / "top.json").write_text(json.dumps(netlist))
     return cells_of(json.loads((folder / "stat.json").read_text()), top), cost
+
+
+def free_chain_ends(netlist: dict[str, Any]) -> int:
+    """Take the connection from ends of carry chains that mean nothing; how many.
+
+    nextpnr puts a cell before a chain whose carry input is connected, be it to a constant, and one behind a chain whose
+    output is, be it to nothing. The input means nothing where the cell's first half makes its carry itself (init 0).
+    """
+    freed = 0
+    for module in netlist["modules"].values():
+        users = Counter(
+            bit for cell in module["cells"].values() for bits in cell["connections"].values() for bit in bits
+        )
+        users.update(bit for port in module["ports"].values() for bit in port["bits"])
+        for cell in module["cells"].values():
+            if cell["type"] != "CCU2C":
+                continue
+            pins = cell["connections"]
+            if pins["COUT"] != ["x"] and users[pins["COUT"][0]] == 1:
+                pins["COUT"], freed = ["x"], freed + 1
+            if pins["CIN"] == ["0"] and int(cell["parameters"]["INIT0"], 2) == 0:
+                pins["CIN"], freed = ["x"], freed + 1
+    return freed
 
 
 def cells_of(statistics: Mapping[str, Any], top: str) -> Counter[str]:
@@ -103,13 +135,10 @@ def place(
     return json.loads((folder / "report.json").read_text()), cost
 
 
-def reached(report: Mapping[str, Any], above: float = 0.0) -> float:
-    """Least of the clocks' highest frequencies in MHz that a report tells, of clocks asked to run faster than `above`.
-
-    A board's crystal drives only the reset's counter beside the PLL, and is no limit of the processor.
-    """
-    clocks = [clock["achieved"] for clock in report["fmax"].values() if clock["constraint"] > above]
-    return min(clocks, default=0.0)
+def reached(report: Mapping[str, Any]) -> float:
+    """Highest frequency in MHz of the clock that has the least room: all clocks are asked to be as fast as wanted."""
+    clocks = report["fmax"].values()
+    return min((clock["achieved"] for clock in clocks), default=0.0)
 
 
 def device_options(board: Board) -> list[str]:
@@ -122,8 +151,18 @@ def device_options(board: Board) -> list[str]:
     ]
 
 
-def build(board: Board, chip: ChipConfig, megahertz: float, output: Path, report: Report, seed: int = 1) -> Bitstream:
+def build(
+    board: Board,
+    chip: ChipConfig,
+    megahertz: float,
+    output: Path,
+    report: Report,
+    seed: int = 1,
+    keep: Path | None = None,
+) -> Bitstream:
     """Build a chip for a board and write the bitstream to `output`, whole or not at all.
+
+    `keep`: folder for what the tools read, write and say; default: none of it stays.
 
     Raises BoardError, in a line: no such clock, a tool missing, the chip does not fit, the clock is not reached.
     """
@@ -139,8 +178,7 @@ def build(board: Board, chip: ChipConfig, megahertz: float, output: Path, report
     def waiting(name: str) -> Callable[[float], None]:
         return lambda seconds: report(name, None, Cost(seconds, 0))
 
-    with tempfile.TemporaryDirectory(prefix="mixcim_fpga_") as name:
-        folder = Path(name)
+    with _folder(keep) as folder:
         begin = time.perf_counter()
         cells, cost = synthesise(BoardTop(board, chip, megahertz), TOP, folder, waiting("synthesis"))
         need, have = needed(cells), board.resources
@@ -154,16 +192,17 @@ def build(board: Board, chip: ChipConfig, megahertz: float, output: Path, report
         clock = reached(timing)
         step("placement and routing", f"{clock:.1f} MHz of {megahertz:g} MHz asked for", cost)
         if clock < megahertz:
-            raise BoardError(
+            raise ClockMissed(
                 f"chip '{chip.name}' reaches {clock:.1f} MHz on {board.title}, not {megahertz:g}: choose a lower "
-                "--clock, or another --seed"
+                "--clock, or another --seed",
+                clock,
             )
         packed = ["--compress", "--input", "top.config", "--bit", "top.bit"]
         cost = run_tool("ecppack", packed, folder, waiting("packing"))
         data = (folder / "top.bit").read_bytes()
         write_whole(output, data)
         step("packing", f"{output}, {len(data):,} bytes; {time.perf_counter() - begin:.0f} s in all", cost)
-    return Bitstream(data, clock, need, costs)
+    return Bitstream(data, clock, need, timing["utilization"]["TRELLIS_COMB"]["used"], costs)
 
 
 def _use(need: Resources, have: Resources) -> str:
@@ -172,3 +211,14 @@ def _use(need: Resources, have: Resources) -> str:
         f"{need.luts:,} of {have.luts:,} LUT4 ({100 * need.luts / have.luts:.0f} %), {need.flip_flops:,} flip-flops, "
         f"{need.block_rams} of {have.block_rams} block RAMs, {need.multipliers} of {have.multipliers} multipliers"
     )
+
+
+@contextlib.contextmanager
+def _folder(keep: Path | None) -> Iterator[Path]:
+    """The folder to keep files in, made if need be, or one that goes away."""
+    if keep is not None:
+        keep.mkdir(parents=True, exist_ok=True)
+        yield keep
+        return
+    with tempfile.TemporaryDirectory(prefix="mixcim_fpga_") as name:
+        yield Path(name)

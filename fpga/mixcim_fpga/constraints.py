@@ -24,7 +24,7 @@ _ATTRIBUTES = {
 def constraints(board: Board) -> str:
     """The LPF file of a board."""
     lines = [
-        f"# {board.title}: pins of mixcim's board top. Written by fpga/mixcim_fpga/constraints.py from amaranth-boards.",
+        f"# {board.title}: pins of mixcim's board top, by fpga/mixcim_fpga/constraints.py from amaranth-boards.",
         "BLOCK ASYNCPATHS;  # pins that people or a serial chip drive have no phase to the clock",
         "BLOCK RESETPATHS;  # resets come through synchronisers",
     ]

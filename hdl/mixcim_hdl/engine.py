@@ -61,6 +61,10 @@ def memristor_inputs(chip: ChipConfig) -> dict[str, Member]:
     }
 
 
+#: Entries up to which the tile map is a quick memory: the way from it to the activation memory is a long one.
+QUICK_TILES = 64
+
+
 class Engine(wiring.Component):
     """vector stream -> activation memory.
 
@@ -196,7 +200,7 @@ class Engine(wiring.Component):
         chip = self._chip
         beats = chip.channels // chip.output_lanes
         m.submodules.parameters = parameters = Store(chip.output_lanes * 64, chip.parameter_tiles * beats)
-        m.submodules.tiles = tiles = Store(TILE_BITS, chip.parameter_tiles)
+        m.submodules.tiles = tiles = Store(TILE_BITS, chip.parameter_tiles, quick=chip.parameter_tiles <= QUICK_TILES)
         for name, store in zip(STORES, (parameters, tiles), strict=True):
             m.d.comb += [
                 store.host_address.eq(self.host_address),

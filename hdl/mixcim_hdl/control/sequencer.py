@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -54,7 +54,8 @@ class Sequencer(wiring.Component):
         address, first_address, address_now = Signal(17), Signal(17), Signal(17)  # next, of the group, present
         parameter, parameter_now = Signal(16), Signal(16)
         fresh, odd_group = Signal(), Signal()  # no window yet; whose bit 0 the group of the last window had
-        window_begins, new_group = Signal(), Signal()
+        window_begins, new_group, again = Signal(), Signal(), Signal()
+        past, past_now = Signal(3), Signal()
         last_tile, first_slice, last_slice = Signal(), Signal(init=1), Signal(init=1)
         next_tile = Signal(9)
         if self._tiles_per_step > 1:
@@ -72,11 +73,15 @@ class Sequencer(wiring.Component):
         m.d.comb += [
             window_begins.eq(vector.window_start & (tile == 0) & first_slice),
             new_group.eq(window_begins & (vector.odd_group != odd_group)),
-            address_now.eq(Mux(window_begins, Mux(fresh, self.slot, Mux(new_group, address, first_address)), address)),
+            again.eq(window_begins & ~fresh & ~new_group),  # the addresses of the window before
+            address_now.eq(Mux(window_begins & fresh, self.slot, Mux(again, first_address, address))),
             parameter_now.eq(Mux(fresh, self.parameter, Mux(new_group, parameter + self.tiles, parameter))),
             next_tile.eq(tile + (Const(1) << step.packing)),
             last_tile.eq(next_tile >= self.tiles),
-            self.fault.eq(self.vector.valid & (self.stride != 0) & (address_now + self.stride > self._capacity)),
+            # Of every address before one is chosen: the way from the vector to the step is long enough.
+            past.eq(Cat(source + self.stride > self._capacity for source in (self.slot, first_address, address))),
+            past_now.eq(Mux(window_begins & fresh, past[0], Mux(again, past[1], past[2]))),
+            self.fault.eq(self.vector.valid & (self.stride != 0) & past_now),
             self.step.valid.eq(self.vector.valid & ~self.fault),
             self.vector.ready.eq(self.step.ready & last_tile & last_slice & ~self.fault),
             step.planes.eq(vector.planes),

@@ -10,9 +10,12 @@ from ..emission import VerilogPlatform
 
 MASKED_SUM_MODULE = "mixcim_masked_sum"
 
-#: The first level takes the mask into its adders: a carry cell of ECP5 has four inputs in front of each sum bit, which
-#: are a bit of both words and their mask bits, so that masking costs nothing (LUT init 0x7888 is (A & B) ^ (C & D)).
-#: Yosys itself would mask in LUTs of their own.
+ADDER_MODULE = "mixcim_masked_adder"
+
+#: ECP5: a carry cell has four inputs in front of each sum bit, which are a bit of both words and their mask bits, so
+#: that masking costs nothing (init 0x7888 is (A & B) ^ (C & D)), where yosys would mask in LUTs of their own. The
+#: lowest half of the first cell makes the carry 0 (init 0), which takes less than the cells that nextpnr puts before
+#: and behind a chain whose ends are connected.
 MASKED_SUM_VERILOG = f"""\
 // Sum of the signed words whose mask bit is 1: a tree of adders, each a module of its own.
 module {MASKED_SUM_MODULE} #(
@@ -28,42 +31,77 @@ module {MASKED_SUM_MODULE} #(
     if (WORDS == 1) begin : single
       assign sum = words & {{WIDTH{{mask[0]}}}};
     end else if (WORDS == 2) begin : pair
-`ifdef MIXCIM_ECP5
-      localparam CELLS = (RESULT + 1) / 2;
-      wire [2*CELLS-1:0] low;
-      wire [2*CELLS-1:0] high;
-      wire [2*CELLS-1:0] total;
-      wire [CELLS:0] carry;
-      assign low = {{{{2*CELLS-WIDTH{{words[WIDTH-1]}}}}, words[0 +: WIDTH]}};
-      assign high = {{{{2*CELLS-WIDTH{{words[2*WIDTH-1]}}}}, words[WIDTH +: WIDTH]}};
-      assign carry[0] = 1'b0;
-      assign sum = total[RESULT-1:0];
-      genvar place;
-      for (place = 0; place < CELLS; place = place + 1) begin : bits
-        CCU2C #(.INIT0(16'h7888), .INIT1(16'h7888), .INJECT1_0("NO"), .INJECT1_1("NO")) adder (
-          .CIN(carry[place]), .COUT(carry[place+1]),
-          .A0(low[2*place]), .B0(mask[0]), .C0(high[2*place]), .D0(mask[1]), .S0(total[2*place]),
-          .A1(low[2*place+1]), .B1(mask[0]), .C1(high[2*place+1]), .D1(mask[1]), .S1(total[2*place+1])
-        );
-      end
-`else
-      wire signed [WIDTH-1:0] low;
-      wire signed [WIDTH-1:0] high;
-      assign low = words[0 +: WIDTH] & {{WIDTH{{mask[0]}}}};
-      assign high = words[WIDTH +: WIDTH] & {{WIDTH{{mask[1]}}}};
-      assign sum = low + high;
-`endif
+      {ADDER_MODULE} #(.WIDTH(WIDTH), .MASKED(1)) adder
+        (.low(words[0 +: WIDTH]), .high(words[WIDTH +: WIDTH]), .mask(mask), .sum(sum));
     end else begin : tree
       localparam HALF = WORDS / 2;
-      wire signed [RESULT-2:0] low;
-      wire signed [RESULT-2:0] high;
+      wire [RESULT-2:0] low;
+      wire [RESULT-2:0] high;
       {MASKED_SUM_MODULE} #(.WORDS(HALF), .WIDTH(WIDTH), .RESULT(RESULT-1))
         low_half (.words(words[0 +: HALF*WIDTH]), .mask(mask[0 +: HALF]), .sum(low));
       {MASKED_SUM_MODULE} #(.WORDS(HALF), .WIDTH(WIDTH), .RESULT(RESULT-1))
         high_half (.words(words[HALF*WIDTH +: HALF*WIDTH]), .mask(mask[HALF +: HALF]), .sum(high));
-      assign sum = low + high;
+      {ADDER_MODULE} #(.WIDTH(RESULT-1), .MASKED(0)) adder (.low(low), .high(high), .mask(2'b11), .sum(sum));
     end
   endgenerate
+endmodule
+
+// Sum of two signed words, each only where its mask bit is 1 if MASKED.
+module {ADDER_MODULE} #(
+  parameter WIDTH = 8,
+  parameter MASKED = 0
+) (
+  input wire signed [WIDTH-1:0] low,
+  input wire signed [WIDTH-1:0] high,
+  input wire [1:0] mask,
+  output wire [WIDTH:0] sum
+);
+`ifdef MIXCIM_ECP5
+  localparam CELLS = (WIDTH + 3) / 2;
+  localparam [15:0] ADD = MASKED ? 16'h7888 : 16'h96AA;
+  wire [2*CELLS-1:0] a;
+  wire [2*CELLS-1:0] c;
+  wire [2*CELLS-1:0] total;
+  wire [CELLS-1:0] carry;
+  assign a = {{{{2*CELLS-WIDTH-1{{low[WIDTH-1]}}}}, low, 1'b0}};
+  assign c = {{{{2*CELLS-WIDTH-1{{high[WIDTH-1]}}}}, high, 1'b0}};
+  assign sum = total[WIDTH+1:1];
+  genvar cell;
+  generate
+    for (cell = 0; cell < CELLS; cell = cell + 1) begin : bits
+      wire [1:0] b;
+      wire [1:0] third;
+      wire fourth;
+      assign b = MASKED ? {{2{{mask[0]}}}} : c[2*cell +: 2];
+      assign third = MASKED ? c[2*cell +: 2] : 2'b00;
+      assign fourth = MASKED ? mask[1] : 1'b1;
+      if (cell == 0) begin : first
+        CCU2C #(.INIT0(16'h0000), .INIT1(ADD), .INJECT1_0("NO"), .INJECT1_1("NO")) adder (
+          .COUT(carry[0]), .A0(1'b1), .B0(1'b1), .C0(1'b1), .D0(1'b1), .S0(total[0]),
+          .A1(a[1]), .B1(b[1]), .C1(third[1]), .D1(fourth), .S1(total[1])
+        );
+      end else if (cell < CELLS - 1) begin : middle
+        CCU2C #(.INIT0(ADD), .INIT1(ADD), .INJECT1_0("NO"), .INJECT1_1("NO")) adder (
+          .CIN(carry[cell-1]), .COUT(carry[cell]),
+          .A0(a[2*cell]), .B0(b[0]), .C0(third[0]), .D0(fourth), .S0(total[2*cell]),
+          .A1(a[2*cell+1]), .B1(b[1]), .C1(third[1]), .D1(fourth), .S1(total[2*cell+1])
+        );
+      end else begin : last
+        CCU2C #(.INIT0(ADD), .INIT1(ADD), .INJECT1_0("NO"), .INJECT1_1("NO")) adder (
+          .CIN(carry[cell-1]),
+          .A0(a[2*cell]), .B0(b[0]), .C0(third[0]), .D0(fourth), .S0(total[2*cell]),
+          .A1(a[2*cell+1]), .B1(b[1]), .C1(third[1]), .D1(fourth), .S1(total[2*cell+1])
+        );
+      end
+    end
+  endgenerate
+`else
+  wire signed [WIDTH-1:0] first;
+  wire signed [WIDTH-1:0] second;
+  assign first = MASKED ? low & {{WIDTH{{mask[0]}}}} : low;
+  assign second = MASKED ? high & {{WIDTH{{mask[1]}}}} : high;
+  assign sum = first + second;
+`endif
 endmodule
 """
 

@@ -31,9 +31,16 @@ DEFAULT_FOLDER = Path("build")
 @click.option(
     "--seed", type=click.IntRange(1), default=1, show_default=True, help="Of placement: others may be faster."
 )
+@click.option("--keep", type=FILE, help="Folder for netlist, reports and logs; default: none of it stays.")
 @json_option
 def command(
-    board_name: str, chip_name: str | None, megahertz: float | None, output: Path | None, seed: int, as_json: bool
+    board_name: str,
+    chip_name: str | None,
+    megahertz: float | None,
+    output: Path | None,
+    seed: int,
+    keep: Path | None,
+    as_json: bool,
 ) -> None:
     """Build a chip's bitstream for a board, with yosys, nextpnr and ecppack from PyPI.
 
@@ -52,7 +59,7 @@ def command(
             raise MixcimError(f"folder '{output.parent}' of the output does not exist; create it first")
         if not as_json:
             click.echo(f"chip {chip.name} for {board.title}, {megahertz or board.megahertz:g} MHz")
-        made = build(board, chip, megahertz or board.megahertz, output, _silent if as_json else _report, seed)
+        made = build(board, chip, megahertz or board.megahertz, output, _silent if as_json else _report, seed, keep)
     except BoardError as error:
         raise MixcimError(str(error)) from None
     if as_json:
