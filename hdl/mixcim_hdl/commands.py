@@ -97,9 +97,11 @@ RUN, in the order in which the hardware does it. Every address is in activation 
 
     Vectors are `rows` long; the last one of a window is filled up with zeros. Each vector of window p goes to every
     unit whose `tiles` is not 0 and whose `copy` is p % copies: units with equal weights, in other copies, take other
-    windows. With V vectors a window and S = weight_slices, unit u uses for group g, vector v, tile t, slice s the slot
-        slot[u] + (((g * V + v) * tiles[u] + t) * S + s) * stride
-    (stride: slots 1; tiny-digital BROADCAST `channels`, DEPTHWISE 1, MAX 0, which has one slice)
+    windows. With S = weight_slices and P(v) = packed_tiles of vector v (config.py, as window_steps), unit u uses for
+    group g, vector v, tile t, slice s the slot
+        slot[u] + ((g * window_steps + sum of ceil(tiles[u] / P) of the vectors before v + t // P(v)) * S + s) * stride
+    (stride: slots 1; tiny-digital BROADCAST `channels`, DEPTHWISE 1, MAX 0, which has one slice; P is 1 but on
+    SRAM-CIM: SramMode says what it is there, and which of a slot's weights are those of t)
     and adds its dot-product value, int32, times 2**(SLICE_BITS * s) to the sum of (group g, tile t), of the chip's
     accumulator_bits (wraps), kept in accumulator entry t, so tiles[u] <= accumulator_tiles; its parameters are those of
     parameter tile parameter[u] + g * tiles[u] + t.
@@ -196,6 +198,22 @@ class TinyMode(enum.IntEnum):
     BROADCAST = 0
     DEPTHWISE = 1
     MAX = 2
+
+
+class SramMode(enum.IntEnum):
+    """What an SRAM-CIM unit does with a vector (field `mode` of its RUN fields); at most log2(sram_segments) of a chip.
+
+    A slot's rows fall into P segments of rows / P, and tile t has the weights of segment t % P.
+
+    REPEATED: every segment gets the whole vector, from its first row on: P is the largest power of two, up to
+    sram_segments, for which the vector's length is at most rows / P; 1 but for short vectors, the last of a window.
+    The others: P = 2**mode, and every segment gets its own rows of the vector; tile t is a sum over these alone.
+    """
+
+    REPEATED = 0
+    SPLIT_2 = 1
+    SPLIT_4 = 2
+    SPLIT_8 = 3
 
 
 class Pooling(enum.IntEnum):

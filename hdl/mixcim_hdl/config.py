@@ -16,6 +16,7 @@ import tomllib
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .floating import ALIGNED_BITS
 from .formats import ACTIVATION_BITS, SUM_BITS, WEIGHT_MODES, Encoding, WeightMode
@@ -46,6 +47,8 @@ class ChipConfig:
     spare_columns: int = 2  #: bit lines of a memristor bank that can replace others, word by word
     sram_banks: int = 1  #: SRAM-CIM units
     sram_slots: int = 64  #: slots of each SRAM-CIM bank
+    sram_segments: int = 1  #: row segments of its slots, each of another kernel tile if need be; power of two, 1..8
+    sram_planes: int = 1  #: bit planes of a vector that an SRAM-CIM bank takes in a cycle; 1, 2 or 4
     tiny_banks: int = 1  #: tiny-digital units
     tiny_words: int = 1024  #: weight words (of `rows` weights) of each tiny-digital unit
     vector_queue: int = 2  #: vectors that wait in front of each unit, beside the one that it works on; 2..16
@@ -96,12 +99,14 @@ class ChipConfig:
                     f"chip '{self.name}': {field} must be a multiple of engines ({self.engines}), "
                     f"not {getattr(self, field)}"
                 )
+        power("sram_segments", 1, 8)
         span("vector_queue", 2, 16)
         span("spare_columns", 0, 8)
         for field in ("memristor_slots", "sram_slots"):
             span(field, 1, 1 << 15)
         span("tiny_words", self.channels, 1 << 15)
         span("accumulator_tiles", 1, 255)
+        power("sram_planes", 1, 4)
         power("activation_banks", 2, 32)
         power("feeder_words", 1, min(self.taps_per_vector, self.activation_banks))
         span("window_words", 0, 1024)
@@ -181,6 +186,10 @@ class ChipConfig:
         """Bit planes of a vector: 8 of a code; with floating point two's complement that holds code - zero point."""
         return max(ACTIVATION_BITS + 1, self.aligned_bits) if self.floating_point else ACTIVATION_BITS
 
+    def sram_cycles(self, input_bits: Any) -> Any:
+        """Cycles that an SRAM-CIM bank takes for a vector of integers of so many bits; int or array of them."""
+        return -(-input_bits // self.sram_planes)
+
     @property
     def accumulator_bits(self) -> int:
         """Width of a window's sum: 16 x 16 bits and 2**16 rows with floating point."""
@@ -211,6 +220,24 @@ class ChipConfig:
         """CRC-32 over every size (not the name): program files and the chip's register must agree on it."""
         sizes = {k: v for k, v in dataclasses.asdict(self).items() if k not in ("name", "watchdog_cycles")}
         return zlib.crc32(json.dumps(sizes, sort_keys=True).encode())
+
+    def packed_tiles(self, kind: UnitKind, mode: int, length: int) -> int:
+        """Kernel tiles that a unit works on in one step with a vector of `length` rows: a power of two.
+
+        `mode`: the unit's field of RUN (commands.SramMode): what the row segments of an SRAM-CIM slot are used for.
+        """
+        if kind is not UnitKind.SRAM:
+            return 1
+        tiles = self.sram_segments
+        while tiles > 1 and length > self.rows // tiles:
+            tiles //= 2
+        return 1 << mode if mode else tiles
+
+    def window_steps(self, kind: UnitKind, mode: int, length: int, tiles: int) -> int:
+        """Steps of a unit for so many kernel tiles of a window of `length` rows, slices apart."""
+        full, last = divmod(length - 1, self.rows)
+        lengths = {self.rows: full, last + 1: 1 + (full if last + 1 == self.rows else 0)}
+        return sum(count * -(-tiles // self.packed_tiles(kind, mode, rows)) for rows, count in lengths.items())
 
     def unit_capacity(self, kind: UnitKind) -> int:
         """Slots (memristor, SRAM-CIM) or weight words (tiny-digital) of one unit of that kind."""

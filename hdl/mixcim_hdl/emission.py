@@ -7,6 +7,7 @@ each noted one a single time. That makes the cost of conversion that of the dist
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,11 +17,24 @@ from amaranth.lib.wiring import Component, Flow
 SHARED = "shared"  #: path prefix of modules that `once` makes
 
 
+class Technology(enum.Enum):
+    """What the Verilog is for. Blocks may have a form for each; all forms agree in every cycle at every port."""
+
+    GENERIC = "generic"  #: simulation, and cells of an ASIC: the blocks as their sources describe them
+    FPGA = "fpga"  #: look-up tables with carry chains; for ECP5's own cells define MIXCIM_ECP5 in synthesis
+
+
 @dataclass(eq=False)
 class VerilogPlatform:
     """Passed to `elaborate` while Verilog is written. `modules`: name -> component to convert under that name."""
 
+    technology: Technology = Technology.GENERIC
     modules: dict[str, Component] = field(default_factory=dict)
+
+
+def for_fpga(platform: object) -> bool:
+    """Whether a block is to take its form for FPGAs."""
+    return isinstance(platform, VerilogPlatform) and platform.technology is Technology.FPGA
 
 
 def once(component: Component, name: str, platform: object, reset: Value | None = None) -> Any:

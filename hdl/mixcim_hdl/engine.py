@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Cat, Module, Mux, ResetInserter, Signal, Value
+from amaranth.hdl import Array, C, Cat, Module, Mux, ResetInserter, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Member, Out, connect
 
 from .commands import ADDRESS_BITS, Pooling
 from .config import ChipConfig, UnitKind
-from .emission import once
+from .emission import for_fpga, once
 from .interfaces import UNIT_LAYOUT, result_layout, run_view, vector_layout
 from .memory.store import Store
 from .output.arbiter import ResultArbiter
@@ -59,6 +59,10 @@ def memristor_inputs(chip: ChipConfig) -> dict[str, Member]:
         for name, member in (own_members(UnitKind.MEMRISTOR, chip).items() if banks else ())
         if member.flow is In
     }
+
+
+#: Entries up to which the tile map is a quick memory: the way from it to the activation memory is a long one.
+QUICK_TILES = 64
 
 
 class Engine(wiring.Component):
@@ -127,7 +131,7 @@ class Engine(wiring.Component):
         chip = self._chip
         m.submodules.arbiter = arbiter = ResetInserter(self.clear)(ResultArbiter(chip))
         m.submodules.output = pipeline = ResetInserter(self.clear)(OutputPipeline(chip))
-        pooled = self.run.pooling != Pooling.NONE
+        pooled = self.run.pooling != Pooling.NONE if chip.floating_point else C(0)  # without it there is no pool
         m.d.comb += [
             pipeline.result.payload.eq(Mux(pooled, self.pool_payload, arbiter.result.payload)),
             pipeline.result.valid.eq(Mux(pooled, self.pool_valid, arbiter.result.valid)),
@@ -146,8 +150,10 @@ class Engine(wiring.Component):
                 unit.start.eq(self.start),
                 unit.run.eq(self.run),
                 unit.fields.eq(self.fields[number]),
-                # Units that do not take the vector do not see it.
-                unit.vector.payload.eq(Mux(self.valid[number], self.payload, 0)),
+                # Units that do not take the vector do not see it: fewer toggles, but a LUT a bit.
+                unit.vector.payload.eq(
+                    self.payload if for_fpga(platform) else Mux(self.valid[number], self.payload, 0)
+                ),
                 unit.vector.valid.eq(self.valid[number]),
                 self.ready[number].eq(unit.vector.ready),
                 unit.load_enable.eq(self.load_enable[number]),
@@ -194,7 +200,7 @@ class Engine(wiring.Component):
         chip = self._chip
         beats = chip.channels // chip.output_lanes
         m.submodules.parameters = parameters = Store(chip.output_lanes * 64, chip.parameter_tiles * beats)
-        m.submodules.tiles = tiles = Store(TILE_BITS, chip.parameter_tiles)
+        m.submodules.tiles = tiles = Store(TILE_BITS, chip.parameter_tiles, quick=chip.parameter_tiles <= QUICK_TILES)
         for name, store in zip(STORES, (parameters, tiles), strict=True):
             m.d.comb += [
                 store.host_address.eq(self.host_address),

@@ -60,10 +60,11 @@ def vector_layout(chip: ChipConfig) -> data.StructLayout:
     )
 
 
-#: Where a partial sum belongs: accumulator entry, parameter tile, output offset, first and last partial sum of its
-#: window, slice of the weights; and what it is worth.
+#: Where partial sums belong: how many kernel tiles they are of, accumulator entry and parameter tile of the first one,
+#: output offset, first and last partial sums of their window, slice of the weights; and what they are worth.
 TAG_LAYOUT = data.StructLayout(
     {
+        "tiles": 4,
         "tile": 8,
         "parameter": 16,
         "offset": ADDRESS_BITS,
@@ -76,15 +77,23 @@ TAG_LAYOUT = data.StructLayout(
 
 
 def step_layout(chip: ChipConfig) -> data.StructLayout:
-    """One vector x one kernel tile: what a bank computes at a time. `address`: slot or weight word."""
+    """One vector x one kernel tile, or 2**`packing` of them: what a bank computes at a time. `address`: slot or weight
+    word."""
     return data.StructLayout(
-        {"planes": planes_layout(chip), "length": chip.rows.bit_length(), "address": 17, "tag": TAG_LAYOUT}
+        {
+            "planes": planes_layout(chip),
+            "length": chip.rows.bit_length(),
+            "address": 17,
+            "packing": 2,
+            "tag": TAG_LAYOUT,
+        }
     )
 
 
-def dpv_layout(chip: ChipConfig) -> data.StructLayout:
-    """Dot-product values of one step."""
-    return data.StructLayout({"sums": data.ArrayLayout(signed(SUM_BITS), chip.channels), "tag": TAG_LAYOUT})
+def dpv_layout(chip: ChipConfig, tiles: int = 1) -> data.StructLayout:
+    """Dot-product values of one step: of each kernel of its tiles, which are at most `tiles`."""
+    of_tile = data.ArrayLayout(signed(SUM_BITS), chip.channels)
+    return data.StructLayout({"sums": data.ArrayLayout(of_tile, tiles), "tag": TAG_LAYOUT})
 
 
 def result_layout(chip: ChipConfig) -> data.StructLayout:
@@ -133,15 +142,16 @@ WRITE_LAYOUT = data.StructLayout(dict(zip(WRITE_NAMES, WRITE_REGISTERS.values(),
 class BankSignature(Signature):
     """The one interface of all kinds of compute unit; a fourth kind needs a component with this signature, no more.
 
-    `step` comes in and, in the same order, one `dpv` goes out for each. `load_*` writes one weight word. `input_bits`,
-    `input_signed` (the top one of them counts negative) and `mode` are constant while steps are in flight.
+    `step` comes in and, in the same order, one `dpv` goes out for each, of `tiles` kernel tiles at most. `load_*`
+    writes one weight word. `input_bits`, `input_signed` (the top one of them counts negative) and `mode` are constant
+    while steps are in flight.
     """
 
-    def __init__(self, chip: ChipConfig):
+    def __init__(self, chip: ChipConfig, tiles: int = 1):
         super().__init__(
             {
                 "step": In(stream.Signature(step_layout(chip))),
-                "dpv": Out(stream.Signature(dpv_layout(chip))),
+                "dpv": Out(stream.Signature(dpv_layout(chip, tiles))),
                 "input_bits": In(5),
                 "input_signed": In(1),
                 "mode": In(2),

@@ -14,6 +14,7 @@ PRESETS = {
             memristor_slots=64,
             spare_columns=1,
             sram_slots=64,
+            sram_segments=4,
             tiny_words=256,
             accumulator_tiles=8,
             activation_words=1024,
@@ -34,6 +35,7 @@ PRESETS = {
             memristor_slots=32,
             sram_banks=8,
             sram_slots=8,
+            sram_segments=4,
             tiny_banks=8,
             tiny_words=512,
             vector_queue=4,
@@ -47,6 +49,22 @@ PRESETS = {
             parameter_tiles=2048,
             output_lanes=16,
             aligned_bits=16,
+        ),
+        # Boards (docs/fpga_boards.md has why). `ulx3s`: ResNet-20 in INT8 on an ECP5 of 85k LUTs, all weights on chip:
+        # few slots, in distributed RAM, loaded from the weight store in block RAM while the bank works.
+        ChipConfig(
+            name="ulx3s",
+            memristor_banks=0,
+            sram_slots=16,
+            sram_planes=2,
+            tiny_words=16,
+            accumulator_tiles=8,
+            activation_words=4096,
+            weight_words=5120,
+            program_commands=96,
+            parameter_tiles=64,
+            output_lanes=2,
+            aligned_bits=0,
         ),
         # Room for a 224 x 224 network layer by layer, on few units: for the model, and for slow but whole RTL runs.
         ChipConfig(

@@ -12,7 +12,7 @@ from .config import ChipConfig
 
 IDENTIFICATION = 0x4D58434D  #: "MXCM"
 CELLS_PER_WRITE = 4  #: conductance codes in one write of MEMRISTOR_DATA
-CONTRACT_VERSION = 5  #: of commands, registers and program files together
+CONTRACT_VERSION = 6  #: of commands, registers and program files together
 
 
 class Region(enum.IntEnum):

@@ -38,7 +38,7 @@ class ComputeUnit(wiring.Component):
     ```
 
     Latency: 1 (queue) + that of the bank + 2 (accumulator). Its pace is that of the slowest of sequencer (a step a
-    cycle), bank and accumulator (2 cycles a step).
+    cycle), bank and accumulator (1 or 2 cycles a tile).
 
     Members
     -------
@@ -74,8 +74,9 @@ class ComputeUnit(wiring.Component):
         m = Module()
         chip, kind, run, fields = self._chip, self._kind, self.run, self.fields
         queue = SyncFIFO(width=vector_layout(chip).size, depth=chip.vector_queue)
-        sequencer = Sequencer(chip, chip.unit_capacity(kind))
-        bank, accumulator = BANKS[kind](chip), Accumulator(chip)
+        tiles = chip.sram_segments if kind is UnitKind.SRAM else 1  # in a step
+        sequencer = Sequencer(chip, chip.unit_capacity(kind), tiles)
+        bank, accumulator = BANKS[kind](chip), Accumulator(chip, tiles)
         blocks = {"queue": queue, "sequencer": sequencer, "bank": bank, "accumulator": accumulator}
         for name, block in blocks.items():
             m.submodules[name] = ResetInserter(self.clear)(block)
@@ -99,6 +100,7 @@ class ComputeUnit(wiring.Component):
             sequencer.slot.eq(fields.slot),
             sequencer.parameter.eq(fields.parameter),
             sequencer.stride.eq(stride),
+            sequencer.mode.eq(fields.mode),
             sequencer.slices.eq(run.weight_slices),
             bank.input_bits.eq(run.input_bits),
             bank.input_signed.eq(run.input_signed),

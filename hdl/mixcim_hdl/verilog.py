@@ -22,7 +22,8 @@ from pathlib import Path
 from amaranth.back import rtlil
 from amaranth.lib import wiring
 
-from .emission import SHARED, VerilogPlatform
+from .emission import SHARED, Technology, VerilogPlatform
+from .primitives.masked_sum import MASKED_SUM_MODULE, MASKED_SUM_VERILOG
 from .primitives.popcount import POPCOUNT_MODULE, POPCOUNT_VERILOG
 from .primitives.ram import RAM_MODULE, RAM_VERILOG
 
@@ -51,7 +52,11 @@ _CONTROL_PORTS = ("clk", "rst")
 
 
 #: Modules written by hand; each is appended where the design uses it.
-PRIMITIVES = {RAM_MODULE: RAM_VERILOG, POPCOUNT_MODULE: POPCOUNT_VERILOG}
+PRIMITIVES = {
+    RAM_MODULE: RAM_VERILOG,
+    POPCOUNT_MODULE: POPCOUNT_VERILOG,
+    MASKED_SUM_MODULE: MASKED_SUM_VERILOG,
+}
 
 
 class VerilogError(RuntimeError):
@@ -67,22 +72,22 @@ class Port:
     width: int
 
 
-def to_verilog(component: wiring.Component, name: str, header: str) -> str:
+def to_verilog(component: wiring.Component, name: str, header: str, technology: Technology = Technology.GENERIC) -> str:
     """Verilog-2005 of `component` as module `name`; modules below it are called `name_block`.
 
     `header`: lines of plain text, put into a comment at the top, followed by a list of the ports. The ports are the
     component's, nested ones joined by `__`, after `clk` and `rst` (synchronous, high active).
     Two calls with equal components give equal bytes. Raises VerilogError when Yosys refuses the design.
     """
-    netlist, ports = merge_equal_modules(_convert(component, name))
+    netlist, ports = merge_equal_modules(_convert(component, name, technology))
     verilog = _header(name, header, ports) + _tidy(_run_yosys(netlist))
     used = [text for module, text in PRIMITIVES.items() if re.search(rf"^  {module} ", verilog, re.MULTILINE)]
     return "\n".join([verilog, *used])
 
 
-def _convert(component: wiring.Component, name: str) -> str:
+def _convert(component: wiring.Component, name: str, technology: Technology) -> str:
     """RTLIL of a component and of all blocks that `emission.once` set aside while it was elaborated."""
-    platform = VerilogPlatform()
+    platform = VerilogPlatform(technology)
     texts = [rtlil.convert(component, name=name, platform=platform, emit_src=False)]
     # A block may set others aside in its turn; a dict keeps them in the order in which they came.
     while len(texts) <= len(platform.modules):

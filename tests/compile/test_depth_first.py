@@ -218,7 +218,7 @@ def test_weights_of_a_chain_stay_where_they_fit() -> None:
     assert len(program.layers[0].ranges) > 2
     loads = fields_of(program, with_memory(SMALL, 600), Opcode.LOAD)
     assert len({(load["unit"], load["source"]) for load in loads}) == len(loads)
-    crowded = dataclasses.replace(with_memory(SMALL, 600), sram_slots=6, tiny_words=96)
+    crowded = dataclasses.replace(with_memory(SMALL, 600), sram_slots=6, sram_segments=1, tiny_words=96)
     program = compile_network(network, crowded, ["expand0=sram", "project0=sram"])
     loads = fields_of(program, crowded, Opcode.LOAD)
     assert len({(load["unit"], load["source"]) for load in loads}) < len(loads)

@@ -4,6 +4,7 @@ The programs are decoded and compared with the network, by the definitions of co
 """
 
 import dataclasses
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -92,12 +93,23 @@ class Tile:
     weights: np.ndarray
 
 
+def segments_of(chip: ChipConfig, kind: UnitKind, rows: int) -> int:
+    """Tiles that a unit does at a time with a vector of so many rows, which is not split."""
+    if kind is not UnitKind.SRAM:
+        return 1
+    return max(
+        count for count in (1, 2, 4, 8) if count == 1 or count <= chip.sram_segments and count * rows <= chip.rows
+    )
+
+
 def tiles_of(program: Program, chip: ChipConfig, number: int, first_groups: list[int]) -> Iterator[Tile]:
     """Every tile that the RUNs of a layer write, weights put together from their slices."""
     for run, first_group in zip(runs_of(program, chip, number), first_groups, strict=True):
         fields = run.fields
         granules = fields["kernel_height"] * fields["kernel_width"] * fields["tap_words"]
-        vectors = -(-(granules << fields["granule_log2"]) // chip.rows)
+        rows = granules << fields["granule_log2"]
+        vectors = -(-rows // chip.rows)
+        lengths = [min(chip.rows, rows - first) for first in range(0, rows, chip.rows)]
         slices = fields["weight_slices"]
         if fields["pooling"]:
             for group in range(fields["group_count"]):
@@ -111,11 +123,14 @@ def tiles_of(program: Program, chip: ChipConfig, number: int, first_groups: list
                 for tile in range(tiles):
                     weights = np.zeros((vectors, chip.rows, chip.channels), int)
                     if fields[f"mode[{unit}]"] != TinyMode.MAX:
-                        for vector in range(vectors):
-                            for part in range(slices):
-                                index = ((group * vectors + vector) * tiles + tile) * slices + part
-                                held = slot_weights(program, chip, run, unit, slot + index * stride)
-                                weights[vector] += held.astype(int) << 8 * part
+                        segments = [segments_of(chip, kind, rows) for rows in lengths]
+                        steps = np.cumsum([0, *(-(-tiles // count) for count in segments)])
+                        for vector, part in itertools.product(range(vectors), range(slices)):
+                            count = segments[vector]
+                            index = (group * steps[-1] + steps[vector] + tile // count) * slices + part
+                            held = slot_weights(program, chip, run, unit, slot + index * stride)
+                            own = held.reshape(count, -1, chip.channels)[tile % count].astype(int)
+                            weights[vector][: len(own)] += own << 8 * part
                     parameter = fields[f"parameter[{unit}]"] + group * tiles + tile
                     yield Tile(kind, fields[f"copy[{unit}]"], first_group, group, parameter, weights)
 

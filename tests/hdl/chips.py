@@ -20,4 +20,7 @@ TWOS_COMPLEMENT = dataclasses.replace(TINY, name="twos_complement", encoding="tw
 #: Without floating point, and with the widest integers.
 NO_FLOAT = dataclasses.replace(TINY, name="no_float", aligned_bits=0)
 WIDEST = dataclasses.replace(TINY, name="widest", aligned_bits=16)
-CHIPS = [TINY, OTHER, NO_FLOAT, WIDEST]
+#: SRAM-CIM banks that take several bit planes in a cycle.
+TWO_PLANES = dataclasses.replace(TINY, name="two_planes", sram_planes=2)
+FOUR_PLANES = dataclasses.replace(NO_FLOAT, name="four_planes", sram_planes=4)
+CHIPS = [TINY, OTHER, NO_FLOAT, WIDEST, TWO_PLANES, FOUR_PLANES]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-from hdl.chips import CHIPS, NO_FLOAT, OFFSET, OTHER, TINY, TWOS_COMPLEMENT, WIDEST
+from hdl.chips import CHIPS, NO_FLOAT, OFFSET, OTHER, TINY, TWO_PLANES, TWOS_COMPLEMENT, WIDEST
 from hdl.streams import STALLS, latency, receive, send, simulate
-from mixcim_hdl.commands import NOISE_STRIDE, TinyMode, noise_state
+from mixcim_hdl.commands import NOISE_STRIDE, SramMode, TinyMode, noise_state
 from mixcim_hdl.formats import ADC_PARAMETERS, NOISE_BITS, Encoding, conductance_unit
 from mixcim_hdl.memristor.bank import MemristorBank
 from mixcim_hdl.sram.bank import SramBank
@@ -19,12 +21,13 @@ by_kind = pytest.mark.parametrize(("chip", "signed"), KINDS, ids=lambda value: g
 by_stall = pytest.mark.parametrize("stalls", STALLS)
 
 
-def payload_of(chip, codes: np.ndarray, length: int, address: int, number: int) -> dict:
+def payload_of(chip, codes: np.ndarray, length: int, address: int, packing: int = 0, *, number: int) -> dict:
     """A step's payload; the tag carries a number to see that it travels along."""
     planes = [
         int(sum(int(code >> bit & 1) << row for row, code in enumerate(codes))) for bit in range(chip.input_planes)
     ]
     tag = {
+        "tiles": 1 + number % 8,
         "tile": number % 256,
         "parameter": number,
         "offset": 3 * number,
@@ -33,7 +36,7 @@ def payload_of(chip, codes: np.ndarray, length: int, address: int, number: int) 
         "slice": number % 3,
         "exponent": {"unit": -number, "special": number >> 2 & 1},
     }
-    return {"planes": planes, "length": length, "address": address, "tag": tag}
+    return {"planes": planes, "length": length, "address": address, "packing": packing, "tag": tag}
 
 
 def largest_bits(chip, signed: bool) -> int:
@@ -71,7 +74,7 @@ def check(bank, chip, prepare, steps, expected, stalls, seed=1) -> None:
     async def checker(ctx):
         got = await receive(ctx, bank.dpv, len(steps), stalls[1], seed)
         for number, (dpv, want) in enumerate(zip(got, expected, strict=True)):
-            assert dpv["sums"] == list(want), f"step {number}"
+            assert dpv["sums"][: len(want)] == [list(tile) for tile in want], f"step {number}"
             assert dpv["tag"] == payload_of(chip, *steps[number], number=number)["tag"]
 
     simulate(bank, driver, checker)
@@ -90,13 +93,42 @@ def test_sram_bank(chip, stalls, bits, signed):
     words = {s * chip.channels + k: weights[s, k] for s in range(slots) for k in range(chip.channels)}
     steps = list(random_steps(chip, rng, 10, slots, bits, signed))
     steps[0] = (np.full(chip.rows, -(1 << bits - 1) if signed else (1 << bits) - 1), chip.rows, 0)
-    expected = [weights[address] @ integers for integers, _, address in steps]
+    expected = [[weights[address] @ integers] for integers, _, address in steps]
     bank = SramBank(chip)
 
     async def prepare(ctx):
         ctx.set(bank.input_bits, bits)
         ctx.set(bank.input_signed, signed)
         await load(ctx, bank, words)
+
+    check(bank, chip, prepare, steps, expected, stalls)
+
+
+@by_stall
+@pytest.mark.parametrize("mode", SramMode)
+def test_sram_bank_with_segments(stalls, mode):
+    """Every packing: each segment's rows with the vector's first ones (REPEATED), or with those of the segment."""
+    chip = dataclasses.replace(TINY, name="segments", sram_segments=8)
+    rng = np.random.default_rng(7)
+    weights = rng.integers(-128, 128, (6, chip.channels, chip.rows))
+    steps, expected = [], []
+    for number in range(12):
+        packing = number % 4 if mode is SramMode.REPEATED else int(mode)
+        height = chip.rows >> packing
+        length = height if mode is SramMode.REPEATED else chip.rows
+        integers = rng.integers(0, 256, chip.rows)
+        integers[length:] = 0
+        slot = int(rng.integers(6))
+        steps.append((integers, length, slot, packing))
+        segments = [slice(first, first + height) for first in range(0, chip.rows, height)]
+        own = [integers[:height] if mode is SramMode.REPEATED else integers[segment] for segment in segments]
+        expected.append([weights[slot][:, rows] @ part for rows, part in zip(segments, own, strict=True)])
+    bank = SramBank(chip)
+
+    async def prepare(ctx):
+        ctx.set(bank.input_bits, 8)
+        ctx.set(bank.mode, mode)
+        await load(ctx, bank, {s * chip.channels + k: weights[s, k] for s in range(6) for k in range(chip.channels)})
 
     check(bank, chip, prepare, steps, expected, stalls)
 
@@ -133,7 +165,7 @@ def test_tiny_bank(chip, stalls, mode, signed):
         ctx.set(bank.input_signed, signed)
         await load(ctx, bank, dict(enumerate(words[:32])))
 
-    check(bank, chip, prepare, steps, expected, stalls)
+    check(bank, chip, prepare, steps, [[sums] for sums in expected], stalls)
 
 
 def xorshift(state: int) -> int:
@@ -311,7 +343,7 @@ def test_memristor_bank(chip, stalls, bits, signed, noisy, skip):
 
     async def checker(ctx):
         got = await receive(ctx, bank.dpv, len(steps), stalls[1], 1)
-        assert [dpv["sums"] for dpv in got] == expected
+        assert [dpv["sums"] for dpv in got] == [[tile] for tile in expected]
         assert [dpv["tag"] for dpv in got] == [payload["tag"] for payload in payloads]
 
     simulate(bank, driver, checker, background=[count])
@@ -319,16 +351,18 @@ def test_memristor_bank(chip, stalls, bits, signed, noisy, skip):
     assert counted == expected_counts
 
 
-@pytest.mark.parametrize("kind", [SramBank, TinyBank, MemristorBank])
-def test_latency_and_throughput_are_as_documented(kind):
-    chip, bits, rows_per_read = TINY, 5, 6
+@pytest.mark.parametrize(
+    ("kind", "chip"), [(SramBank, TINY), (SramBank, TWO_PLANES), (TinyBank, TINY), (MemristorBank, TINY)]
+)
+def test_latency_and_throughput_are_as_documented(kind, chip):
+    bits, rows_per_read = 5, 6
     bank = kind(chip)
     work = {
-        SramBank: bits,
+        SramBank: chip.sram_cycles(bits),
         TinyBank: chip.rows,  # BROADCAST: one row a cycle
         MemristorBank: bits * len(chip.mode.cells) * -(-chip.rows // rows_per_read),
     }[kind]
-    payload = payload_of(chip, np.full(chip.rows, 3), chip.rows, 0, 1)
+    payload = payload_of(chip, np.full(chip.rows, 3), chip.rows, 0, number=1)
     taken_at, done_at = [], []
 
     async def driver(ctx):

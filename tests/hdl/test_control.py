@@ -8,6 +8,7 @@ import pytest
 
 from hdl.chips import NO_FLOAT, OTHER, TINY
 from hdl.streams import STALLS, plain, receive, send, simulate
+from mixcim_hdl.commands import SramMode
 from mixcim_hdl.control.accumulator import Accumulator
 from mixcim_hdl.control.kernel_controller import KernelController
 from mixcim_hdl.control.loader import Loader
@@ -72,6 +73,7 @@ def test_sequencer_numbers_slots_and_parameters(stalls, tiles, stride, groups, p
                         == slot + (((group * per_window + within) * tiles + tile) * slices + slice) * stride
                     )
                     assert step["tag"] == {
+                        "tiles": 1,
                         "tile": tile,
                         "parameter": parameter + group * tiles + tile,
                         "offset": payload["offset"],
@@ -80,6 +82,40 @@ def test_sequencer_numbers_slots_and_parameters(stalls, tiles, stride, groups, p
                         "slice": slice,
                         "exponent": payload["exponent"],
                     }
+
+    simulate(sequencer, drive, check)
+
+
+@pytest.mark.parametrize("mode", SramMode)
+@pytest.mark.parametrize("tiles", [1, 3, 8, 11])
+def test_sequencer_packs_tiles(mode, tiles):
+    """A bank with segments does several tiles in a step: short vectors repeated, or any vector split."""
+    payloads = vectors(random.Random(2), 2, 1, 3)
+    for payload, length in zip(payloads, (16, 16, 4, 16, 16, 2), strict=True):
+        payload["length"] = length
+    sequencer = Sequencer(TINY, 1000, tiles_per_step=8)
+    packing = {SramMode.REPEATED: {16: 1, 4: 4, 2: 8}}.get(mode, dict.fromkeys((16, 4, 2), 1 << mode))
+    expected, address = [], 5
+    for number, payload in enumerate(payloads):
+        address = 5 if number == 3 else address
+        packed = packing[payload["length"]]
+        for first in range(0, tiles, packed):
+            expected.append((address, packed, first, min(packed, tiles - first), 40 + first))
+            address += 1
+
+    async def drive(ctx):
+        for name, value in {"tiles": tiles, "slices": 1, "stride": 1, "slot": 5, "parameter": 40, "mode": mode}.items():
+            ctx.set(getattr(sequencer, name), value)
+        await begin(ctx, sequencer)
+        await send(ctx, sequencer.vector, payloads, 0.0, 1)
+
+    async def check(ctx):
+        steps = await receive(ctx, sequencer.step, len(expected), 0.0, 1)
+        tags = [step["tag"] for step in steps]
+        assert expected == [
+            (step["address"], 1 << step["packing"], tag["tile"], tag["tiles"], tag["parameter"])
+            for step, tag in zip(steps, tags, strict=True)
+        ]
 
     simulate(sequencer, drive, check)
 
@@ -201,10 +237,10 @@ def test_accumulator_adds_a_window(stalls, maximum, slices, chip):
         for number in range(length):
             for tile in range(tiles):
                 for slice in range(slices):
-                    tag = {"tile": tile, "parameter": 50 + tile, "offset": window, "slice": slice}
+                    tag = {"tiles": 1, "tile": tile, "parameter": 50 + tile, "offset": window, "slice": slice}
                     tag |= {"first": int(number == slice == 0), "exponent": exponent}
                     tag |= {"last": int(number == length - 1 and slice == slices - 1)}
-                    payloads.append({"sums": partial[number][tile][slice], "tag": tag})
+                    payloads.append({"sums": [partial[number][tile][slice]], "tag": tag})
         for tile in range(tiles):
             columns = zip(
                 *([value << 8 * slice for value in partial[number][tile][slice]]
@@ -217,6 +253,42 @@ def test_accumulator_adds_a_window(stalls, maximum, slices, chip):
 
     async def drive(ctx):
         ctx.set(accumulator.maximum, maximum)
+        await send(ctx, accumulator.dpv, payloads, stalls[0], 1)
+
+    async def check(ctx):
+        assert await receive(ctx, accumulator.result, len(expected), stalls[1], 1) == expected
+
+    simulate(accumulator, drive, check)
+
+
+@by_stall
+@pytest.mark.parametrize("tiles", [1, 2, 4])
+def test_accumulator_takes_the_tiles_of_a_dpv_apart(stalls, tiles):
+    """Windows of a full vector, a tile a dpv, and a short one, all tiles in one; and of a short one alone."""
+    rng = random.Random(4)
+    accumulator = Accumulator(TINY, 4)
+    payloads, expected = [], []
+
+    def sums(count):
+        return [[rng.randint(-1000, 1000) for _ in range(4)] for _ in range(count)]
+
+    for window in range(4):
+        exponent = {"unit": window, "special": 0}
+        full, short = sums(tiles), sums(tiles)
+        alone = window % 2 == 1
+        rest = [[0] * 4] * (4 - tiles)
+        tag = {"offset": window, "slice": 0, "exponent": exponent}
+        for tile in range(0 if alone else tiles):
+            own = {"tiles": 1, "tile": 2 + tile, "parameter": 50 + tile, "first": 1, "last": 0}
+            payloads.append({"sums": [full[tile], *sums(3)], "tag": tag | own})
+        own = {"tiles": tiles, "tile": 2, "parameter": 50, "first": int(alone), "last": 1}
+        payloads.append({"sums": short + rest, "tag": tag | own})
+        for tile in range(tiles):
+            before = [0] * 4 if alone else full[tile]
+            total = [one + two for one, two in zip(before, short[tile], strict=True)]
+            expected.append({"sums": total, "parameter": 50 + tile, "offset": window, "exponent": exponent})
+
+    async def drive(ctx):
         await send(ctx, accumulator.dpv, payloads, stalls[0], 1)
 
     async def check(ctx):

@@ -326,8 +326,8 @@ class NaiveProcessor:
                 for v, vector in enumerate(vectors):
                     for t in range(tiles):
                         for s in range(slices):
-                            index = ((group * len(vectors) + v) * tiles + t) * slices + s
-                            value = self.dot_product_value(unit, f, index, vector)
+                            index, segment = self.place(unit, f, group, vectors, v, t)
+                            value = self.dot_product_value(unit, f, index * slices + s, vector, segment)
                             sums[t] = self.accumulate(unit, f, sums[t], value, s)
                 for t in range(tiles):
                     tile = f[f"parameter[{unit}]"] + group * tiles + t
@@ -353,20 +353,42 @@ class NaiveProcessor:
             for total, part in zip(sums, value, strict=True)
         ]
 
-    def dot_product_value(self, unit: int, f: dict[str, int], index: int, vector: list[int]) -> list[int]:
-        """What a unit makes of a vector with the weights of slot `index`, int32."""
+    def segments(self, unit: int, f: dict[str, int], vector: list[int]) -> int:
+        """Row segments of a slot that have tiles of their own."""
+        chip, mode = self.chip, f[f"mode[{unit}]"]
+        if chip.units[unit] is not UnitKind.SRAM:
+            return 1
+        return max(n for n in (1, 2, 4, 8) if n == 2**mode or (mode == 0 and n <= chip.sram_segments and
+                                                              len(vector) * n <= chip.rows))  # fmt: skip
+
+    def place(
+        self, unit: int, f: dict[str, int], group: int, vectors: list[list[int]], v: int, t: int
+    ) -> tuple[int, range]:
+        """Step of tile t with vector v, counted from the RUN's first one, and the slot's rows that are the tile's."""
+        steps = [-(-f[f"tiles[{unit}]"] // self.segments(unit, f, vector)) for vector in vectors]
+        n = self.segments(unit, f, vectors[v])
+        height = self.chip.rows // n
+        rows = range(t % n * height, (t % n + 1) * height)
+        return group * sum(steps) + sum(steps[:v]) + t // n, rows
+
+    def dot_product_value(
+        self, unit: int, f: dict[str, int], index: int, vector: list[int], segment: range
+    ) -> list[int]:
+        """What a unit makes of a vector with the weights of slot `index`, int32; in SRAM-CIM those of `segment`."""
         chip, kind, slot = self.chip, self.chip.units[unit], f[f"slot[{unit}]"]
         sums = [0] * chip.channels
         zero = [0] * chip.rows
         memory = self.unit_words[unit]
         taps = chip.taps_per_vector
-        mode = TinyMode(f[f"mode[{unit}]"])
+        mode = f[f"mode[{unit}]"]
         if kind is UnitKind.MEMRISTOR:
             sums = self.read_memristor(unit, slot + index, f, vector, sums)
         elif kind is UnitKind.SRAM:
             for k in range(chip.channels):
                 word = memory.get((slot + index) * chip.channels + k, zero)
-                sums[k] = sum(integer * weight for integer, weight in zip(vector, word, strict=False))
+                own = vector[segment.start : segment.stop] if mode else vector
+                weights = word[segment.start : segment.stop]
+                sums[k] = sum(integer * weight for integer, weight in zip(own, weights, strict=False))
         elif mode == TinyMode.BROADCAST:
             for r, integer in enumerate(vector):
                 word = memory.get(slot + index * chip.channels + r // taps, zero)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mixcim_hdl.commands import LARGEST_COPIES, Opcode, Pooling, TinyMode, encode_command
+from mixcim_hdl.commands import LARGEST_COPIES, Opcode, Pooling, SramMode, TinyMode, encode_command
 from mixcim_hdl.config import ChipConfig, UnitKind
 from mixcim_hdl.floating import ALIGNED_BITS, ElementFormat, FloatFormat
 from mixcim_hdl.formats import (
@@ -345,7 +345,7 @@ class _Builder:
             return 1, 0
         return self.between(2, 4) if self.chance(0.8) else self.between(2, LARGEST_COPIES), 0
 
-    def _units(self, vectors: int, groups: int, pixels: int, full_granule: bool, slices: int) -> dict[str, int] | None:
+    def _units(self, length: int, groups: int, pixels: int, full_granule: bool, slices: int) -> dict[str, int] | None:
         """`copies` and unit fields of a RUN, with the LOADs that it needs, or None when this draw does nothing."""
         copies, alike = self._copies()
         fields: dict[str, int] = {}
@@ -360,12 +360,12 @@ class _Builder:
             # Few have a copy that gets no window; without tiles, the copy does not matter.
             copy = 0 if alike else self.below(min(copies, pixels + 1))
             tiles = 0 if alike and after - first < alike else self.below(3)
-            modes = [TinyMode.BROADCAST]
-            if full_granule:
-                modes += [TinyMode.DEPTHWISE, *([TinyMode.MAX] * 2 if slices == 1 else [])]
-            mode = TinyMode(int(self.random.choice(modes))) if kind is UnitKind.TINY else TinyMode.BROADCAST
+            if kind is UnitKind.SRAM and tiles and self.chance(0.4):
+                tiles = self.between(1, min(self.chip.accumulator_tiles, 2 * self.chip.sram_segments))
+            mode = self._mode(kind, full_granule, slices)
             broadcast = kind is UnitKind.TINY and mode == TinyMode.BROADCAST
-            needed = groups * vectors * tiles * slices * (self.chip.channels if broadcast else 1)
+            needed = groups * self.chip.window_steps(kind, mode, length, tiles) * slices
+            needed *= self.chip.channels if broadcast else 1
             capacity = self.chip.unit_capacity(kind)
             if not tiles or needed > capacity:
                 fields[f"copy[{unit}]"] = self.below(64)
@@ -376,10 +376,19 @@ class _Builder:
                 self.add_load(unit, number, slot * self.chip.channels, needed * self.chip.channels)
             elif kind is UnitKind.TINY and mode != TinyMode.MAX:
                 self.add_load(unit, number, slot, needed)
-            fields |= {f"tiles[{unit}]": tiles, f"mode[{unit}]": int(mode), f"slot[{unit}]": slot}
+            fields |= {f"tiles[{unit}]": tiles, f"mode[{unit}]": mode, f"slot[{unit}]": slot}
             fields[f"copy[{unit}]"] = copy
             written += copy < pixels
         return fields | {"copies": copies} if written else None
+
+    def _mode(self, kind: UnitKind, full_granule: bool, slices: int) -> int:
+        """Mode of a unit."""
+        if kind is UnitKind.SRAM:
+            return self.below(self.chip.sram_segments.bit_length()) if self.chance(0.5) else SramMode.REPEATED
+        modes = [TinyMode.BROADCAST]
+        if kind is UnitKind.TINY and full_granule:
+            modes += [TinyMode.DEPTHWISE, *([TinyMode.MAX] * 2 if slices == 1 else [])]
+        return int(self.random.choice(modes))
 
     def _parameter_places(self, units: dict[str, int], numbers: list[int], groups: int) -> int:
         """Give the units their `parameter`: each copy tiles of its own, or those that others have too; how many."""
@@ -393,11 +402,12 @@ class _Builder:
             end = max(end, place)
         return end
 
-    def _used(self, unit: int, units: dict[str, int], slots: int) -> tuple[int, int, int]:
-        """Unit, first and last + 1 word that it uses; `slots`: of a RUN for a kernel tile."""
+    def _used(self, unit: int, units: dict[str, int], length: int, parts: int) -> tuple[int, int, int]:
+        """Unit, first and last + 1 word that it uses; `length`: of a window, `parts`: groups x slices."""
         kind, mode = self.chip.units[unit], units[f"mode[{unit}]"]
-        first, number = units[f"slot[{unit}]"], slots * units[f"tiles[{unit}]"]
-        if mode == TinyMode.MAX:
+        first, number = units[f"slot[{unit}]"], units[f"tiles[{unit}]"]
+        number = parts * self.chip.window_steps(kind, mode, length, number)
+        if kind is UnitKind.TINY and mode == TinyMode.MAX:
             return unit, 0, 0
         if kind is UnitKind.SRAM:
             return unit, first * self.chip.channels, (first + number) * self.chip.channels
@@ -470,7 +480,6 @@ class _Builder:
         source = self.regions[-1] if self.chance(0.6) else self.regions[self.below(len(self.regions))]
         fields = self._window(source)
         length = fields["kernel_height"] * fields["kernel_width"] * fields["tap_words"] << fields["granule_log2"]
-        vectors = -(-length // self.chip.rows)
         if len(self.commands) + len(self.chip.units) + 2 > self.chip.program_commands:
             return
         full_granule = 1 << fields["granule_log2"] == self.chip.channels
@@ -479,7 +488,7 @@ class _Builder:
         pooled = fields["input_format"] > 0 and self.chance(0.35)
         units = self._pool() if pooled else None
         if not pooled:
-            units = self._units(vectors, fields["group_count"], len(pixels), full_granule, slices)
+            units = self._units(length, fields["group_count"], len(pixels), full_granule, slices)
         if units is None:
             return
         numbers = [unit for unit in range(len(self.chip.units)) if f"tiles[{unit}]" in units]
@@ -517,7 +526,7 @@ class _Builder:
             "output_tiles": fields["group_count"] * written,
         }
         self.commands.append(encode_command(Opcode.RUN, self.chip, **fields, **units))
-        self.busy = [self._used(unit, units, vectors * fields["group_count"] * slices) for unit in numbers]
+        self.busy = [self._used(unit, units, length, fields["group_count"] * slices) for unit in numbers]
         target.name = f"tensor{len(self.commands) - 1}"
         self.add_tensor(target, target.words * self.chip.channels, bool(fields.get("residual_signed", 0)))
 

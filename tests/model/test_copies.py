@@ -14,7 +14,7 @@ from mixcim_hdl.program import Program, TensorPlace, ideal_adc, no_noise, no_rep
 from model.random_program import ideal_lines
 
 #: Units 0 to 3 are memristor banks, 4 to 7 SRAM-CIM, 8 to 11 tiny-digital.
-CHIP = dataclasses.replace(PRESETS["tiny"], memristor_banks=4, sram_banks=4, tiny_banks=4)
+CHIP = dataclasses.replace(PRESETS["tiny"], memristor_banks=4, sram_banks=4, tiny_banks=4, sram_segments=1)
 FIRST = {"memristor": 0, "sram": 4, "tiny": 8}
 HEIGHT, WIDTH = 3, 5
 END = (Opcode.END, {})

@@ -104,7 +104,7 @@ def float_run(**fields):
         ([run_with(granule_log2=3), END], 0, Fault.ILLEGAL_COMMAND, "takes 8 channels of a word that has 4"),
         ([run_with(tap_words=0), END], 0, Fault.ILLEGAL_COMMAND, "'tap_words' must not be 0"),
         ([run_with(**{"tiles[1]": 9}), END], 0, Fault.ILLEGAL_COMMAND, "9 tiles in unit 1, which has 8"),
-        ([run_with(**{"mode[1]": 1}), END], 0, Fault.ILLEGAL_COMMAND, "unit 1 (sram) has no mode 1"),
+        ([run_with(**{"mode[1]": 3}), END], 0, Fault.ILLEGAL_COMMAND, "unit 1 (sram) has no mode 3"),
         ([run_with(**{"mode[2]": 3}), END], 0, Fault.ILLEGAL_COMMAND, "unit 2 (tiny) has no mode 3"),
         ([(Opcode.LOAD, {"unit": 0, "units": 1, "count": 1}), END], 0, Fault.ILLEGAL_COMMAND, "LOAD into unit 0"),
         ([(Opcode.LOAD, {"unit": 3, "units": 1, "count": 1}), END], 0, Fault.ILLEGAL_COMMAND, "LOAD into unit 3"),

@@ -120,6 +120,7 @@ class LayerController(wiring.Component):
         run = data.View(command_view(chip), self.command)
 
         fault, fault_command = Signal(8), Signal.like(self.index)
+        halted = Signal()  # by a fault of the cycle before
         detail = Signal(32)
         opcode = fetched[:8]
         table_set, past_end = Signal(), Signal()
@@ -188,7 +189,7 @@ class LayerController(wiring.Component):
                 with m.If(complete):
                     m.d.sync += [arriving.eq(0), state.eq(State.ISSUE)]
             with m.Case(State.ISSUE):
-                quiet = ~running & ~loading
+                quiet = ~running & ~loading & ~halted
                 with m.If(past_end | illegal | (load_fault[0] != 0)):
                     m.d.comb += refused.eq(quiet & ~past_end)
                     with m.If(quiet & past_end):
@@ -198,7 +199,7 @@ class LayerController(wiring.Component):
                     with m.Elif(quiet):
                         m.d.comb += [fault.eq(load_fault[0]), detail.eq(load_fault[1])]
                 with m.Elif(opcode == Opcode.LOAD):
-                    m.d.comb += begin.eq(~loading & (~running | _load(fetched, "overlap")))
+                    m.d.comb += begin.eq(~loading & ~halted & (~running | _load(fetched, "overlap")))
                     m.d.comb += self.load_start.eq(begin)
                 with m.Elif(quiet):
                     m.d.comb += begin.eq(1)
@@ -222,7 +223,15 @@ class LayerController(wiring.Component):
         for code in Fault:
             with m.If(self.busy & self.faults[code]):
                 m.d.comb += [fault.eq(code), detail.eq(self.fault_details[code]), fault_command.eq(run_index)]
-        stopped = self.abort | (fault != 0)
+        # The stop comes a cycle later: the way from an address to the reset of everything is the longest of the chip.
+        found, found_command, found_detail = Signal.like(fault), Signal.like(fault_command), Signal.like(detail)
+        m.d.sync += [
+            found.eq(Mux(self.clear, 0, fault)),
+            found_command.eq(fault_command),
+            found_detail.eq(detail),
+        ]
+        m.d.comb += halted.eq(found != 0)
+        stopped = self.abort | halted
         with m.If(stopped):
             m.d.comb += [self.clear.eq(1), self.finished.eq(0), self.load_start.eq(0)]
             m.d.sync += [
@@ -230,9 +239,9 @@ class LayerController(wiring.Component):
                 arriving.eq(0),
                 running.eq(0),
                 self.run_start.eq(0),
-                self.fault.eq(Mux(self.abort, 0, fault)),
-                self.fault_command.eq(Mux(self.abort, 0, fault_command)),
-                self.fault_detail.eq(Mux(self.abort, 0, detail)),
+                self.fault.eq(Mux(self.abort, 0, found)),
+                self.fault_command.eq(Mux(self.abort, 0, found_command)),
+                self.fault_detail.eq(Mux(self.abort, 0, found_detail)),
                 self.index.eq(self.index),
                 state.eq(State.IDLE),
             ]
@@ -282,12 +291,13 @@ class LayerController(wiring.Component):
             run.granule_log2 > (chip.channels - 1).bit_length(),
             Cat(run[f"tiles[{unit}]"] != 0 for unit in range(len(chip.units))).any() == (run.pooling != Pooling.NONE),
         ]
+        largest_mode = {UnitKind.TINY: max(TinyMode), UnitKind.SRAM: chip.sram_segments.bit_length() - 1}
         for unit, kind in enumerate(chip.units):
             bad_run.append(run[f"tiles[{unit}]"] > chip.accumulator_tiles)
             bad_run.append((run[f"tiles[{unit}]"] != 0) & (run[f"copy[{unit}]"] >= run.copies))
             if kind is UnitKind.MEMRISTOR:
                 bad_run.append((run[f"tiles[{unit}]"] != 0) & ~table_set)
-            bad_run.append(run[f"mode[{unit}]"] > (max(TinyMode) if kind is UnitKind.TINY else 0))
+            bad_run.append(run[f"mode[{unit}]"] > largest_mode.get(kind, 0))
             if kind is UnitKind.TINY:
                 maximum = (run[f"tiles[{unit}]"] != 0) & (run[f"mode[{unit}]"] == TinyMode.MAX)
                 bad_run.append(maximum & (run.weight_slices != 1))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from ..commands import SramMode
 from ..config import ChipConfig
 from ..formats import LARGEST_SLICES
 from ..interfaces import step_layout, vector_layout
@@ -13,6 +14,8 @@ from ..interfaces import step_layout, vector_layout
 
 class Sequencer(wiring.Component):
     """vector stream -> `tiles` x `slices` steps each: the slices of a tile's weights in a row, the lowest first.
+
+    A bank with row segments, which does up to `tiles_per_step` tiles in a step, gets fewer: see commands.SramMode.
 
     Addresses grow by `stride` with every step, from `slot` on in the windows of the first group, and from behind the
     last group's in those of the next; parameter tiles start at `parameter` and grow by `tiles` with every group.
@@ -22,13 +25,13 @@ class Sequencer(wiring.Component):
     -------
     start : one cycle, before the first vector of a layer.
     vector, step : streams (interfaces.vector_layout, step_layout); the step repeats the vector's payload.
-    tiles, slices, slot, parameter, stride : constant while vectors are in flight; tiles and slices >= 1. A chip without
-        floating point has one slice.
+    tiles, slices, slot, parameter, stride, mode : constant while vectors are in flight; tiles and slices >= 1. A chip
+        without floating point has one slice.
     fault : high while a step points past `capacity`; that step is never offered. With stride 0 no memory is read.
     """
 
-    def __init__(self, chip: ChipConfig, capacity: int):
-        self._chip, self._capacity = chip, capacity
+    def __init__(self, chip: ChipConfig, capacity: int, tiles_per_step: int = 1):
+        self._chip, self._capacity, self._tiles_per_step = chip, capacity, tiles_per_step
         super().__init__(
             {
                 "start": In(1),
@@ -39,6 +42,7 @@ class Sequencer(wiring.Component):
                 "slot": In(16),
                 "parameter": In(16),
                 "stride": In(8),
+                "mode": In(2),
                 "fault": Out(1),
             }
         )
@@ -50,8 +54,13 @@ class Sequencer(wiring.Component):
         address, first_address, address_now = Signal(17), Signal(17), Signal(17)  # next, of the group, present
         parameter, parameter_now = Signal(16), Signal(16)
         fresh, odd_group = Signal(), Signal()  # no window yet; whose bit 0 the group of the last window had
-        window_begins, new_group = Signal(), Signal()
+        window_begins, new_group, again = Signal(), Signal(), Signal()
+        past, past_now = Signal(3), Signal()
         last_tile, first_slice, last_slice = Signal(), Signal(init=1), Signal(init=1)
+        next_tile = Signal(9)
+        if self._tiles_per_step > 1:
+            fits = [vector.length <= self._chip.rows >> level for level in range(1, self._tiles_per_step.bit_length())]
+            m.d.comb += step.packing.eq(Mux(self.mode == SramMode.REPEATED, sum(fits, Value.cast(0)), self.mode))
         if self._chip.floating_point:
             slice = Signal(range(LARGEST_SLICES))
             m.d.comb += [
@@ -64,15 +73,21 @@ class Sequencer(wiring.Component):
         m.d.comb += [
             window_begins.eq(vector.window_start & (tile == 0) & first_slice),
             new_group.eq(window_begins & (vector.odd_group != odd_group)),
-            address_now.eq(Mux(window_begins, Mux(fresh, self.slot, Mux(new_group, address, first_address)), address)),
+            again.eq(window_begins & ~fresh & ~new_group),  # the addresses of the window before
+            address_now.eq(Mux(window_begins & fresh, self.slot, Mux(again, first_address, address))),
             parameter_now.eq(Mux(fresh, self.parameter, Mux(new_group, parameter + self.tiles, parameter))),
-            last_tile.eq(tile + 1 == self.tiles),
-            self.fault.eq(self.vector.valid & (self.stride != 0) & (address_now + self.stride > self._capacity)),
+            next_tile.eq(tile + (Const(1) << step.packing)),
+            last_tile.eq(next_tile >= self.tiles),
+            # Of every address before one is chosen: the way from the vector to the step is long enough.
+            past.eq(Cat(source + self.stride > self._capacity for source in (self.slot, first_address, address))),
+            past_now.eq(Mux(window_begins & fresh, past[0], Mux(again, past[1], past[2]))),
+            self.fault.eq(self.vector.valid & (self.stride != 0) & past_now),
             self.step.valid.eq(self.vector.valid & ~self.fault),
             self.vector.ready.eq(self.step.ready & last_tile & last_slice & ~self.fault),
             step.planes.eq(vector.planes),
             step.length.eq(vector.length),
             step.address.eq(address_now),
+            step.tag.tiles.eq(Mux(last_tile, self.tiles, next_tile) - tile),
             step.tag.tile.eq(tile),
             step.tag.parameter.eq(parameter_now + tile),
             step.tag.offset.eq(vector.offset),
@@ -90,7 +105,7 @@ class Sequencer(wiring.Component):
             with m.If(window_begins):
                 m.d.sync += first_address.eq(address_now)
             with m.If(last_slice):
-                m.d.sync += tile.eq(Mux(last_tile, 0, tile + 1))
+                m.d.sync += tile.eq(Mux(last_tile, 0, next_tile))
         with m.If(self.start):
             m.d.sync += fresh.eq(1)
         return m

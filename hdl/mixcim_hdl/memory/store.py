@@ -12,7 +12,7 @@ HOST_BITS = 32
 
 
 class Store(wiring.Component):
-    """`depth` words of `width` bits (a power of two times 32); 0 at power-up.
+    """`depth` words of `width` bits (a power of two times 32); 0 at power-up. `quick`: see Ram.
 
     Members
     -------
@@ -21,8 +21,8 @@ class Store(wiring.Component):
         reads come first, and the host keeps away while the processor runs.
     """
 
-    def __init__(self, width: int, depth: int):
-        self._width, self._depth = width, depth
+    def __init__(self, width: int, depth: int, *, quick: bool = False):
+        self._width, self._depth, self._quick = width, depth, quick
         self._parts = width // HOST_BITS
         super().__init__(
             {
@@ -45,7 +45,7 @@ class Store(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         select = (self._parts - 1).bit_length()
-        m.submodules.ram = ram = Ram(self._width, self._depth, lanes=self._parts)
+        m.submodules.ram = ram = Ram(self._width, self._depth, lanes=self._parts, quick=self._quick)
         part = self.host_address[:select] if select else 0
         part_read = Signal(max(select, 1))
         with m.If(self.host_read):

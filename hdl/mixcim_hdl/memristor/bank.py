@@ -305,7 +305,7 @@ class MemristorBank(wiring.Component):
                 with m.If(added.valid):
                     m.d.sync += kept.eq(total)
                 with m.If(done):
-                    m.d.sync += self.dpv.payload.sums[kernel].eq(total)
+                    m.d.sync += self.dpv.payload.sums[0][kernel].eq(total)
         with m.If(advance & sensed.valid & sensed.reads):
             m.d.comb += [self.saturations.eq(sum(saturated)), self.lines_on.eq(sensed.lines)]
         return m

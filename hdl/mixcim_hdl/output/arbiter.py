@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Signal
+from functools import reduce
+from operator import or_
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -31,11 +34,20 @@ class ResultArbiter(wiring.Component):
         inputs = [getattr(self, f"unit{number}") for number in range(self._units)]
         room = Signal()
         m.d.comb += room.eq(~self.result.valid | self.result.ready)
+        any_valid = Signal()
+        m.d.comb += any_valid.eq(Cat(source.valid for source in inputs).any())
         with m.If(room):
-            m.d.sync += self.result.valid.eq(Cat(source.valid for source in inputs).any())
+            m.d.sync += self.result.valid.eq(any_valid)
+        # AND-OR and one enable: two LUTs a bit for three units, where a chain of multiplexers takes eight.
+        chosen = Signal(len(Value.cast(self.result.payload)))
+        gated = []
         for number, source in enumerate(inputs):
             earlier = Cat(other.valid for other in inputs[:number]).any() if number else 0
             m.d.comb += source.ready.eq(room & ~earlier)
-            with m.If(source.valid & source.ready):
-                m.d.sync += self.result.payload.eq(source.payload)
+            selected = Signal(name=f"selected{number}")
+            m.d.comb += selected.eq(source.valid & ~earlier)
+            gated.append(Mux(selected, Value.cast(source.payload), 0))
+        m.d.comb += chosen.eq(reduce(or_, gated))
+        with m.If(room & any_valid):
+            m.d.sync += Value.cast(self.result.payload).eq(chosen)
         return m

@@ -28,19 +28,23 @@ def unpack_float32(m: Module, pattern: Value, name: str) -> data.View:
     return unpacked
 
 
-def normalise(m: Module, value: Value, name: str) -> tuple[Value, Signal]:
-    """(value shifted left until its top bit is 1, shift): a cascade of halving shifts. 0 stays 0. Combinational."""
+def normalise(m: Module, value: Value, name: str, bits: range | None = None) -> tuple[Value, Signal]:
+    """(value shifted left until its top bit is 1, shift): a cascade of halving shifts. 0 stays 0. Combinational.
+
+    `bits`: those of the shift that are done here, the lowest being bit 0 of the result; a cascade over two cycles does
+    the upper ones first.
+    """
     width = len(value)
-    shift_bits = (width - 1).bit_length()
-    shift = Signal(shift_bits, name=f"{name}_shift")
-    for bit in reversed(range(shift_bits)):
+    bits = range((width - 1).bit_length()) if bits is None else bits
+    shift = Signal(len(bits), name=f"{name}_shift")
+    for bit in reversed(bits):
         distance = 1 << bit
         shifted = Signal(width, name=f"{name}_by{distance}")
         empty = Signal(name=f"{name}_empty{distance}")
         top = value[max(width - distance, 0) :]
         m.d.comb += [
             empty.eq(top == 0),
-            shift[bit].eq(empty),
+            shift[bit - bits[0]].eq(empty),
             shifted.eq(Mux(empty, value << distance, value)),
         ]
         value = shifted
@@ -63,6 +67,22 @@ def round_mantissa(m: Module, value: Value, name: str) -> tuple[Signal, Value]:
     return mantissa, rounded[MANTISSA]
 
 
+def _set_result(m: Module, result, mantissa: Value, carry: Value, exponent: Value, zero: Value) -> None:
+    """Register mantissa and exponent + carry of a result, 0 if it is below 2**-126, and past 2**1000 that.
+
+    What depends on the carry, which comes late, is found for both of its values.
+    """
+    low, high = exponent < -126, exponent > 1000
+    with m.If(zero | Mux(carry, exponent < -127, low)):
+        m.d.sync += [result.mantissa.eq(0), result.exponent.eq(_SMALLEST)]
+    with m.Else():
+        m.d.sync += result.mantissa.eq(mantissa)
+        with m.If(Mux(carry, exponent > 999, high)):
+            m.d.sync += result.exponent.eq(1000)
+        with m.Else():
+            m.d.sync += result.exponent.eq(Mux(carry, exponent + 1, exponent))
+
+
 class IntegerToFloat(wiring.Component):
     """int32 -> float32. Latency 2, one per cycle. Members: integer (int32), result (FLOAT)."""
 
@@ -73,13 +93,18 @@ class IntegerToFloat(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         magnitude, sign = Signal(32), Signal()
-        m.d.sync += [sign.eq(self.integer < 0), magnitude.eq(Mux(self.integer < 0, -self.integer, self.integer))]
-        normal, shift = normalise(m, magnitude, "normal")
+        m.d.comb += magnitude.eq(Mux(self.integer < 0, -self.integer, self.integer))
+        # Half of the shift is done before the register: the way through all of it and the rounding is too long.
+        high, shift_high = normalise(m, magnitude, "high", range(4, 5))
+        half, shift_half = Signal(32), Signal.like(shift_high)
+        m.d.sync += [sign.eq(self.integer < 0), half.eq(high), shift_half.eq(shift_high)]
+        normal, shift_low = normalise(m, half, "normal", range(4))
+        shift = Cat(shift_low, shift_half)
         mantissa, carry = round_mantissa(m, normal, "integer")
         m.d.sync += [
             self.result.sign.eq(sign),
             self.result.mantissa.eq(mantissa),
-            self.result.exponent.eq(Mux(magnitude == 0, _SMALLEST, 31 - shift + carry)),
+            self.result.exponent.eq(Mux(half == 0, _SMALLEST, 31 - shift + carry)),
         ]
         return m
 
@@ -112,15 +137,9 @@ class FloatMultiply(wiring.Component):
         m.d.comb += normal.eq(Mux(high, product, product << 1))
         mantissa, carry = round_mantissa(m, normal, "product")
         exponent = Signal(signed(13))
-        m.d.comb += exponent.eq(exponent2 + high + carry)
+        m.d.comb += exponent.eq(exponent2 + high)
         m.d.sync += self.result.sign.eq(sign2)
-        with m.If((product == 0) | (exponent < -126)):
-            m.d.sync += [self.result.mantissa.eq(0), self.result.exponent.eq(_SMALLEST)]
-        with m.Else():
-            m.d.sync += [
-                self.result.mantissa.eq(mantissa),
-                self.result.exponent.eq(Mux(exponent > 1000, 1000, exponent)),
-            ]
+        _set_result(m, self.result, mantissa, carry, exponent, product == 0)
         return m
 
 
@@ -178,12 +197,13 @@ class FusedMultiplyAdd(wiring.Component):
             small.eq(Mux(a_larger, b_mantissa, a_mantissa)),
             small_guarded.eq(small << 3),
         ]
+        below = Cat(distance[: guarded.bit_length()] > bit for bit in range(guarded))  # bits that are shifted out
         with m.If(distance >= guarded):
             m.d.comb += lost.eq(small != 0)
         with m.Else():
             m.d.comb += [
                 aligned.eq(small_guarded >> distance[: guarded.bit_length()]),
-                lost.eq((aligned << distance[: guarded.bit_length()])[:guarded] != small_guarded),
+                lost.eq((small_guarded & below).any()),
             ]
         large3, small3 = Signal(guarded), Signal(guarded)
         sign3, subtract3, exponent3 = Signal(), Signal(), Signal(signed(12))
@@ -194,26 +214,26 @@ class FusedMultiplyAdd(wiring.Component):
             sign3.eq(Mux(a_larger, a_sign, b.sign)),
             subtract3.eq(a_sign ^ b.sign),
         ]
-        # 4: add magnitudes
-        total, sign4, exponent4 = Signal(guarded + 1), Signal(), Signal(signed(12))
+        # 4: add magnitudes; the upper half of the shift
+        added, total = Signal(guarded + 1), Signal(guarded + 1)
+        sign4, exponent4 = Signal(), Signal(signed(12))
+        m.d.comb += added.eq(Mux(subtract3, large3 - small3, large3 + small3))
+        high, shift_high = normalise(m, added, "high", range(4, 6))
+        shift4 = Signal.like(shift_high)
         m.d.sync += [
-            total.eq(Mux(subtract3, large3 - small3, large3 + small3)),
+            total.eq(high),
+            shift4.eq(shift_high),
             sign4.eq(sign3),
             exponent4.eq(exponent3),
         ]
-        # 5: normalise and round
-        sum_normal, sum_shift = normalise(m, total, "sum")
+        # 5: the lower half, and round
+        sum_normal, shift_low = normalise(m, total, "sum", range(4))
+        sum_shift = Cat(shift_low, shift4)
         mantissa, carry = round_mantissa(m, sum_normal, "sum")
         exponent = Signal(signed(13))
-        m.d.comb += exponent.eq(exponent4 + 1 - sum_shift + carry)
+        m.d.comb += exponent.eq(exponent4 + 1 - sum_shift)
         m.d.sync += self.result.sign.eq(sign4)
-        with m.If((total == 0) | (exponent < -126)):
-            m.d.sync += [self.result.mantissa.eq(0), self.result.exponent.eq(_SMALLEST)]
-        with m.Else():
-            m.d.sync += [
-                self.result.mantissa.eq(mantissa),
-                self.result.exponent.eq(Mux(exponent > 1000, 1000, exponent)),
-            ]
+        _set_result(m, self.result, mantissa, carry, exponent, total == 0)
         return m
 
 

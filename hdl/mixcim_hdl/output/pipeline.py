@@ -151,7 +151,8 @@ class OutputPipeline(wiring.Component):
             self.output_fault.eq(valid1 & (write_fault | residual_fault | entry_fault)),
             self.output_address.eq(Mux(write_fault, write1, Mux(residual_fault, residual1, entry1))),
             self.residual_address.eq(residual1),
-            residual.eq(valid1 & (beat1 == 0) & run.residual & ~residual_fault),
+            # Of a wrong address, too: what it reads comes to nothing, and to know it as wrong takes long.
+            residual.eq(valid1 & (beat1 == 0) & run.residual),
         ]
         if chip.floating_point:
             m.d.comb += [

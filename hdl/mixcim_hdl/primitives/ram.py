@@ -18,7 +18,8 @@ module {RAM_MODULE} #(
   parameter WIDTH = 32,
   parameter DEPTH = 256,
   parameter ADDRESS = 8,
-  parameter LANES = 1
+  parameter LANES = 1,
+  parameter STYLE = "auto"
 ) (
   input wire clk,
   input wire [LANES-1:0] write_enable,
@@ -29,6 +30,7 @@ module {RAM_MODULE} #(
   output reg [WIDTH-1:0] read_data
 );
   localparam LANE = WIDTH / LANES;
+  (* ram_style = STYLE *)
   reg [WIDTH-1:0] contents [0:DEPTH-1];
   initial read_data = 0;
 `ifndef SYNTHESIS  // block RAM is 0 at power-up anyway, and Yosys would unroll the loop
@@ -57,15 +59,17 @@ class Ram(wiring.Component):
     Read latency 1: `read_data` follows `read_enable` by a cycle and stays until the next read. Reading a word in the
     cycle that writes it gives the old contents.
 
+    `quick`: on an FPGA in LUTs, which have the word a quarter of a cycle earlier than block RAM.
+
     Members
     -------
     write_enable : one bit per lane.    write_address, write_data.    read_enable, read_address, read_data.
     """
 
-    def __init__(self, width: int, depth: int, lanes: int = 1):
+    def __init__(self, width: int, depth: int, lanes: int = 1, *, quick: bool = False):
         if width % lanes:
             raise ValueError(f"width must be a multiple of lanes ({lanes}), not {width}")
-        self._width, self._depth, self._lanes = width, depth, lanes
+        self._width, self._depth, self._lanes, self._quick = width, depth, lanes, quick
         super().__init__(
             {
                 "write_enable": In(lanes),
@@ -85,6 +89,7 @@ class Ram(wiring.Component):
                 p_DEPTH=self._depth,
                 p_ADDRESS=len(self.write_address),
                 p_LANES=self._lanes,
+                p_STYLE="distributed" if self._quick else "auto",
                 i_clk=ClockSignal(),
                 i_write_enable=self.write_enable,
                 i_write_address=self.write_address,

@@ -2,73 +2,92 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Module, Mux, Signal, signed
-from amaranth.lib import wiring
+from amaranth.hdl import Array, C, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, wiring
 
+from ..commands import SramMode
 from ..config import ChipConfig
-from ..emission import once
+from ..emission import for_fpga, once
 from ..formats import SUM_BITS
 from ..interfaces import TAG_LAYOUT, BankSignature, planes_layout
-from .column import SramColumn
+from .column import SramColumn, sum_shape
+from .fpga_column import FpgaColumn
 
 
 class SramBank(wiring.Component):
     """step -> dpv with sum[k] = sum over rows of integer[r] * weight[slot][k][r], exact.
 
     ```
-     step --> operand (bit planes) --MSB first, one plane a cycle--> columns --> register --> shift-add --> dpv
+     step --> operand (bit planes) --MSB first, sram_planes a cycle--> columns (with a register) --> shift-add --> dpv
                                   (two's complement: the first one counts negative)
      address --> weight memories of all columns (fetched while the step is taken)
     ```
 
-    Latency: `input_bits` + EXTRA_LATENCY cycles from a step taken to its dpv. One step per `input_bits` cycles.
-    Load address: slot * channels + kernel. `mode` is not used.
+    With row segments (commands.SramMode) a step has 2**packing sums for each kernel: tile t's is that over the rows of
+    its segment, or of several neighbouring ones; a repeated vector stands in every one of them.
+
+    `sram_planes` of the chip at a time: a step takes n = ceil(input_bits / sram_planes) cycles.
+
+    Latency: n + EXTRA_LATENCY cycles from a step taken to its dpv. One step per n cycles.
+    Load address: slot * channels + kernel.
     """
 
     EXTRA_LATENCY = 2
 
     def __init__(self, chip: ChipConfig):
         self._chip = chip
-        super().__init__(BankSignature(chip))
+        super().__init__(BankSignature(chip, chip.sram_segments))
 
     def elaborate(self, platform):
         m = Module()
         chip = self._chip
         kernel_bits = (chip.channels - 1).bit_length()
-        columns = [SramColumn(chip) for _ in range(chip.channels)]
+        form = FpgaColumn if for_fpga(platform) else SramColumn
+        columns = [form(chip) for _ in range(chip.channels)]
+        places = chip.sram_planes
 
         advance = Signal()  # everything stands still while a finished dpv waits for its receiver
         busy = Signal()
         planes = Signal(planes_layout(chip))
-        bit = Signal(range(chip.input_planes))
+        group = Signal(range(chip.sram_cycles(chip.input_planes)))  # of planes: those at work
+        packing = Signal(2)
         tag = Signal(TAG_LAYOUT)
         first = Signal()
         last_bit = Signal()
         taken = Signal()
         m.d.comb += [
-            last_bit.eq(bit == 0),
+            last_bit.eq(group == 0),
             self.step.ready.eq(advance & (~busy | last_bit)),
             taken.eq(self.step.ready & self.step.valid),
         ]
         with m.If(advance & busy):
-            m.d.sync += [bit.eq(bit - 1), first.eq(0)]
+            m.d.sync += [group.eq(group - 1), first.eq(0)]
             with m.If(last_bit):
                 m.d.sync += busy.eq(0)
         with m.If(taken):
             m.d.sync += [
                 busy.eq(1),
                 first.eq(1),
-                bit.eq(self.input_bits - 1),
-                planes.eq(self.step.payload.planes),
+                group.eq((self.input_bits - 1) >> (places.bit_length() - 1)),
+                packing.eq(self.step.payload.packing),
                 tag.eq(self.step.payload.tag),
             ]
+            repeat = self.mode == SramMode.REPEATED
+            m.d.sync += [
+                plane.eq(_repeated(given, self.step.payload.packing, chip, repeat))
+                for plane, given in zip(planes, self.step.payload.planes, strict=True)
+            ]
 
-        plane = Signal(chip.rows)
-        m.d.comb += plane.eq(Array([planes[index] for index in range(chip.input_planes)])[bit])
+        # Above an integer's highest plane there is its sign.
+        sign = Mux(self.input_signed, planes[-1], 0) if chip.floating_point else C(0, chip.rows)
+        given = [*planes, *[sign] * (-chip.input_planes % places)]
+        selected = Signal(data.ArrayLayout(chip.rows, places))
+        m.d.comb += [plane.eq(Array(given[index::places])[group]) for index, plane in enumerate(selected)]
         sum_valid, sum_first, sum_last = Signal(), Signal(), Signal()
-        sum_tag = Signal(TAG_LAYOUT)
+        sum_tag, sum_packing = Signal(TAG_LAYOUT), Signal(2)
         with m.If(advance):
             m.d.sync += [sum_valid.eq(busy), sum_first.eq(first), sum_last.eq(last_bit), sum_tag.eq(tag)]
+            m.d.sync += sum_packing.eq(packing)
         done = Signal()
         m.d.comb += [
             done.eq(sum_valid & sum_last),
@@ -87,15 +106,46 @@ class SramBank(wiring.Component):
                 column.load_data.eq(self.load_data),
                 column.read_enable.eq(taken),
                 column.read_address.eq(self.step.payload.address),
-                column.plane.eq(plane),
+                column.planes.eq(selected),
+                column.negative.eq(sum_first & self.input_signed),
+                column.enable.eq(advance),
             ]
-            column_sum = Signal.like(column.sum, name=f"column_sum{kernel}")
-            shifted = Signal(signed(SUM_BITS), name=f"shifted{kernel}")
-            total = Signal(signed(SUM_BITS), name=f"total{kernel}")
-            first_plane = Mux(self.input_signed, -column_sum, column_sum) if chip.floating_point else column_sum
-            m.d.comb += total.eq(Mux(sum_first, first_plane, (shifted << 1) + column_sum))
-            with m.If(advance):
-                m.d.sync += [column_sum.eq(column.sum), shifted.eq(total)]
-                with m.If(done):
-                    m.d.sync += self.dpv.payload.sums[kernel].eq(total)
+            for tile, tile_sum in enumerate(_tile_sums(m, column.sums, sum_packing, chip, f"{kernel}")):
+                width = min(len(tile_sum) + chip.input_planes, SUM_BITS)  # of all planes
+                shifted = Signal(signed(width), name=f"shifted{kernel}_{tile}")
+                total = Signal(signed(width), name=f"total{kernel}_{tile}")
+                m.d.comb += total.eq(Mux(sum_first, 0, shifted << places) + tile_sum)
+                with m.If(advance):
+                    m.d.sync += shifted.eq(total)
+                    with m.If(done):
+                        m.d.sync += self.dpv.payload.sums[tile][kernel].eq(total)
         return m
+
+
+def _repeated(plane: Value, packing: Value, chip: ChipConfig, repeat: Value) -> Value:
+    """A plane whose first rows >> packing rows stand in every segment, if `repeat`; the others must be 0 then."""
+    levels = chip.sram_segments.bit_length() - 1
+    for level in range(levels, 0, -1):
+        plane = plane | Mux(repeat & (packing >= level), plane << (chip.rows >> level), 0)[: chip.rows]
+    return plane
+
+
+def _tile_sums(m: Module, sums: data.View, packing: Value, chip: ChipConfig, name: str) -> list[Value]:
+    """Sum of each tile of a step, of the segments' sums: nodes of the tree that adds them up."""
+    nodes: list[list[Value]] = [[sums[segment] for segment in range(chip.sram_segments)]]
+    while len(nodes[-1]) > 1:
+        level = [Signal(sum_shape(chip, 1 << len(nodes)), name=f"node{name}_{len(nodes)}_{index}")
+                 for index in range(len(nodes[-1]) // 2)]  # fmt: skip
+        m.d.comb += [node.eq(nodes[-1][2 * index] + nodes[-1][2 * index + 1]) for index, node in enumerate(level)]
+        nodes.append(level)
+    found = []
+    for tile in range(chip.sram_segments):
+        # With the smallest packing that has the tile first, the widest sum.
+        choices = [
+            (len(nodes) - 1 - level, nodes[level][tile]) for level in range(len(nodes)) if tile < len(nodes[level])
+        ]
+        value = choices[0][1]
+        for number, node in choices[1:]:
+            value = Mux(packing == number, node, value)
+        found.append(value)
+    return found

@@ -5,7 +5,7 @@ Source: Wen et al., Science 384, 325 (2024): a compute unit holds W0, W1 and the
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Shape, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -15,37 +15,50 @@ from ..primitives.popcount import popcount
 from ..primitives.ram import Ram
 
 
+def column_signature(chip: ChipConfig) -> dict[str, wiring.Member]:
+    """Members of a column in each of its forms."""
+    address = range(chip.sram_slots)
+    return {
+        "load_enable": In(1),
+        "load_address": In(address),
+        "load_data": In(chip.rows * WEIGHT_BITS),
+        "read_enable": In(1),
+        "read_address": In(address),
+        "planes": In(data.ArrayLayout(chip.rows, chip.sram_planes)),
+        "enable": In(1),
+        "negative": In(1),
+        "sums": Out(data.ArrayLayout(sum_shape(chip), chip.sram_segments)),
+    }
+
+
+def sum_shape(chip: ChipConfig, segments: int = 1) -> Shape:
+    """Shape of the sum over so many row segments of a column, of all planes that it takes in a cycle."""
+    return signed(WEIGHT_BITS + (chip.rows // chip.sram_segments * segments).bit_length() - 1 + chip.sram_planes)
+
+
 class SramColumn(wiring.Component):
-    """`rows` weights per slot, `rows / 2` compute units, one input bit per row and cycle.
+    """`rows` weights per slot, `rows / 2` compute units, `sram_planes` input bits per row and cycle.
 
     ```
      x[2p+1] x[2p]   00: 0   01: W0   10: W1   11: W0+W1      for every pair p of rows
-          '--> select --> sum over pairs --> sum (int, exact)
+          '--> select --> popcounts --> sums at their places --> register --> sum of the planes (int, exact)
     ```
 
-    Selection and sum work on bit planes (bit j of all pairs side by side): the sum is popcounts at their places.
+    Selection and sum work on bit planes (bit j of all pairs side by side): a sum is popcounts at their places. There is
+    one for each of the chip's row segments.
 
     Members
     -------
     load_* : writes one slot; row r's weight is bits 8r+7..8r; the pair sums are formed here.
     read_enable, read_address : fetch a slot; its weights apply from the next cycle on until the next fetch.
-    plane : one input bit per row.    sum : combinational, sum over rows of plane[r] * weight[r].
+    planes : input bits, planes[i][r] of row r, whose place is i.    enable : without it the register stays.
+    sums : of each segment, sum over planes and its rows of planes[i][r] * weight[r] * 2**i. Latency 1.
+    negative : the last plane of the sum that is there counts negative.
     """
 
     def __init__(self, chip: ChipConfig):
         self._chip = chip
-        address = range(chip.sram_slots)
-        super().__init__(
-            {
-                "load_enable": In(1),
-                "load_address": In(address),
-                "load_data": In(chip.rows * WEIGHT_BITS),
-                "read_enable": In(1),
-                "read_address": In(address),
-                "plane": In(chip.rows),
-                "sum": Out(signed(WEIGHT_BITS + chip.rows.bit_length() - 1)),
-            }
-        )
+        super().__init__(column_signature(chip))
 
     def elaborate(self, platform):
         m = Module()
@@ -72,11 +85,31 @@ class SramColumn(wiring.Component):
                     written[bit].w1[pair].eq(w1[weight_bit]),
                     written[bit].both[pair].eq(both[bit]),
                 ]
-        x0, x1 = Signal(pairs), Signal(pairs)
-        m.d.comb += [x0.eq(Cat(self.plane[0::2])), x1.eq(Cat(self.plane[1::2]))]
-        terms = []
-        for bit in range(WEIGHT_BITS + 1):
-            selected = (stored[bit].both & x0 & x1) | (stored[bit].w0 & x0 & ~x1) | (stored[bit].w1 & x1 & ~x0)
-            terms.append(popcount(m, selected, f"plane{bit}") << bit)
-        m.d.comb += self.sum.eq(sum(terms[:-1]) - terms[-1])
+        segments = self._chip.sram_segments
+        kept: list[list[Value]] = [[] for _ in range(segments)]  # of a segment: of each plane
+        for index, given in enumerate(self.planes):
+            x0, x1 = Signal(pairs, name=f"x0_{index}"), Signal(pairs, name=f"x1_{index}")
+            m.d.comb += [x0.eq(Cat(given[0::2])), x1.eq(Cat(given[1::2]))]
+            terms: list[list[Value]] = [[] for _ in range(segments)]
+            for bit in range(WEIGHT_BITS + 1):
+                selected = (stored[bit].both & x0 & x1) | (stored[bit].w0 & x0 & ~x1) | (stored[bit].w1 & x1 & ~x0)
+                for segment in range(segments):
+                    own = selected.word_select(segment, pairs // segments)
+                    terms[segment].append(popcount(m, own, f"plane{index}_bit{bit}_segment{segment}") << bit)
+            for segment, own in enumerate(terms):
+                total = Signal(sum_shape(self._chip), name=f"total{index}_{segment}")
+                with m.If(self.enable):
+                    m.d.sync += total.eq(sum(own[:-1]) - own[-1])
+                kept[segment].append(total)
+        m.d.comb += [
+            self.sums[segment].eq(joined(self._chip, planes, self.negative)) for segment, planes in enumerate(kept)
+        ]
         return m
+
+
+def joined(chip: ChipConfig, sums: list[Value], negative: Value) -> Value:
+    """Sums of planes at their places; the last one counts negative, if a chip with signed inputs says so."""
+    top = sums[-1]
+    if chip.floating_point:
+        top = Mux(negative, -top, top)
+    return sum((value << index for index, value in enumerate(sums[:-1])), top << len(sums) - 1)

@@ -7,7 +7,7 @@ from amaranth.lib import data, wiring
 
 from ..commands import TinyMode
 from ..config import ChipConfig
-from ..formats import SUM_BITS, WEIGHT_BITS
+from ..formats import WEIGHT_BITS
 from ..interfaces import TAG_LAYOUT, BankSignature
 from ..primitives.ram import Ram
 
@@ -98,15 +98,17 @@ class TinyBank(wiring.Component):
             m.d.sync += [lane_valid.eq(busy), lane_first.eq(first), lane_last.eq(last), lane_tag.eq(tag)]
             with m.If(done):
                 m.d.sync += [self.dpv.valid.eq(1), self.dpv.payload.tag.eq(lane_tag)]
+        width = planes + WEIGHT_BITS + chip.rows.bit_length()  # of the sum of a step
         for lane in range(chip.channels):
             value = Signal(element, name=f"value{lane}")
             weight = Signal(signed(WEIGHT_BITS), name=f"weight{lane}")
-            kept = Signal(signed(SUM_BITS), name=f"kept{lane}")
-            before = Signal(signed(SUM_BITS), name=f"before{lane}")
-            total = Signal(signed(SUM_BITS), name=f"total{lane}")
+            kept = Signal(signed(width), name=f"kept{lane}")
+            before = Signal(signed(width), name=f"before{lane}")
+            total = Signal(signed(width), name=f"total{lane}")
+            element_before = before[: planes + 1].as_signed()  # what it is with MAX
             m.d.comb += [
                 before.eq(Mux(lane_first, Mux(maximum, least, 0), kept)),
-                total.eq(Mux(maximum, Mux(value > before, value, before), before + value * weight)),
+                total.eq(Mux(maximum, Mux(value > element_before, value, before), before + value * weight)),
             ]
             with m.If(advance):
                 m.d.sync += [
@@ -116,5 +118,5 @@ class TinyBank(wiring.Component):
                 with m.If(lane_valid):
                     m.d.sync += kept.eq(total)
                 with m.If(done):
-                    m.d.sync += self.dpv.payload.sums[lane].eq(total)
+                    m.d.sync += self.dpv.payload.sums[0][lane].eq(total)
         return m

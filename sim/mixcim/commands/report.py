@@ -25,13 +25,13 @@ Advance = Callable[[int, int, str], None]
 def peak_multiply_accumulates(chip: ChipConfig) -> dict[str, float]:
     """Most multiply-accumulates that all units of each kind do in a cycle, 8-bit inputs and weights.
 
-    SRAM-CIM: a slot in 8 cycles. Memristor: a slot in one read of all rows for each input bit and digit.
+    SRAM-CIM: a slot in 8 / sram_planes cycles. Memristor: a slot in one read of all rows for each input bit and digit.
     Tiny-digital: a row for `channels` kernels in each cycle.
     """
     slot = chip.rows * chip.channels
     return {
         "memristor": chip.memristor_banks * slot / (ACTIVATION_BITS * len(chip.mode.cells)),
-        "sram": chip.sram_banks * slot / ACTIVATION_BITS,
+        "sram": chip.sram_banks * slot / chip.sram_cycles(ACTIVATION_BITS),
         "tiny": float(chip.tiny_banks * chip.channels),
     }
 

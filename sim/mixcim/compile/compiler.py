@@ -21,7 +21,7 @@ from mixcim_hdl.floating import ALIGNED_BITS, ElementFormat
 from mixcim_hdl.program import LayerRecord, Program, Strip, TensorPlace, ideal_adc, no_noise, no_repair
 
 from ..errors import MixcimError
-from .allocate import HOST, allocate, lifetimes
+from .allocate import HOST, allocate, lifetimes, pixel_pitches
 from .codes import code_of, input_width
 from .copies import Candidate, memristor_copies
 from .cycles import RUN_OVERHEAD, Work, work_of
@@ -30,6 +30,7 @@ from .exponents import tile_entries
 from .fields import run_fields, strip_fields
 from .fold import fold_input
 from .layer_weights import LayerWeights, layer_weights
+from .merge import View, merged_view, plain_view
 from .network import Layer, LayerKind, Network, Tensor
 from .passes import Pass, Share, UnitSpace, plan, tile_lanes
 from .placement import Placement, is_fully_connected, place
@@ -44,6 +45,7 @@ from .weights import (
     depthwise_words,
     digits_used,
     masked_taps,
+    packed_slots,
     sram_words,
     window_of,
 )
@@ -130,11 +132,13 @@ class _Run:
 class _Plan:
     """A layer on its way into the program.
 
-    `work`: what it asks of the units. `table`: fields of TABLE, None without memristor. `runs`, `fields`: of all its
-    RUNs, once its weights are stored. `ranges`: its commands so far, `strips`: parts of its output.
+    `view`: as the units see it. `work`: what it asks of them. `table`: fields of TABLE, None without memristor. `runs`,
+    `fields`: of all its RUNs, once its weights are stored. `ranges`: its commands so far, `strips`: parts of its
+    output.
     """
 
     layer: Layer
+    view: View
     work: Work
     weights: LayerWeights
     table: dict[str, int] | None
@@ -174,6 +178,7 @@ class _Compilation:
         self.unused_biases = unused_biases(network)
         self.writes: list[tuple[int, range]] = []  #: command, activation words
         self.last_cycles = 0  #: estimate for the last RUN
+        self.pitches = pixel_pitches(network, chip, placement)
         self.plans = self.plan_layers()
         self.chains: list[Chain] = []
         if keep_all:
@@ -185,7 +190,8 @@ class _Compilation:
 
     def program(self) -> Program:
         for item in self.plans:
-            item.fields = run_fields(self.network, item.layer, item.window, self.layout, self.chip)
+            view = item.view
+            item.fields = run_fields(view.network, view.layer, view.window, view.layout(self.layout), self.chip)
             item.runs = [self.store_pass(item, step) for step in item.passes]
         index = 0
         chains = {chain.first: chain for chain in self.chains}
@@ -227,16 +233,10 @@ class _Compilation:
         """Weights, table and passes of every layer."""
         plans, candidates = [], []
         for layer in self.network.layers:
-            window = window_of(self.network, layer, self.chip)
-            weights = layer_weights(self.network, layer, window, self.unused_biases, self.chip)
-            lanes = tile_lanes(self.placement[layer.name], self.chip)
-            table = None
-            if UnitKind.MEMRISTOR in lanes:
-                table = self.table_fields(layer, window, weights, lanes[UnitKind.MEMRISTOR])
-            reads = reads_of(table, input_width(self.network, layer)[0], window, self.chip) if table else 0
-            work = work_of(self.network, layer, self.chip, reads, self.command_cost)
-            candidates.append(Candidate(layer.name, work, lanes))
-            plans.append(_Plan(layer, work, weights, table, []))
+            candidate, view, table = self.candidate(layer)
+            weights = layer_weights(view.network, view.layer, view.window, self.unused_biases, self.chip)
+            candidates.append(candidate)
+            plans.append(_Plan(layer, view, candidate.work, weights, table, []))
         copies = memristor_copies(candidates, self.chip)
         space = UnitSpace(self.chip, [self.chip.memristor_slots] * self.chip.memristor_banks)
         for item, layer in zip(plans, candidates, strict=True):
@@ -245,6 +245,26 @@ class _Compilation:
             else:
                 item.passes = plan(layer.name, layer.work, layer.lanes, space, copies.get(layer.name))
         return plans
+
+    def candidate(self, layer: Layer) -> tuple[Candidate, View, dict[str, int] | None]:
+        """A layer to be planned, as the units see it, and its fields of TABLE (None without memristor)."""
+        units = self.placement[layer.name]
+        lanes = tile_lanes(units, self.chip)
+        view = plain_view(self.network, layer, self.chip)
+        table = None
+        if UnitKind.MEMRISTOR in lanes:
+            weights = layer_weights(self.network, layer, view.window, self.unused_biases, self.chip)
+            table = self.table_fields(layer, view.window, weights, lanes[UnitKind.MEMRISTOR])
+        reads = reads_of(table, input_width(self.network, layer)[0], view.window, self.chip) if table else 0
+        found = Candidate(layer.name, work_of(self.network, layer, view.window, reads, self.command_cost), lanes)
+        merged = merged_view(self.network, layer, units, self.pitches[layer.input], self.chip)
+        if merged is not None:
+            work = work_of(merged.network, merged.layer, merged.window, 0, self.command_cost)
+            lanes = {UnitKind.SRAM: np.ones((len(merged.places), self.chip.channels), bool)}
+            other = Candidate(layer.name, work, lanes)
+            if other.cost(self.chip) < found.cost(self.chip):
+                return other, merged, None
+        return found, view, table
 
     def record(self, item: _Plan) -> LayerRecord:
         """What the reports say of a layer."""
@@ -295,7 +315,8 @@ class _Compilation:
                 item = self.plans[index]
                 item.chain = number
                 first = 0 if index == chain.last else own.start
-                fields = strip_fields(self.network, item.layer, self.layout, own, before, first)
+                view = item.view
+                fields = strip_fields(view.network, view.layer, view.layout(self.layout), own, before, first)
                 self.emit_rows(item, own, fields)
                 before = first
 
@@ -400,7 +421,7 @@ class _Compilation:
         return self.parameters.add(
             np.where(lanes, item.weights.bias[words], 0),
             np.where(lanes, item.weights.scale[words], 0),
-            words,
+            item.view.word_offsets(words, self.layout),
             lanes,
             self.exponent_entries(item.layer, words, kind),
         )
@@ -418,9 +439,12 @@ class _Compilation:
         kind = self.kind(share)
         if kind is UnitKind.MEMRISTOR:
             return {"mode": 0, "slot": self.memristor.add(share.unit, weights.slots(window, share, self.chip))}
-        mode, stride = TinyMode.BROADCAST, 1
+        mode, stride = int(TinyMode.BROADCAST), 1
         if kind is UnitKind.SRAM:
-            words, stride = sram_words(weights.slots(window, share, self.chip)), self.chip.channels
+            slots = weights.slots(window, share, self.chip)
+            if not window.separate:
+                slots = packed_slots(slots, window, len(share.words), self.chip)
+            words, stride, mode = sram_words(slots), self.chip.channels, int(window.sram_mode)
         elif layer.kind is LayerKind.MAX_POOL:
             return {"mode": TinyMode.MAX}
         elif window.separate:

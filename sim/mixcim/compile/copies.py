@@ -42,6 +42,11 @@ class Candidate:
                 self._cycles[copies] = sum(item.cycles for item in dense_portions(self.work, tiles, chip, copies))
         return self._cycles[copies]
 
+    def cost(self, chip: ChipConfig) -> int:
+        """Estimated cycles with the copies that take fewest, LOADs included, if its kernels see all channels."""
+        tiles = {kind: int(mask.any(axis=1).sum()) for kind, mask in self.lanes.items()}
+        return sum(item.cost for item in dense_portions(self.work, tiles, chip))
+
     def next_copies(self, copies: int, chip: ChipConfig) -> int | None:
         """Fewest copies that take fewer cycles than `copies`; None if none do."""
         more = range(copies + 1, most_copies(self.lanes, self.work, chip) + 1)

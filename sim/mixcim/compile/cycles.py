@@ -3,9 +3,10 @@
 The stages of a RUN work at the same time; the slowest one sets the pace. With C copies each unit takes every C-th
 window::
 
-    unit     ceil(windows / C) * tiles of the unit * cycles of a tile
-             SRAM-CIM: vectors * slices * input bits      tiny-digital: rows * slices (channels apart: taps * slices)
-             memristor: reads * slices
+    unit     ceil(windows / C) * cycles of a window for the unit's tiles
+             SRAM-CIM: steps * slices * input bits, a step for one tile or more of a vector (commands.SramMode), but
+                 for each tile the accumulator's 1 or 2 cycles
+             tiny-digital: tiles * rows * slices (channels apart: taps * slices)      memristor: tiles * reads * slices
     feeder   windows * beats, ceil(activation words / feeder_words) for every vector
     output   tiles written * channels / output_lanes / engines in use
 
@@ -24,7 +25,7 @@ from mixcim_hdl.config import ChipConfig, UnitKind
 
 from .codes import input_width
 from .network import Layer, Network
-from .weights import Window, window_of
+from .weights import Window
 
 #: Cycles of a RUN in which the pipelines fill and drain, and the next command is fetched.
 RUN_OVERHEAD = 64
@@ -48,14 +49,18 @@ class Work:
     reads: int = 0
     command_cost: int = 0
 
-    def tile_cycles(self, kind: UnitKind, chip: ChipConfig) -> int:
-        """Cycles of a unit for one kernel tile of one window (of one group)."""
+    def unit_cycles(self, kind: UnitKind, tiles: int, chip: ChipConfig) -> int:
+        """Cycles of a unit for so many kernel tiles of one window (of one group)."""
         window = self.window
         if kind is UnitKind.SRAM:
-            return window.slots * self.input_bits
+            last = -(-tiles // chip.packed_tiles(kind, window.sram_mode, window.last_length(chip)))
+            alone = window.vectors == 1 and window.slices == 1
+            step = chip.sram_cycles(self.input_bits)
+            full = (window.steps(kind, tiles, chip) - last) * max(step, 1 if alone else 2)
+            return (full + max(last * step, tiles * (1 if alone else 2))) * window.slices
         if kind is UnitKind.MEMRISTOR:
-            return self.reads * window.slices
-        return window.slices * (window.rows // chip.channels if window.separate else window.rows)
+            return tiles * self.reads * window.slices
+        return tiles * window.slices * (window.rows // chip.channels if window.separate else window.rows)
 
     def beats(self, chip: ChipConfig) -> int:
         """Cycles of the feeder for one window (of one group)."""
@@ -70,12 +75,17 @@ class Work:
         return max(self.window.rows // self.window.granule * max(beats, POOL_ADDITION), 2 * beats - 1)
 
 
-def work_of(network: Network, layer: Layer, chip: ChipConfig, reads: int = 0, command_cost: int = 0) -> Work:
-    """The work of a layer over all its output pixels; `reads` and `command_cost` as in Work."""
+def work_of(network: Network, layer: Layer, window: Window, reads: int = 0, command_cost: int = 0) -> Work:
+    """The work of a layer over all its output pixels; `window`, `reads` and `command_cost` as in Work."""
     height, width, _ = network.tensors[layer.output].shape
     source = network.tensors[layer.input]
     bits, _ = input_width(network, layer)
-    return Work(window_of(network, layer, chip), height * width, bits, source.format.bytes, reads, command_cost)
+    return Work(window, height * width, bits, source.format.bytes, reads, command_cost)
+
+
+def tiles_each(tiles: int, units: int, window: Window) -> int:
+    """Most tiles of a unit where so many units share them: whole steps of a vector that is split."""
+    return -(-tiles // (units * window.split)) * window.split
 
 
 def run_cycles(
@@ -94,8 +104,8 @@ def run_cycles(
     stages = [work.windows * (work.beats(chip) if tiles else work.pool_cycles(chip))]
     engines = 1
     for kind, count in tiles.items():
-        used = min(sharers[kind], count)
-        each = -(-count // used) * work.tile_cycles(kind, chip)
+        used = min(sharers[kind], -(-count // work.window.split))
+        each = work.unit_cycles(kind, tiles_each(count, used, work.window), chip)
         stages.append(-(-work.windows // copies) * each)
         units = chip.units.count(kind)
         if kind is UnitKind.MEMRISTOR:

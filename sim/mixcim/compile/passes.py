@@ -16,7 +16,7 @@ from mixcim_hdl.config import ChipConfig, UnitKind
 
 from ..errors import MixcimError
 from .cycles import Work, run_cycles
-from .portions import dense_portions, separate_copies, tile_size, unit_tiles
+from .portions import dense_portions, separate_copies, unit_size, unit_tiles
 from .weights import Window
 
 
@@ -162,7 +162,8 @@ def _spread(
     """Divide tiles evenly among the units of a kind: (unit, copy, words) of each that gets some, in order of units."""
     units = space.units(kind)
     if kind is not UnitKind.MEMRISTOR:
-        parts = np.array_split(words, min(len(units) // copies, len(words)))
+        steps = words.reshape(-1, window.split)
+        parts = [part.reshape(-1) for part in np.array_split(steps, min(len(units) // copies, len(steps)))]
         return [(units[index * copies + copy], copy, own) for index, own in enumerate(parts) for copy in range(copies)]
     counts = space.take(len(words), copies, window.slots, unit_tiles(kind, window, space.chip))
     if counts is None:
@@ -235,7 +236,7 @@ def _window_too_long(name: str, window: Window, kind: UnitKind, chip: ChipConfig
         UnitKind.MEMRISTOR: ("memristor_slots", "slots"),
     }[kind]
     return (
-        f"layer '{name}': its window of {window.rows} rows needs {tile_size(kind, window, chip)} {what} of a "
+        f"layer '{name}': its window of {window.rows} rows needs {unit_size(kind, window, 1, chip)} {what} of a "
         f"{kind.value} unit for one kernel tile, the units of chip '{chip.name}' hold {chip.unit_capacity(kind)}: "
         f"use a chip with more {memory}, or another kind of unit"
     )

@@ -37,6 +37,7 @@ from ..errors import MixcimError
 from .cycles import work_of
 from .network import Layer, LayerKind, Network
 from .portions import dense_portions, unit_tiles
+from .weights import window_of
 
 _RANGED = re.compile(r"(?P<layer>.+?):(?P<parts>\d+(-\d+)?=[^=,:]*(,\d+(-\d+)?=[^=,:]*)*)")
 _WHOLE = re.compile(r"(?P<layer>.+)=(?P<unit>[^=]*)")
@@ -128,7 +129,7 @@ def default_unit(network: Network, layer: Layer, chip: ChipConfig, hidden: UnitK
     is_hidden = layer.name not in (weighted[0], weighted[-1]) and not is_fully_connected(network, layer)
     if hidden is not None and is_hidden:
         return hidden
-    work = work_of(network, layer, chip)
+    work = work_of(network, layer, window_of(network, layer, chip))
     tiles = -(-kernel_count(network, layer) // chip.channels)
 
     def cycles(kind: UnitKind) -> float:

@@ -8,13 +8,14 @@ a memory count as loaded beside another RUN.
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mixcim_hdl.commands import RUN_FIELDS, UNIT_FIELDS
 from mixcim_hdl.config import ChipConfig, UnitKind
 
-from .cycles import Work, run_cycles
+from .cycles import Work, run_cycles, tiles_each
 from .weights import Window
 
 
@@ -37,13 +38,18 @@ def unit_tiles(kind: UnitKind, window: Window, chip: ChipConfig) -> int:
     limit = min(chip.accumulator_tiles, (1 << UNIT_FIELDS["tiles"]) - 1)
     if window.separate:
         limit = (1 << RUN_FIELDS["group_count"]) - 1
-    return min(limit, chip.unit_capacity(kind) // tile_size(kind, window, chip))
+    capacity = chip.unit_capacity(kind)
+    if window.separate:
+        return min(limit, capacity // unit_size(kind, window, 1, chip))
+    fits = bisect.bisect_right(range(1, limit + 1), capacity, key=lambda tiles: unit_size(kind, window, tiles, chip))
+    return fits // window.split * window.split
 
 
-def tile_size(kind: UnitKind, window: Window, chip: ChipConfig) -> int:
-    """Slots of a CIM unit, or weight words of tiny-digital, for one tile (group)."""
+def unit_size(kind: UnitKind, window: Window, tiles: int, chip: ChipConfig) -> int:
+    """Slots of a CIM unit, or weight words of tiny-digital, for so many tiles (of one group)."""
     # Tiny-digital holds a slot in `channels` words; a vector of separate channels in one.
-    return window.slots * (chip.channels if kind is UnitKind.TINY and not window.separate else 1)
+    words = chip.channels if kind is UnitKind.TINY and not window.separate else 1
+    return window.steps(kind, tiles, chip) * window.slices * words
 
 
 def most_copies(kinds: Mapping[UnitKind, object], work: Work, chip: ChipConfig) -> int:
@@ -86,10 +92,11 @@ def _portion(
     for kind, count in tiles.items():
         if kind is UnitKind.MEMRISTOR:
             continue
-        size = tile_size(kind, work.window, chip)
-        loads += min(sharers[kind], count)
-        loaded += count * size * (chip.channels if kind is UnitKind.SRAM else 1)
-        beside = beside and 2 * size * -(-count // min(sharers[kind], count)) <= chip.unit_capacity(kind)
+        units = min(sharers[kind], -(-count // work.window.split))
+        size = unit_size(kind, work.window, tiles_each(count, units, work.window), chip)
+        loads += units
+        loaded += units * size * (chip.channels if kind is UnitKind.SRAM else 1)
+        beside = beside and 2 * size <= chip.unit_capacity(kind)
     cost = (max(cycles, loaded) if beside else cycles + loaded) + (1 + loads) * work.command_cost
     return Portion(tiles, copies, cycles, cost)
 
@@ -108,28 +115,27 @@ def _even_portions(work: Work, tiles: Mapping[UnitKind, int], copies: int, chip:
 
 def _best_sequence(work: Work, kind: UnitKind, total: int, chip: ChipConfig) -> list[Portion]:
     """Fewest cycles for the tiles of one kind of unit: the last portions, with fewer tiles, have more copies."""
-    units, limit = chip.units.count(kind), unit_tiles(kind, work.window, chip)
+    units, limit, split = chip.units.count(kind), unit_tiles(kind, work.window, chip), work.window.split
     best_of: dict[int, Portion] = {}  # of each number of tiles; of equal ones the first, with fewer copies
     for copies in range(1, most_copies({kind: total}, work, chip) + 1):
         sharers = units // copies
-        for part in range(1, min(total, sharers * limit) + 1):
+        for part in range(split, min(total, sharers * limit) + 1, split):
             portion = _portion(work, {kind: part}, {kind: sharers}, copies, chip)
             if part not in best_of or portion.cost < best_of[part].cost:
                 best_of[part] = portion
-    # The best sequence for 1, 2, ... tiles from those for fewer.
-    costs: list[tuple[int, int]] = [(0, 0)]
-    chosen: list[Portion] = []
-    for done in range(1, total + 1):
+    # The best sequence for 1, 2, ... tiles (whole steps of split vectors) from those for fewer.
+    costs: dict[int, tuple[int, int]] = {0: (0, 0)}
+    chosen: dict[int, Portion] = {}
+    for done in range(split, total + 1, split):
         found = [
             ((costs[done - part][0] + portion.cost, costs[done - part][1] + portion.copies), portion)
             for part, portion in best_of.items()
             if part <= done
         ]
         cost, portion = min(found, key=lambda item: item[0])
-        costs.append(cost)
-        chosen.append(portion)
+        costs[done], chosen[done] = cost, portion
     portions = []
     while total:
-        portions.append(chosen[total - 1])
-        total -= chosen[total - 1].tiles[kind]
+        portions.append(chosen[total])
+        total -= chosen[total].tiles[kind]
     return sorted(portions, key=lambda portion: -portion.tiles[kind])

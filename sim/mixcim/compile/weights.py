@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mixcim_hdl.config import ChipConfig
+from mixcim_hdl.commands import SramMode
+from mixcim_hdl.config import ChipConfig, UnitKind
 from mixcim_hdl.formats import LARGEST_SLICES, SLICE_BITS, WEIGHT_BITS, Encoding, ideal_conductance
 
 from ..errors import MixcimError
@@ -28,7 +29,7 @@ class Window:
     `granule`: channels taken from each activation word. `tap_words`: words taken at each position. `rows`: filled rows
     of a window (of one group of channels, for a layer that keeps channels apart). `vectors`: vectors of a window.
     `separate`: channels are kept apart (depthwise, pooling, identity): one group per activation word. `slices`: slices
-    of the layer's weights.
+    of the layer's weights. `split`: the row segments of SRAM-CIM that take the vector apart (merge.py), 1 for none.
     """
 
     granule: int
@@ -37,11 +38,25 @@ class Window:
     vectors: int
     separate: bool
     slices: int = 1
+    split: int = 1
 
     @property
     def slots(self) -> int:
-        """Slots of one kernel tile (of one group)."""
+        """Slots of one kernel tile (of one group) alone."""
         return self.vectors * self.slices
+
+    def last_length(self, chip: ChipConfig) -> int:
+        """Rows filled of the last vector."""
+        return self.rows - (self.vectors - 1) * chip.rows
+
+    def steps(self, kind: UnitKind, tiles: int, chip: ChipConfig) -> int:
+        """Steps of a unit for so many kernel tiles (of one group), slices apart; each has a slot of its own."""
+        return chip.window_steps(kind, self.sram_mode, self.rows, tiles)
+
+    @property
+    def sram_mode(self) -> SramMode:
+        """What SRAM-CIM units do with its vectors."""
+        return SramMode(self.split.bit_length() - 1)
 
 
 def window_of(network: Network, layer: Layer, chip: ChipConfig) -> Window:
@@ -133,6 +148,26 @@ def diagonal_slots(taps: np.ndarray, chip: ChipConfig) -> np.ndarray:
     """
     eye = np.eye(chip.channels, dtype=np.int8)
     return (taps[..., :, None] * eye).reshape(-1, chip.rows, chip.channels)
+
+
+def packed_slots(slots: np.ndarray, window: Window, tiles: int, chip: ChipConfig) -> np.ndarray:
+    """Slots of `tiles` kernel tiles as SRAM-CIM holds them: int8 (fewer slots, rows, channels), of dense_slots' ones.
+
+    A vector may meet P tiles at a time (commands.SramMode): the weights of tile t lie in segment t % P of slot
+    (t // P) * slices + slice. The segments' own rows of a vector that is split; else its first ones.
+    """
+    parts = slots.reshape(window.vectors, tiles, window.slices, chip.rows, chip.channels)
+    found = []
+    for number, vector in enumerate(parts):
+        length = chip.rows if number + 1 < window.vectors else window.last_length(chip)
+        packed = chip.packed_tiles(UnitKind.SRAM, window.sram_mode, length)
+        segments = np.pad(vector, ((0, -tiles % packed), *((0, 0),) * 3))
+        # step, tile, slice, segment of its rows, row, channel
+        segments = segments.reshape(-1, packed, window.slices, packed, chip.rows // packed, chip.channels)
+        own = np.arange(packed)
+        chosen = segments[:, own, :, own if window.split > 1 else np.zeros_like(own)]  # tile, step, slice, row, channel
+        found.append(chosen.transpose(1, 2, 0, 3, 4).reshape(-1, chip.rows, chip.channels))
+    return np.concatenate(found)
 
 
 def sram_words(slots: np.ndarray) -> np.ndarray:

@@ -36,9 +36,9 @@ struct Run {
     int32_t pooling, pool_parameter, floating_input, floating_output, wide, output_wide, residual_wide;
 };
 
-// A unit's part of a RUN. Cycles of a step: with a full vector, and with a window's last one.
+// A unit's part of a RUN. Cycles of a step, and kernel tiles in it: with a full vector, and with a window's last one.
 struct UnitRun {
-    int32_t tiles, copy, parameter, full_cycles, last_cycles;
+    int32_t tiles, copy, parameter, full_cycles, last_cycles, full_packed, last_packed;
 };
 
 // An entry of the tile map.
@@ -64,13 +64,13 @@ struct Stop {
 
 struct Vector {
     int32_t offset, group, copy;
-    bool window_end;
+    bool window_start, window_end;
 };
 
-// Where a step's sums belong. `last`: they complete a tile.
+// Where a step's sums belong, those of `tiles` kernel tiles. `first`, `last`: they begin, complete their tiles.
 struct Tag {
-    int32_t parameter, offset;
-    bool last;
+    int32_t parameter, offset, tiles;
+    bool first, last;
 };
 
 // Ports of one kind, of one cycle: who comes first wins a bank, whether it is served or not.
@@ -121,11 +121,14 @@ struct ComputeUnit {
         Tag tag;
     } stage[MOST_STAGES] = {};
     int inside = 0;  // steps taken whose sums are not accumulated yet
-    // Accumulator.
+    // Accumulator: the tile at work, of those of the sums.
     bool fetched = false;
+    int part = 0;
 
     bool busy() const { return level || inside; }
-    bool result_valid() const { return sums_valid && fetched && sums.last; }
+    bool added() const { return sums_valid && (fetched || sums.first); }
+    bool result_valid() const { return added() && sums.last; }
+    Tag result() const { return {sums.parameter + part, sums.offset, 1, true, true}; }
 
     void push(const Vector& vector) {
         int tail = head + level++;
@@ -135,9 +138,11 @@ struct ComputeUnit {
     void tick(bool result_ready) {
         room = level != depth;
         if (!level && !inside) return;
-        // Accumulator: read, then add.
-        const bool finish = sums_valid && fetched && (result_ready || !sums.last);
-        fetched = sums_valid && !finish;
+        // Accumulator: read, then add, tile by tile.
+        const bool done = added() && (result_ready || !sums.last);
+        const bool finish = done && part + 1 == sums.tiles;
+        fetched = sums_valid && !done;
+        if (done) part = finish ? 0 : part + 1;
         // Bank.
         const Stage& end = stage[stages - 1];
         const bool advance = !(end.valid && sums_valid && !finish);
@@ -159,15 +164,17 @@ struct ComputeUnit {
   private:
     void take_step() {
         const Vector& vector = queue[head];
-        const bool last_slice = slice + 1 == slices, last_tile = tile + 1 == fields->tiles;
+        const int packed = vector.window_end ? fields->last_packed : fields->full_packed;
+        const bool last_slice = slice + 1 == slices, last_tile = tile + packed >= fields->tiles;
         working = true;
         remaining = (vector.window_end ? fields->last_cycles : fields->full_cycles) - 1;
         tag = {fields->parameter + vector.group * fields->tiles + tile, vector.offset,
+               last_tile ? fields->tiles - tile : packed, vector.window_start && slice == 0,
                vector.window_end && last_slice};
         ++inside;
         slice = last_slice ? 0 : slice + 1;
         if (!last_slice) return;
-        tile = last_tile ? 0 : tile + 1;
+        tile = last_tile ? 0 : tile + packed;
         if (!last_tile) return;
         head = head + 1 == depth ? 0 : head + 1;
         --level;
@@ -272,7 +279,7 @@ struct Engine {
         bool found = false;
         for (ComputeUnit* unit : units) {
             const bool first = open && !found && unit->result_valid();
-            if (first) found = true, result.tag = unit->sums;
+            if (first) found = true, result.tag = unit->result();
             unit->tick(first);
         }
         if (open) result.valid = found;
@@ -386,6 +393,7 @@ struct Feeder {
     bool walking;
     int first_tap;         // of the present beat
     int filled;            // rows of the vector that earlier beats have filled
+    bool begun;            // earlier vectors of the window have left
     bool similar, usable;  // windows overlap such that words can be kept; the window before is in the store
     // The reads of the beat that are not served yet; `asked`: they are made out.
     uint32_t reads[MOST_LANES];  // banks of each
@@ -405,7 +413,7 @@ struct Feeder {
         windows.begin(fields);
         exponents.begin(fields);
         setup = chip->feeder_words + 1;
-        walking = usable = asked = vector_valid = false;
+        walking = usable = asked = vector_valid = begun = false;
         first_tap = filled = 0;
         similar = run->window_step_x == run->stride_x * run->pixel_pitch &&
                   int(windows.taps.size()) <= chip->window_words;
@@ -436,7 +444,10 @@ struct Feeder {
         const int full = filled + (chip->feeder_words << run->granule_log2);
         const bool vector_end = window_end || full >= chip->rows;
         stage[0].last = vector_end;
-        if (vector_end) stage[0].vector = {windows.offset, windows.group, windows.copy, window_end};
+        if (vector_end) {
+            stage[0].vector = {windows.offset, windows.group, windows.copy, !begun, window_end};
+            begun = !window_end;
+        }
         filled = vector_end ? 0 : full;
         asked = false;
         first_tap = window_end ? 0 : first_tap + chip->feeder_words;
@@ -488,7 +499,7 @@ struct FloatPool {
         walking = true, word_valid = word_last = false;
         tap = x = y = 0, phase = chip->pool_period - 1;
         std::fill(stage, stage + MOST_POOL_STAGES, 0);
-        result = {false, {run->pool_parameter, 0, true}};
+        result = {false, {run->pool_parameter, 0, 1, true, true}};
     }
     bool busy() const {
         if (walking || word_valid || result.valid) return true;

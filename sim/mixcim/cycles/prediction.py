@@ -166,11 +166,11 @@ def _check(program: Program, numbers: np.ndarray, fields: Mapping[str, np.ndarra
 def _words(unit: int, run: Mapping[str, int], chip: ChipConfig) -> int:
     """Slots or weight words that a unit reads in a RUN."""
     mode, windows = run[f"mode[{unit}]"], run["output_height"] * run["output_width"]
-    if mode == TinyMode.MAX or run[f"copy[{unit}]"] >= windows:
+    kind, tiles = chip.units[unit], run[f"tiles[{unit}]"]
+    if (kind is UnitKind.TINY and mode == TinyMode.MAX) or run[f"copy[{unit}]"] >= windows:
         return 0
-    stride = chip.channels if chip.units[unit] is UnitKind.TINY and mode == TinyMode.BROADCAST else 1
-    vectors = -(-window_rows(run) // chip.rows)
-    return run["group_count"] * vectors * run[f"tiles[{unit}]"] * run["weight_slices"] * stride
+    stride = chip.channels if kind is UnitKind.TINY and mode == TinyMode.BROADCAST else 1
+    return run["group_count"] * chip.window_steps(kind, mode, window_rows(run), tiles) * run["weight_slices"] * stride
 
 
 def _stopped(program: Program, command: int, fault: Fault, detail: int) -> MixcimError:
@@ -196,22 +196,27 @@ def _runs(fields: Mapping[str, np.ndarray]) -> np.ndarray:
 def _units(
     fields: Mapping[str, np.ndarray], table: Mapping[str, np.ndarray], tables: np.ndarray, chip: ChipConfig
 ) -> np.ndarray:
-    """`struct UnitRun` of every unit of each RUN: int32 (RUNs, units, 5). `tables`: which table each RUN has."""
+    """`struct UnitRun` of every unit of each RUN: int32 (RUNs, units, 7). `tables`: which table each RUN has."""
     length = window_rows(fields)
     lengths = np.stack([np.full_like(length, chip.rows), (length - 1) % chip.rows + 1], axis=1)
     reads = memristor_reads(fields["input_bits"], lengths, table, tables, chip)
-    result = np.zeros((len(length), len(chip.units), 5), np.int32)
+    result = np.zeros((len(length), len(chip.units), 7), np.int32)
     for unit, kind in enumerate(chip.units):
         for column, name in enumerate(("tiles", "copy", "parameter")):
             result[:, unit, column] = fields[f"{name}[{unit}]"]
         if kind is UnitKind.SRAM:
-            cycles = np.repeat(fields["input_bits"][:, None], 2, axis=1)
+            cycles = np.repeat(chip.sram_cycles(fields["input_bits"])[:, None], 2, axis=1)
         elif kind is UnitKind.MEMRISTOR:
             cycles = reads
         else:
             broadcast = fields[f"mode[{unit}]"][:, None] == TinyMode.BROADCAST
             cycles = np.where(broadcast, lengths, -(-lengths // chip.channels))
-        result[:, unit, 3:] = cycles
+        result[:, unit, 3:5] = cycles
+        modes = fields[f"mode[{unit}]"].tolist()
+        result[:, unit, 5:] = [
+            [chip.packed_tiles(kind, mode, rows) for rows in pair]
+            for mode, pair in zip(modes, lengths.tolist(), strict=True)
+        ]
     return result
 
 

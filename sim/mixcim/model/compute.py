@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mixcim_hdl.commands import TinyMode
+from mixcim_hdl.commands import SramMode, TinyMode
 from mixcim_hdl.formats import ACTIVATION_BITS, SLICE_BITS, SUM_BITS
 from mixcim_hdl.registers import Event
 
@@ -53,21 +53,21 @@ class GroupSums:
         self.bits, self.slices = fields["input_bits"], fields["weight_slices"]
         self.signed, self.wide = bool(fields["input_signed"]), bool(fields["floating"])
         self.sum_bits = state.chip.accumulator_bits if self.wide else SUM_BITS
-        vectors = -(-length // state.chip.rows)
-        self.works = [self._work(unit, group, vectors) for unit in share.units]
+        self.works = [self._work(unit, group) for unit in share.units]
         matrices = [work.matrix for work in self.works if work.matrix is not None]
         largest = 1 << self.bits - 1 if self.signed else (1 << min(self.bits, ACTIVATION_BITS)) - 1
         product = ExactProduct if self.wide else exact_product
         self.product = product(np.concatenate(matrices, axis=1), largest, self.signed) if matrices else None
 
-    def _work(self, unit: int, group: int, vectors: int) -> _Work:
+    def _work(self, unit: int, group: int) -> _Work:
         """A unit's share of the group."""
         fields, state, bank = self.fields, self.state, self.state.units[unit]
-        tiles, mode = fields[f"tiles[{unit}]"], TinyMode(fields[f"mode[{unit}]"])
-        if mode == TinyMode.MAX:
+        tiles, mode = fields[f"tiles[{unit}]"], fields[f"mode[{unit}]"]
+        if isinstance(bank, TinyBank) and mode == TinyMode.MAX:
             return _Work(unit, tiles, None)
-        places = places_of(state, fields, unit, group, vectors)
+        places = places_of(state, fields, unit, group, self.length)
         slot, each = places.slots.start, places.each
+        vectors = -(-self.length // state.chip.rows)
         if isinstance(bank, MemristorBank):
             assert state.table is not None
             arguments = state.table, slot, vectors, each, self.length, self.bits, fields["group_count"], self.method
@@ -79,10 +79,9 @@ class GroupSums:
             matrix = None if reading.matrix is None else self._joined(reading.matrix, tiles)
             return _Work(unit, tiles, matrix, reading, states)
         if isinstance(bank, SramBank):
-            matrix = bank.matrix(slot, vectors, each)
+            matrix = bank.matrix(SramMode(mode), slot, self.length, tiles, self.slices)
         else:
-            matrix = bank.matrix(mode, slot, vectors, each)
-        matrix = matrix[: self.length]
+            matrix = bank.matrix(TinyMode(mode), slot, vectors, each)[: self.length]
         return _Work(unit, tiles, matrix if self.slices == 1 else self._joined(matrix.astype(np.int64), tiles))
 
     def _joined(self, parts: np.ndarray, tiles: int) -> np.ndarray:

@@ -47,13 +47,13 @@ def shares(fields: Mapping[str, int], units: int, pixels: int) -> list[Share]:
     return [Share(tuple(found[copy]), copy, fields["copies"]) for copy in sorted(found)]
 
 
-def places_of(state: State, fields: Mapping[str, int], unit: int, group: int, vectors: int) -> Places:
-    """What a unit reads for a group whose windows have so many vectors. Raises FaultError past the unit's memory."""
-    kind, mode = state.chip.units[unit], TinyMode(fields[f"mode[{unit}]"])
-    first, each = fields[f"slot[{unit}]"], fields[f"tiles[{unit}]"] * fields["weight_slices"]
-    if mode == TinyMode.MAX:
+def places_of(state: State, fields: Mapping[str, int], unit: int, group: int, length: int) -> Places:
+    """What a unit reads for a group whose windows have `length` rows. Raises FaultError past the unit's memory."""
+    kind, mode, tiles = state.chip.units[unit], fields[f"mode[{unit}]"], fields[f"tiles[{unit}]"]
+    first, each = fields[f"slot[{unit}]"], tiles * fields["weight_slices"]
+    if kind is UnitKind.TINY and mode == TinyMode.MAX:
         return Places(range(0), each)
-    size = vectors * each
+    size = state.chip.window_steps(kind, mode, length, tiles) * fields["weight_slices"]
     if kind is UnitKind.TINY and mode == TinyMode.BROADCAST:
         size *= state.chip.channels
     slots = range(first + group * size, first + (group + 1) * size)
@@ -64,19 +64,19 @@ def places_of(state: State, fields: Mapping[str, int], unit: int, group: int, ve
     return Places(slots, each)
 
 
-def words_used(state: State, fields: Mapping[str, int], unit: int, vectors: int) -> Busy:
+def words_used(state: State, fields: Mapping[str, int], unit: int, length: int) -> Busy:
     """Words of its memory that a unit which takes LOADs uses in a RUN that was checked."""
-    last = places_of(state, fields, unit, fields["group_count"] - 1, vectors).slots
+    last = places_of(state, fields, unit, fields["group_count"] - 1, length).slots
     if not last:
         return Busy(unit, 0, 0)
     scale = state.chip.channels if state.chip.units[unit] is UnitKind.SRAM else 1
     return Busy(unit, fields[f"slot[{unit}]"] * scale, last.stop * scale)
 
 
-def together(state: State, fields: Mapping[str, int], group: int, vectors: int, parts: list[Share]) -> list[Share]:
+def together(state: State, fields: Mapping[str, int], group: int, length: int, parts: list[Share]) -> list[Share]:
     """`parts`, or one of them for all windows where every copy does the same with its own: equal weights and readout,
     no noise, the same parameters. Raises FaultError where one of the units reads past its memory."""
-    places = {unit: places_of(state, fields, unit, group, vectors) for part in parts for unit in part.units}
+    places = {unit: places_of(state, fields, unit, group, length) for part in parts for unit in part.units}
     windows = fields["output_height"] * fields["output_width"]
     if len(parts) < min(fields["copies"], windows):
         return parts

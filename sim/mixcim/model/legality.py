@@ -83,7 +83,8 @@ def _units(fields: Mapping[str, int], chip: ChipConfig) -> Iterator[str]:
             yield f"RUN unit {unit} ({kind.value}) is of copy {copy}, but copies is {copies}"
         if tiles > chip.accumulator_tiles:
             yield f"RUN accumulates {tiles} tiles in unit {unit}, which has {chip.accumulator_tiles}"
-        if mode > (max(TinyMode) if kind is UnitKind.TINY else 0):
+        largest = {UnitKind.TINY: max(TinyMode), UnitKind.SRAM: chip.sram_segments.bit_length() - 1}
+        if mode > largest.get(kind, 0):
             yield f"RUN unit {unit} ({kind.value}) has no mode {mode}"
-        if tiles and mode == TinyMode.MAX and fields["weight_slices"] != 1:
+        if kind is UnitKind.TINY and tiles and mode == TinyMode.MAX and fields["weight_slices"] != 1:
             yield f"RUN weight_slices must be 1 with a maximum (unit {unit}), not {fields['weight_slices']}"

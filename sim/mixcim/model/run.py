@@ -42,7 +42,7 @@ def run_layer(state: State, fields: Mapping[str, int], method: Method) -> None:
     feeder = Feeder(state.memory, fields)
     pixels = len(feeder.pixels)
     chunk = CHUNK_CODES if fields["input_format"] == ElementFormat.INTEGER else CHUNK_ELEMENTS
-    units, vectors = shares(fields, len(state.units), pixels), -(-feeder.length // state.chip.rows)
+    units = shares(fields, len(state.units), pixels)
     for group in range(fields["group_count"]):
         _check_reads(state, feeder.group(group))
         parts = [
@@ -51,7 +51,7 @@ def run_layer(state: State, fields: Mapping[str, int], method: Method) -> None:
                 GroupSums(state, fields, group, share, feeder.length, method),
                 _Output(state, fields, _parameter_tiles(state, fields, group, share, pixels)),
             )
-            for share in together(state, fields, group, vectors, units)
+            for share in together(state, fields, group, feeder.length, units)
         ]
         size = feeder.length + 4 * max(output.kernels for _, _, output in parts)
         own_share = max(state.inputs * pixels * size // cores(), SHARE_CODES)
@@ -59,7 +59,7 @@ def run_layer(state: State, fields: Mapping[str, int], method: Method) -> None:
         work = functools.partial(_run_inputs, state, feeder, parts, at_a_time)
         for_each(work, _cut(state.inputs, max(1, at_a_time // pixels)))
     taking = (unit for share in units for unit in share.units if state.chip.units[unit] is not UnitKind.MEMRISTOR)
-    state.busy = [words_used(state, fields, unit, vectors) for unit in taking]
+    state.busy = [words_used(state, fields, unit, feeder.length) for unit in taking]
 
 
 def _every(windows: Windows, first: int, step: int) -> Windows:

