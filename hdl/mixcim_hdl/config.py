@@ -2,8 +2,9 @@
 
 Terms: a *vector* is one row tile of an im2col window, `rows` unsigned codes long. An *activation word* holds
 `channels` consecutive channels of one pixel. A compute unit (a *bank*) works on one *kernel tile* of `channels`
-kernels at a time. A *slot* of a CIM bank holds the weights of one vector x one kernel tile (`rows` x `channels`).
-An *engine* has an equal share of the units of every kind, and an output pipeline of its own.
+kernels at a time. A *slot* of a CIM bank holds the weights of one vector x one kernel tile (`rows` x `channels`);
+on SRAM-CIM its row segments may hold those of several tiles, which are worked on together. An *engine* has an equal
+share of the units of every kind, and an output pipeline of its own.
 """
 
 from __future__ import annotations

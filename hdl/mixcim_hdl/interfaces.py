@@ -77,8 +77,8 @@ TAG_LAYOUT = data.StructLayout(
 
 
 def step_layout(chip: ChipConfig) -> data.StructLayout:
-    """One vector x one kernel tile, or 2**`packing` of them: what a bank computes at a time. `address`: slot or weight
-    word."""
+    """One vector x one kernel tile, or up to 2**`packing` of them: what a bank computes at a time. `address`: slot or
+    weight word."""
     return data.StructLayout(
         {
             "planes": planes_layout(chip),

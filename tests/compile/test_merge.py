@@ -16,6 +16,7 @@ from mixcim.compile.merge import merged_view
 from mixcim.compile.network import Layer, LayerKind, Network, Quantisation, Residual, Tensor
 from mixcim.compile.unused import unused_biases
 from mixcim.compile.weights import dense_slots, packed_slots
+from mixcim.errors import MixcimError
 from mixcim_hdl.commands import Opcode, SramMode
 from mixcim_hdl.config import ChipConfig, UnitKind
 
@@ -94,7 +95,7 @@ def test_merged_layers_equal_the_definition(channels: int, mode: SramMode, kerne
     """Eight, four, two pixels fill a vector; three words, or a whole vector, do not divide it."""
     network = pointwise(channels, kernels)
     if mode is not SramMode.REPEATED:
-        assert merged_view(network, network.layers[0], (SRAM,) * kernels, -(-channels // 4), CHIP) is not None
+        assert merged_view(network, network.layers[0], (SRAM,) * kernels, None, CHIP) is not None
     (found,) = modes(network, CHIP)
     # Two pixels a window are not always faster than a short vector repeated in two segments.
     assert found == {mode} or (found == {SramMode.REPEATED} and mode is SramMode.SPLIT_2)
@@ -123,8 +124,10 @@ def test_what_is_not_merged() -> None:
     network = pointwise()
     layer, units = network.layers[0], (SRAM,) * 12
 
-    def view(layer: Layer = layer, network: Network = network, units: tuple = units, pitch: int = 1, chip=CHIP):
-        return merged_view(network, layer, units, pitch, chip)
+    def view(
+        layer: Layer = layer, network: Network = network, units: tuple = units, pitch: int = 1, out: int = 3, chip=CHIP
+    ):
+        return merged_view(network, layer, units, {"t0": pitch, "t1": out}, chip)
 
     assert view() is not None
     assert view(dataclasses.replace(layer, stride=(2, 2))) is None
@@ -132,6 +135,8 @@ def test_what_is_not_merged() -> None:
     assert view(dataclasses.replace(layer, padding=(0, 1, 0, 0))) is None
     assert view(units=(SRAM,) * 8 + (UnitKind.TINY,) * 4) is None
     assert view(pitch=2) is None
+    assert view(out=512) is None  # a field of 12 bits
+    assert view(chip=dataclasses.replace(CHIP, accumulator_tiles=3)) is None
     assert view(chip=dataclasses.replace(CHIP, sram_segments=1)) is None
     narrow = pointwise(width=12)
     assert view(narrow.layers[0], narrow) is None
@@ -141,7 +146,7 @@ def test_what_is_not_merged() -> None:
 def test_a_tiles_weights_lie_in_its_own_segment(channels: int) -> None:
     """Outside of it the merged layer's weights are 0: nothing is lost when slots are packed."""
     network = pointwise(channels, 12)
-    view = merged_view(network, network.layers[0], (SRAM,) * 12, channels // 4, CHIP)
+    view = merged_view(network, network.layers[0], (SRAM,) * 12, None, CHIP)
     assert view is not None
     weights = layer_weights(view.network, view.layer, view.window, unused_biases(network), CHIP)
     assert weights.rows is not None
@@ -161,3 +166,35 @@ def test_merging_saves_cycles() -> None:
         for chip in (CHIP, dataclasses.replace(CHIP, sram_segments=1))
     ]
     assert cycles[0] < 0.5 * cycles[1]
+
+
+@pytest.mark.parametrize("field", ["parameter_tiles", "weight_words"])
+def test_what_does_not_fit_merged_is_not_merged(field: str) -> None:
+    network = pointwise()
+    assert modes(network, CHIP) == [{SramMode.SPLIT_4}]
+    small = dataclasses.replace(CHIP, **{field: 16})
+    assert modes(network, small) == [{SramMode.REPEATED}]
+    assert differences(network, compile_network(network, small, ["*=sram"]), small) == ([], 0)
+    with pytest.raises(MixcimError, match=f"use a chip with more {field}"):
+        compile_network(network, dataclasses.replace(CHIP, **{field: 2}), ["*=sram"])
+
+
+@pytest.mark.parametrize("tiles", [1, 2, 3, 4])
+def test_few_accumulator_tiles(tiles: int) -> None:
+    network, chip = pointwise(), dataclasses.replace(CHIP, accumulator_tiles=tiles)
+    assert differences(network, compile_network(network, chip, ["*=sram"]), chip) == ([], 0)
+
+
+def test_eight_segments() -> None:
+    """Eight pixels, one a segment."""
+    network, chip = pointwise(4, 8), dataclasses.replace(CHIP, sram_segments=8)
+    assert modes(network, chip) == [{SramMode.SPLIT_8}]
+    assert differences(network, compile_network(network, chip, ["*=sram"]), chip) == ([], 0)
+
+
+def test_default_placement_knows_of_merging() -> None:
+    """Few input channels: tiny-digital is faster, unless pixels are merged."""
+    network = pointwise(4, 8)
+    for segments, unit in ((4, "sram"), (1, "tiny")):
+        chip = dataclasses.replace(CHIP, sram_segments=segments)
+        assert set(compile_network(network, chip).layers[0].kernels) == {unit}

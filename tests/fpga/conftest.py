@@ -8,7 +8,7 @@ import pytest
 from fpga.ledger import CLOCK, Ledger
 from mixcim.rtl.bridge import SerialBridge
 from mixcim.rtl.build import build_library
-from mixcim.rtl.serial import SERIAL_DRIVER, SerialSimulator
+from mixcim.rtl.serial import SerialSimulator, serial_driver
 from mixcim_hdl.verilog import to_verilog
 
 BAUD = 1_000_000
@@ -18,7 +18,7 @@ GAP_SECONDS = 0.0005  #: 4000 cycles
 @pytest.fixture(scope="session")
 def ledger_library() -> Path:
     verilog = to_verilog(Ledger(BAUD, GAP_SECONDS), "ledger", "A host link and something to write.\nFor tests only.")
-    return build_library(verilog, "ledger", driver=SERIAL_DRIVER.read_text())
+    return build_library(verilog, "ledger", driver=serial_driver())
 
 
 @pytest.fixture

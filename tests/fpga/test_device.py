@@ -1,7 +1,10 @@
 """A whole chip behind its host link, driven over its serial pins by the real host driver and the command line."""
 
 import json
+import os
 import re
+import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fpga.boards import Board
 from fpga.test_serial_bus import Damage
 from mixcim import cli
 from mixcim.compile.compiler import compile_network
@@ -201,3 +205,22 @@ def test_mistakes_are_told_in_one_line(
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert re.search(message, error), error
+
+
+def test_ctrl_c_ends_a_wait_for_an_answer(cut_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    class Interrupting(Board):
+        """Is silent, and so is the user's patience over when it is asked something."""
+
+        def exchange(self, data: bytes, cycles: int) -> bytes:
+            if data:
+                os.kill(os.getpid(), signal.SIGINT)
+            return b""
+
+    with SerialBridge(Interrupting()) as bridge:  # type: ignore[arg-type]
+        begin = time.monotonic()
+        assert cli.run(["fpga", "selftest", "--chip", str(cut_file), "--port", bridge.port]) == cli.INTERRUPTED
+        assert time.monotonic() - begin < 5
+        with pytest.raises(MixcimError, match="nothing answers"):  # the port was given back
+            bridge.simulator.exchange = lambda data, cycles: b""  # type: ignore[method-assign]
+            SerialBus(bridge.port, patience=0.05)
+    assert "interrupted" in capsys.readouterr().err

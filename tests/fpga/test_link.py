@@ -245,6 +245,24 @@ def test_the_lights_tell_of_work_and_of_damage(simulator: SerialSimulator) -> No
     assert ask(simulator, 2, read(0)).status == Status.HALTED
 
 
+def test_sparse_writes_put_zeros_between_their_words(simulator: SerialSimulator) -> None:
+    begin(simulator)
+    assert ask(simulator, 1, write(0, list(range(1, 101)))).status == Status.DONE
+    groups = np.array([1 << 31 | 0b101, 11, 12, 13, 0, 1, 14], np.uint32)
+    sparse = Request(Command.WRITE_SPARSE, 4, 4, len(groups), groups)
+    assert ask(simulator, 2, sparse).status == Status.DONE
+    expected = [1, 11, 0, 12, *[0] * 28, 13, *[0] * 32, 14, *[0] * 31, 98, 99, 100]
+    assert ask(simulator, 3, read(0, 100)).words.tolist() == expected
+    to_sum = Request(Command.WRITE_SPARSE, SUM, 0, 2, np.array([2, 5], np.uint32))
+    for _ in range(2):
+        assert ask(simulator, 4, to_sum).status == Status.DONE
+    assert ask(simulator, 5, read(SUM)).words.tolist() == [mixed([0, 5, *[0] * 30])]
+    assert ask(simulator, 6, read(WRITES)).words.tolist() == [32]
+    end = Request(Command.WRITE_SPARSE, 4 * MEMORY_WORDS - 40, 4, 3, np.array([0b11, 6, 7], np.uint32))
+    reply = ask(simulator, 7, end)
+    assert (reply.status, reply.words.tolist()) == (Status.BUS_ERROR, [10, 2])
+
+
 @pytest.mark.parametrize("off", [-0.025, 0.025])
 def test_whole_frames_from_a_host_whose_clock_is_off(ledger_library: Path, off: float) -> None:
     words = np.random.default_rng(5).integers(0, 1 << 32, MAX_WORDS, np.uint32).tolist()

@@ -12,6 +12,7 @@ from fpga.ledger import ALARM, CHIP, MEMORY_WORDS, SUM, TICKET, WRITES, mixed
 from mixcim.errors import MixcimError
 from mixcim.host.bus import BusError
 from mixcim.host.serial_bus import SerialBus
+from mixcim.host.sparse import sparse_payloads, sparse_size
 from mixcim.rtl.bridge import SerialBridge
 from mixcim.rtl.serial import SerialSimulator
 from mixcim_hdl.presets import PRESETS
@@ -56,6 +57,13 @@ def use(bus: SerialBus, seed: int) -> None:
         bus.write(SUM, np.array(pushed[-count:], np.uint32), step=0)
         assert bus.read(SUM, 1)[0] == mixed(pushed)
     assert bus.read(WRITES, 1)[0] == len(pushed)
+    sparse = words(1000, seed + 1) * (words(1000, seed + 2) % 5 == 0)
+    bus.write(4, sparse)
+    assert np.array_equal(bus.read(4, 1000), sparse)
+    bus.write(SUM, sparse, step=0)
+    pushed += sparse.tolist()
+    assert bus.read(SUM, 1)[0] == mixed(pushed) and bus.read(WRITES, 1)[0] == len(pushed)
+    memory[1:1001] = sparse
     tickets = [bus.read(TICKET, count, step=0) for count in (1, 300, 5, 600)]
     assert np.array_equal(np.concatenate(tickets), np.arange(906))
     bus.write(ALARM, np.array([3000], np.uint32))
@@ -95,6 +103,36 @@ def test_writes_come_near_the_rate_of_the_line(bridge: SerialBridge) -> None:
     line = 4 * content.nbytes * 80
     print(f"{line / cycles:.1%} of the line's rate")
     assert line / cycles > 0.8
+
+
+def test_words_that_are_mostly_0_take_less_time(bridge: SerialBridge) -> None:
+    picture = words(2000)
+    picture.reshape(-1, 4)[:, 1:] = 0  # 3 or 4 of 16 channels
+    with SerialBus(bridge.port, CHIP, BAUD) as bus:
+        cycles = []
+        for content in (words(2000), picture):
+            begin = bridge.simulator.cycle
+            for _ in range(4):
+                bus.write(0, content)
+            cycles.append(bridge.simulator.cycle - begin)
+            assert np.array_equal(bus.read(0, 2000), content)
+    print(cycles)
+    assert cycles[1] < 0.5 * cycles[0]
+
+
+@pytest.mark.parametrize("density", [0, 0.1, 0.7, 1])
+def test_sparse_payloads_say_it_all(density: float) -> None:
+    generator = np.random.default_rng(1)
+    content = words(32 * 100) * (generator.random(3200) < density)
+    found: list[int] = []
+    for first, payload in sparse_payloads(content, 100):
+        assert first == len(found) and 0 < len(payload) <= 100
+        rest = payload.tolist()
+        while rest:
+            mask = rest.pop(0)
+            found += [rest.pop(0) if mask >> bit & 1 else 0 for bit in range(32)]
+    assert found == content.tolist()
+    assert sum(len(payload) for _, payload in sparse_payloads(content, 100)) == sparse_size(content)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -94,11 +94,13 @@ def test_sequencer_packs_tiles(mode, tiles):
     for payload, length in zip(payloads, (16, 16, 4, 16, 16, 2), strict=True):
         payload["length"] = length
     sequencer = Sequencer(TINY, 1000, tiles_per_step=8)
-    packing = {SramMode.REPEATED: {16: 1, 4: 4, 2: 8}}.get(mode, dict.fromkeys((16, 4, 2), 1 << mode))
+    packing: dict[int, int] = dict.fromkeys((16, 4, 2), 1 << mode)
+    if mode is SramMode.REPEATED:
+        packing = {16: 1, 4: 4, 2: 8}
     expected, address = [], 5
     for number, payload in enumerate(payloads):
         address = 5 if number == 3 else address
-        packed = packing[payload["length"]]
+        packed = packing[int(payload["length"])]
         for first in range(0, tiles, packed):
             expected.append((address, packed, first, min(packed, tiles - first), 40 + first))
             address += 1

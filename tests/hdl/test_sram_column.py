@@ -16,7 +16,9 @@ from mixcim_hdl.sram.fpga_column import FpgaColumn
 #: More rows than FpgaColumn sums before its register, and one, two, four of its groups in a segment.
 TALL = dataclasses.replace(TINY, name="tall", rows=64, sram_segments=1, sram_planes=2)
 HALVES = dataclasses.replace(TALL, name="halves", sram_segments=2)
-CHIPS = [TINY, NO_FLOAT, TWO_PLANES, FOUR_PLANES, TALL, HALVES]
+#: Segments of a pair of rows, with all planes of the widest integers.
+PAIRS = dataclasses.replace(TINY, name="pairs", sram_segments=8, sram_planes=4, aligned_bits=16)
+CHIPS = [TINY, NO_FLOAT, TWO_PLANES, FOUR_PLANES, TALL, HALVES, PAIRS]
 
 
 def packed(values: np.ndarray, width: int) -> int:

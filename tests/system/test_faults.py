@@ -118,7 +118,7 @@ ILLEGAL = [
     run(**{"tiles[2]": CHIP.accumulator_tiles + 1}),
     run(**{"mode[2]": 3}),
     run(**{"tiles[0]": 1, "output_tiles": 2}),  # memristor before any TABLE
-    run(**{"tiles[1]": 1, "mode[1]": 1}),
+    run(**{"tiles[1]": 1, "mode[1]": 3, "output_tiles": 2}),
     encode_command(Opcode.LOAD, CHIP, unit=0, units=1, count=1),
     encode_command(Opcode.LOAD, CHIP, unit=3, units=1, count=1),
     encode_command(Opcode.LOAD, CHIP, unit=SRAM, units=0, count=1),

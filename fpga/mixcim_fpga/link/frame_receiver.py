@@ -79,7 +79,7 @@ class FrameReceiver(wiring.Component):
                     m.next = "DISCARD"
             with m.State("LENGTH"):  # one cycle: the next byte is some bits away
                 m.d.sync += [index.eq(0), left.eq(header.count << 2)]
-                with m.If((header.command != Command.WRITE) | (header.count == 0)):
+                with m.If(~header.command.matches(Command.WRITE, Command.WRITE_SPARSE) | (header.count == 0)):
                     m.d.sync += left.eq(CRC_BYTES)
                     m.next = "CRC"
                 with m.Elif(header.count > MAX_WORDS):

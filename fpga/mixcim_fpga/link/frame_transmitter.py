@@ -35,6 +35,7 @@ class FrameTransmitter(wiring.Component):
         m.submodules.crc = crc = frame_crc()
         header = Cat(Const(REPLY_SYNC, 8), self.reply.payload.as_value())
         number = Signal(range(4 * MAX_WORDS + 1))  # of the byte in its part of the frame
+        held = Signal(8)  # block RAM is slow, and the byte goes through the CRC
         sent = Signal()
         m.d.comb += [
             sent.eq(self.byte.valid & self.byte.ready),
@@ -62,11 +63,14 @@ class FrameTransmitter(wiring.Component):
                     with m.Else():
                         m.next = "FETCH"
             with m.State("FETCH"):  # the buffer's read register follows the address
+                m.next = "HOLD"
+            with m.State("HOLD"):
+                m.d.sync += held.eq(self.read_data.word_select(number[:2], 8))
                 m.next = "PAYLOAD"
             with m.State("PAYLOAD"):
                 m.d.comb += [
                     self.byte.valid.eq(1),
-                    self.byte.payload.eq(self.read_data.word_select(number[:2], 8)),
+                    self.byte.payload.eq(held),
                     crc.valid.eq(sent),
                 ]
                 with m.If(sent):

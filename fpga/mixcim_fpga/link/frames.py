@@ -16,7 +16,7 @@ from typing import Any
 from amaranth.lib import data
 from amaranth.lib.crc import catalog
 
-from ..protocol import MAX_WORDS, REPLY_FIELDS, REQUEST_FIELDS, WINDOW
+from ..protocol import GROUP_WORDS, MAX_WORDS, REPLY_FIELDS, REQUEST_FIELDS, WINDOW
 
 #: A request as it came: the bits are those of the bytes behind the first one, first byte lowest.
 HEADER_LAYOUT = data.StructLayout(REQUEST_FIELDS)
@@ -24,6 +24,7 @@ REPLY_LAYOUT = data.StructLayout(REPLY_FIELDS)
 #: `bank`: half of the request buffer with the payload; `garbled`: something came that was no frame, and no header is.
 REQUEST_LAYOUT = data.StructLayout({"header": HEADER_LAYOUT, "bank": range(WINDOW), "garbled": 1})
 WORD_INDEX = range(MAX_WORDS)  #: number of a word in a frame
+BURST_WORDS = MAX_WORDS * GROUP_WORDS  #: words that a frame can write, at most
 #: Address in the request buffer: word of the frame, then bank.
 BUFFER_ADDRESS = range(MAX_WORDS * WINDOW)
 

@@ -20,7 +20,9 @@ from ..protocol import (
     Status,
 )
 from .bus_master import BURST_LAYOUT
-from .frames import HEADER_LAYOUT, REPLY_LAYOUT, REQUEST_LAYOUT, WORD_INDEX
+from .frames import BURST_WORDS, HEADER_LAYOUT, REPLY_LAYOUT, REQUEST_LAYOUT, WORD_INDEX
+
+_BURSTS = (Command.WRITE, Command.WRITE_SPARSE, Command.READ)
 
 
 class Session(wiring.Component):
@@ -43,7 +45,7 @@ class Session(wiring.Component):
                 "request": In(stream.Signature(REQUEST_LAYOUT)),
                 "reply": Out(stream.Signature(REPLY_LAYOUT)),
                 "burst": Out(stream.Signature(BURST_LAYOUT)),
-                "done": In(range(MAX_WORDS + 1)),
+                "done": In(range(BURST_WORDS + 1)),
                 "response": In(2),
                 "store_enable": Out(1),
                 "store_address": Out(WORD_INDEX),
@@ -67,7 +69,8 @@ class Session(wiring.Component):
         m.d.comb += [
             repeated.eq(begun & (header.sequence == last)),
             in_order.eq(~halted & (header.sequence == (last + 1)[:8])),
-            self.burst.payload.write.eq(header.command == Command.WRITE),
+            self.burst.payload.write.eq(header.command != Command.READ),
+            self.burst.payload.sparse.eq(header.command == Command.WRITE_SPARSE),
             self.burst.payload.address.eq(header.address),
             self.burst.payload.step.eq(header.step),
             self.burst.payload.count.eq(header.count),
@@ -107,7 +110,7 @@ class Session(wiring.Component):
                 with m.Elif(header.command == Command.WAIT):
                     execute()
                     m.next = "WAIT"
-                with m.Elif(header.command.matches(Command.WRITE, Command.READ) & (header.count <= MAX_WORDS)):
+                with m.Elif(header.command.matches(*_BURSTS) & (header.count <= MAX_WORDS)):
                     execute()
                     with m.If(header.count != 0):
                         m.next = "BURST"

@@ -1,4 +1,4 @@
-"""Tile sequencer: repeats each vector for every kernel tile of its compute unit and numbers the slots."""
+"""Tile sequencer: repeats each vector for all kernel tiles of its compute unit and numbers the slots."""
 
 from __future__ import annotations
 

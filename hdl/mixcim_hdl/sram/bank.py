@@ -74,15 +74,15 @@ class SramBank(wiring.Component):
             ]
             repeat = self.mode == SramMode.REPEATED
             m.d.sync += [
-                plane.eq(_repeated(given, self.step.payload.packing, chip, repeat))
-                for plane, given in zip(planes, self.step.payload.planes, strict=True)
+                planes[index].eq(_repeated(self.step.payload.planes[index], self.step.payload.packing, chip, repeat))
+                for index in range(chip.input_planes)
             ]
 
         # Above an integer's highest plane there is its sign.
         sign = Mux(self.input_signed, planes[-1], 0) if chip.floating_point else C(0, chip.rows)
         given = [*planes, *[sign] * (-chip.input_planes % places)]
         selected = Signal(data.ArrayLayout(chip.rows, places))
-        m.d.comb += [plane.eq(Array(given[index::places])[group]) for index, plane in enumerate(selected)]
+        m.d.comb += [selected[index].eq(Array(given[index::places])[group]) for index in range(places)]
         sum_valid, sum_first, sum_last = Signal(), Signal(), Signal()
         sum_tag, sum_packing = Signal(TAG_LAYOUT), Signal(2)
         with m.If(advance):
@@ -134,13 +134,13 @@ def _tile_sums(m: Module, sums: data.View, packing: Value, chip: ChipConfig, nam
     """Sum of each tile of a step, of the segments' sums: nodes of the tree that adds them up."""
     nodes: list[list[Value]] = [[sums[segment] for segment in range(chip.sram_segments)]]
     while len(nodes[-1]) > 1:
-        level = [Signal(sum_shape(chip, 1 << len(nodes)), name=f"node{name}_{len(nodes)}_{index}")
-                 for index in range(len(nodes[-1]) // 2)]  # fmt: skip
+        shape, count = sum_shape(chip, 1 << len(nodes)), len(nodes[-1]) // 2
+        level: list[Value] = [Signal(shape, name=f"node{name}_{len(nodes)}_{index}") for index in range(count)]
         m.d.comb += [node.eq(nodes[-1][2 * index] + nodes[-1][2 * index + 1]) for index, node in enumerate(level)]
         nodes.append(level)
-    found = []
+    found: list[Value] = []
     for tile in range(chip.sram_segments):
-        # With the smallest packing that has the tile first, the widest sum.
+        # The nodes that are the tile's, from the finest packing to the coarsest one that has it.
         choices = [
             (len(nodes) - 1 - level, nodes[level][tile]) for level in range(len(nodes)) if tile < len(nodes[level])
         ]

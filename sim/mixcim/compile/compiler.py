@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,7 +33,7 @@ from .fold import fold_input
 from .layer_weights import LayerWeights, layer_weights
 from .merge import View, merged_view, plain_view
 from .network import Layer, LayerKind, Network, Tensor
-from .passes import Pass, Share, UnitSpace, plan, tile_lanes
+from .passes import Pass, Share, UnitSpace, check_windows, plan, tile_lanes
 from .placement import Placement, is_fully_connected, place
 from .stores import CommandList, MemristorBanks, ParameterMemory, WeightStore
 from .strips import Chain, strip_rows
@@ -81,12 +82,15 @@ def compile_network(
             raise MixcimError(f"the table names layer '{name}', network '{network.name}' has {', '.join(names)}")
     if skip_zero_groups:
         tables = dataclasses.replace(tables, skip_zero_groups=True)
-    compilation = _Compilation(network, chip, placement, tables, keep_all, 0)
-    program = compilation.program()
-    if len(program.commands) > chip.program_commands:
-        compilation = _Compilation(network, chip, placement, tables, keep_all, _COMMAND_COST)
+    # The fastest program, or one with fewer commands, or with pixels not merged: fewer parameters and weights.
+    merging = (True, False) if chip.sram_segments > 1 else (False,)
+    for merge, command_cost in itertools.product(merging, (0, _COMMAND_COST)):
+        compilation = _Compilation(network, chip, placement, tables, keep_all, command_cost, merge)
         program = compilation.program()
-    compilation.check_memories()
+        if (excess := compilation.excess()) is None:
+            break
+    else:
+        raise MixcimError(excess)
     if fold == (1, 1):
         return program
     # What a layer has to do does not grow with the zeros of a folded kernel.
@@ -164,9 +168,10 @@ class _Compilation:
         tables: Tables,
         keep_all: bool,
         command_cost: int,
+        merge: bool,
     ) -> None:
-        """`command_cost`: as in cycles.Work; other arguments as of compile_network."""
-        self.command_cost = command_cost
+        """`command_cost`: as in cycles.Work. `merge`: pixels, where that is faster. Others as of compile_network."""
+        self.command_cost, self.merge = command_cost, merge
         self.network, self.chip, self.placement, self.tables = network, chip, placement, tables
         self.check_memristor()
         self.commands = CommandList(chip)
@@ -257,7 +262,8 @@ class _Compilation:
             table = self.table_fields(layer, view.window, weights, lanes[UnitKind.MEMRISTOR])
         reads = reads_of(table, input_width(self.network, layer)[0], view.window, self.chip) if table else 0
         found = Candidate(layer.name, work_of(self.network, layer, view.window, reads, self.command_cost), lanes)
-        merged = merged_view(self.network, layer, units, self.pitches[layer.input], self.chip)
+        check_windows(layer.name, found.work, lanes, self.chip)
+        merged = merged_view(self.network, layer, units, self.pitches, self.chip) if self.merge else None
         if merged is not None:
             work = work_of(merged.network, merged.layer, merged.window, 0, self.command_cost)
             lanes = {UnitKind.SRAM: np.ones((len(merged.places), self.chip.channels), bool)}
@@ -486,8 +492,8 @@ class _Compilation:
             )
         return places
 
-    def check_memories(self) -> None:
-        """Raise MixcimError if the program needs more than a memory holds."""
+    def excess(self) -> str | None:
+        """What the program needs more of than a memory holds; None for nothing."""
         for memory, field, used in (
             ("program store", "program_commands", len(self.commands)),
             ("weight store", "weight_words", self.weights.words),
@@ -496,10 +502,11 @@ class _Compilation:
             available = getattr(self.chip, field)
             unit = {"program_commands": "commands", "weight_words": "words", "parameter_tiles": "kernel tiles"}[field]
             if used > available:
-                raise MixcimError(
+                return (
                     f"{memory} of chip '{self.chip.name}' holds {available} {unit}, network '{self.network.name}' as "
                     f"placed needs {used}: use a chip with more {field}"
                 )
+        return None
 
 
 def _neighbours(units: Sequence[_UnitWork]) -> list[tuple[list[int], Block]]:

@@ -16,15 +16,21 @@ Floating-point layers are not merged: a window has one exponent.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mixcim_hdl.commands import RUN_FIELDS
 from mixcim_hdl.config import ChipConfig, UnitKind
 
-from .allocate import Layout
 from .network import Layer, LayerKind, Network
+from .portions import unit_tiles
 from .weights import Window, window_of
+
+if TYPE_CHECKING:  # allocate.py imports placement.py, which imports this file
+    from .allocate import Layout
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,23 +66,30 @@ def plain_view(network: Network, layer: Layer, chip: ChipConfig) -> View:
 
 
 def merged_view(
-    network: Network, layer: Layer, units: tuple[UnitKind | None, ...], pitch: int, chip: ChipConfig
+    network: Network,
+    layer: Layer,
+    units: tuple[UnitKind | None, ...],
+    pitches: Mapping[str, int] | None,
+    chip: ChipConfig,
 ) -> View | None:
     """The layer with pixels merged, or None where that is not possible or fills no more of a vector.
 
-    `units`: kind of unit of each kernel. `pitch`: of the input's pixels, in words.
+    `units`: kind of unit of each kernel. `pitches`: words of a pixel of every tensor; None: as few as there can be.
     """
     source, output = network.tensors[layer.input], network.tensors[layer.output]
     words = -(-source.shape[2] // chip.channels)
     rows = words * chip.channels
     pixels = chip.rows // rows
     split = min(pixels, chip.sram_segments)
+    if pitches is None:
+        pitches = {name: -(-network.tensors[name].shape[2] // chip.channels) for name in _tensors(layer)}
     if not (
         layer.kind is LayerKind.CONVOLUTION
         and layer.floating is None
         and (layer.kernel, layer.stride, layer.padding) == ((1, 1), (1, 1), (0, 0, 0, 0))
         and set(units) == {UnitKind.SRAM}
-        and words == pitch  # the pixels of a window lie one behind the other
+        and words == pitches[layer.input]  # the pixels of a window lie one behind the other
+        and pixels * pitches[layer.output] < 1 << RUN_FIELDS["output_pitch"]
         and split > 1
         and pixels * rows == chip.rows
         and source.shape[1] % pixels == 0
@@ -93,6 +106,8 @@ def merged_view(
         view.tensors[name] = replace(network.tensors[name], shape=merged)
     merged_layer = _merged_layer(layer, word, pixel, rows, pixels, chip)
     window = replace(window_of(view, merged_layer, chip), split=split)
+    if unit_tiles(UnitKind.SRAM, window, chip) == 0:  # not even a step's tiles fit
+        return None
     return View(view, merged_layer, window, pixels, np.stack([pixel, word], axis=1))
 
 

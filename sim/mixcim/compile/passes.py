@@ -8,6 +8,7 @@ filled once for all: each copy takes the emptiest banks.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -122,17 +123,21 @@ def tile_lanes(units: tuple[UnitKind | None, ...], chip: ChipConfig) -> dict[Uni
     return {kind: owner == kind.value for kind in dict.fromkeys(chip.units) if kind in units}
 
 
+def check_windows(name: str, work: Work, kinds: Iterable[UnitKind], chip: ChipConfig) -> None:
+    """Raise MixcimError when not even one tile of a layer fits a unit of one of the kinds."""
+    for kind in kinds:
+        if unit_tiles(kind, work.window, chip) == 0:
+            raise MixcimError(_window_too_long(name, work.window, kind, chip))
+
+
 def plan(
     name: str, work: Work, lanes: dict[UnitKind, np.ndarray], space: UnitSpace, copies: int | None = None
 ) -> list[Pass]:
     """Passes of a layer. `lanes`: from tile_lanes. `copies`: in every pass (default: what takes fewest cycles; one on
     memristor). Takes the memristor slots that it uses out of `space`.
 
-    Raises MixcimError when not even one tile fits a unit, or the memristor banks are full.
+    A tile must fit a unit of each kind (check_windows). Raises MixcimError when the memristor banks are full.
     """
-    for kind in lanes:
-        if unit_tiles(kind, work.window, space.chip) == 0:
-            raise MixcimError(_window_too_long(name, work.window, kind, space.chip))
     if copies is None and UnitKind.MEMRISTOR in lanes:
         copies = 1
     planned = _plan_separate if work.window.separate else _plan_dense

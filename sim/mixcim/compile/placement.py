@@ -35,9 +35,9 @@ from mixcim_hdl.config import ChipConfig, UnitKind
 
 from ..errors import MixcimError
 from .cycles import work_of
+from .merge import merged_view, plain_view
 from .network import Layer, LayerKind, Network
 from .portions import dense_portions, unit_tiles
-from .weights import window_of
 
 _RANGED = re.compile(r"(?P<layer>.+?):(?P<parts>\d+(-\d+)?=[^=,:]*(,\d+(-\d+)?=[^=,:]*)*)")
 _WHOLE = re.compile(r"(?P<layer>.+)=(?P<unit>[^=]*)")
@@ -129,13 +129,19 @@ def default_unit(network: Network, layer: Layer, chip: ChipConfig, hidden: UnitK
     is_hidden = layer.name not in (weighted[0], weighted[-1]) and not is_fully_connected(network, layer)
     if hidden is not None and is_hidden:
         return hidden
-    work = work_of(network, layer, window_of(network, layer, chip))
-    tiles = -(-kernel_count(network, layer) // chip.channels)
+    views = {kind: [plain_view(network, layer, chip)] for kind in (UnitKind.TINY, UnitKind.SRAM)}
+    units = (UnitKind.SRAM,) * kernel_count(network, layer)
+    if (merged := merged_view(network, layer, units, None, chip)) is not None:
+        views[UnitKind.SRAM].append(merged)
 
     def cycles(kind: UnitKind) -> float:
-        if unit_tiles(kind, work.window, chip) == 0:
-            return math.inf
-        return sum(portion.cycles for portion in dense_portions(work, {kind: tiles}, chip))
+        fewest = math.inf
+        for view in views[kind]:
+            if unit_tiles(kind, view.window, chip):
+                work = work_of(view.network, view.layer, view.window)
+                portions = dense_portions(work, {kind: len(view.places)}, chip)
+                fewest = min(fewest, sum(portion.cycles for portion in portions))
+        return fewest
 
     if chip.sram_banks == 0:
         return UnitKind.TINY

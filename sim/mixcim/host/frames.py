@@ -22,7 +22,7 @@ from mixcim_fpga.protocol import (
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """A request without its sequence number. `words`: what a WRITE writes, else empty; `count`: of words."""
+    """A request without its sequence number. `words`: the payload, uint32, if there is one; `count`: of words."""
 
     command: Command
     address: int = 0

@@ -384,7 +384,8 @@ class Processor:
         seed = self._loaded().noise_seed if noise_seed is None else noise_seed
         if not 0 <= seed < 1 << 32:
             raise MixcimError(f"a noise seed must be from 0 to {(1 << 32) - 1}, not {seed}")
-        self._write_register(Register.NOISE_SEED, seed)
+        if self.chip.memristor_banks:  # nothing else has noise, nor the register
+            self._write_register(Register.NOISE_SEED, seed)
 
     def _fault_text(self) -> str:
         word = self._read_register(Register.FAULT)

@@ -14,6 +14,7 @@ from mixcim_fpga.protocol import (
     BUS_ERROR_WORDS,
     DEFAULT_BAUD,
     GAP_SECONDS,
+    GROUP_WORDS,
     IDENTITY_WORDS,
     LARGEST_STEP,
     LINK_IDENTIFICATION,
@@ -32,12 +33,15 @@ from ..errors import MixcimError
 from .bus import BusError, check_range, words_to_write
 from .frames import Reply, Request, decode_reply, reply_length
 from .serial_port import SerialPort
+from .sparse import sparse_payloads, sparse_size
 
 #: Seconds that the device may take for one WAIT: Ctrl-C and `on_progress` wait no longer.
 _WAIT_SECONDS = 0.2
 #: Seconds without a byte that end a reply.
 _PAUSE_SECONDS = 0.25
 _OPENING_ATTEMPTS = 3
+#: Share of its bytes with which a write is sent sparse: the device needs its time for zeros, too.
+_SPARSE_SHARE = 0.8
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,15 @@ class SerialBus:
         """
         data = words_to_write(words).reshape(-1)
         check_range("write", address, data.size, step)
-        requests = [
+        groups = data.size // GROUP_WORDS * GROUP_WORDS
+        requests = []
+        if step <= LARGEST_STEP and sparse_size(data[:groups]) < _SPARSE_SHARE * groups:
+            requests = [
+                Request(Command.WRITE_SPARSE, address + first * step, step, len(payload), payload)
+                for first, payload in sparse_payloads(data[:groups], self.identity.max_words)
+            ]
+            data, address = data[groups:], address + groups * step
+        requests += [
             Request(Command.WRITE, start, frame_step, count, data[first : first + count])
             for first, count, start, frame_step in self._frames(address, data.size, step)
         ]
@@ -297,7 +309,7 @@ class SerialBus:
         """The error of a refused access."""
         failed = dict(zip(BUS_ERROR_WORDS, reply.words.tolist(), strict=True))
         address = request.address + failed["word"] * request.step
-        return BusError(request.command.name.lower(), address, failed["response"])
+        return BusError("read" if request.command is Command.READ else "write", address, failed["response"])
 
 
 def _identity(words: dict[str, int]) -> Identity:

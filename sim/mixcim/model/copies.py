@@ -31,7 +31,7 @@ class Share:
 class Places:
     """What a unit reads for one group: `slots` of its memory (weight words of a tiny-digital unit); none for a maximum.
 
-    `each`: kernel tiles x slices, which a vector goes through.
+    `each`: kernel tiles x slices: slots for a vector, but on SRAM-CIM.
     """
 
     slots: range

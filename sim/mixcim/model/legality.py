@@ -76,6 +76,7 @@ def _arithmetic(fields: Mapping[str, int], chip: ChipConfig) -> Iterator[str]:
 
 def _units(fields: Mapping[str, int], chip: ChipConfig) -> Iterator[str]:
     """Fields of the compute units."""
+    largest = {UnitKind.TINY: max(TinyMode), UnitKind.SRAM: chip.sram_segments.bit_length() - 1}
     for unit, kind in enumerate(chip.units):
         tiles, mode = fields[f"tiles[{unit}]"], fields[f"mode[{unit}]"]
         copy, copies = fields[f"copy[{unit}]"], fields["copies"]
@@ -83,7 +84,6 @@ def _units(fields: Mapping[str, int], chip: ChipConfig) -> Iterator[str]:
             yield f"RUN unit {unit} ({kind.value}) is of copy {copy}, but copies is {copies}"
         if tiles > chip.accumulator_tiles:
             yield f"RUN accumulates {tiles} tiles in unit {unit}, which has {chip.accumulator_tiles}"
-        largest = {UnitKind.TINY: max(TinyMode), UnitKind.SRAM: chip.sram_segments.bit_length() - 1}
         if mode > largest.get(kind, 0):
             yield f"RUN unit {unit} ({kind.value}) has no mode {mode}"
         if kind is UnitKind.TINY and tiles and mode == TinyMode.MAX and fields["weight_slices"] != 1:

@@ -10,7 +10,7 @@ from mixcim_fpga.protocol import GAP_SECONDS
 from mixcim_hdl.config import ChipConfig
 
 from .build import Progress, build_library
-from .serial import SERIAL_DRIVER
+from .serial import serial_driver
 from .sources import kept_verilog
 
 TOP = "mixcim_device"  #: name of the top module
@@ -39,4 +39,4 @@ def device_library(
         progress(0, 1, "writing Verilog")
     folders = [Path(package.__path__[0]) for package in (mixcim_hdl, mixcim_fpga)]
     verilog = kept_verilog(TOP, f"{chip!r} {clock_frequency} {baud} {gap_seconds}", folders, write)
-    return build_library(verilog, TOP, driver=SERIAL_DRIVER.read_text(), progress=progress)
+    return build_library(verilog, TOP, driver=serial_driver(), progress=progress)

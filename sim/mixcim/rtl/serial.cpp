@@ -1,5 +1,8 @@
 // C interface of a verilated design with a UART: clock, reset, and a host's UART at its pins `rx` and `tx`.
 //
+// serial.py puts the names of the ports before this: MIXCIM_CLOCK, and where there are such, MIXCIM_RESET (which is
+// active at the level MIXCIM_RESET_ACTIVE), MIXCIM_BUSY and MIXCIM_FAULT.
+//
 // The host side is made of levels over time, as a cable carries them, and shares nothing with the design's UART. Its
 // bits may have another length than the design's. Noise inverts a pin for some cycles, now and then.
 #include <cstdint>
@@ -105,11 +108,20 @@ struct Simulation {
     }
 
     void edge() {
-        top.clk = 1;
+        top.MIXCIM_CLOCK = 1;
         top.eval();
-        top.clk = 0;
+        top.MIXCIM_CLOCK = 0;
         top.eval();
         cycles++;
+    }
+
+    void reset(bool active) {
+#ifdef MIXCIM_RESET
+        top.MIXCIM_RESET = active == MIXCIM_RESET_ACTIVE;
+#else
+        (void)active;
+#endif
+        top.eval();
     }
 };
 
@@ -120,10 +132,9 @@ EXPORT Simulation* mixcim_serial_create(double bit) {
     if (!simulation) return nullptr;
     simulation->bit = bit;
     simulation->sent_from = -(DATA_BITS + 2) * bit;
-    simulation->top.clk = 0;
-    simulation->top.rst = 0;
+    simulation->top.MIXCIM_CLOCK = 0;
     simulation->top.rx = 1;
-    simulation->top.eval();
+    simulation->reset(false);
     return simulation;
 }
 
@@ -134,11 +145,9 @@ EXPORT void mixcim_serial_destroy(Simulation* simulation) {
 }
 
 EXPORT void mixcim_serial_reset(Simulation* simulation, uint64_t cycles) {
-    simulation->top.rst = 1;
-    simulation->top.eval();
+    simulation->reset(true);
     for (uint64_t i = 0; i < cycles; i++) simulation->edge();
-    simulation->top.rst = 0;
-    simulation->top.eval();
+    simulation->reset(false);
 }
 
 EXPORT uint64_t mixcim_serial_cycles(const Simulation* simulation) { return simulation->cycles; }
@@ -150,9 +159,16 @@ EXPORT uint64_t mixcim_serial_disturbances(const Simulation* simulation) {
     return simulation->to_device.events + simulation->to_host.events;
 }
 
-// Bit 0: busy, bit 1: fault.
+// Bit 0: busy, bit 1: fault; 0 where the design has no such port.
 EXPORT int mixcim_serial_lights(const Simulation* simulation) {
-    return simulation->top.busy | simulation->top.fault << 1;
+    int lights = 0;
+#ifdef MIXCIM_BUSY
+    lights |= simulation->top.MIXCIM_BUSY;
+#endif
+#ifdef MIXCIM_FAULT
+    lights |= simulation->top.MIXCIM_FAULT << 1;
+#endif
+    return lights;
 }
 
 // Bytes that the host has still to send, the one on the line included.

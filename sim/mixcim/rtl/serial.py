@@ -8,8 +8,7 @@ from types import TracebackType
 
 from mixcim.errors import MixcimError
 
-#: C++ around the model, for build_library.
-SERIAL_DRIVER = Path(__file__).with_name("serial.cpp")
+_DRIVER = Path(__file__).with_name("serial.cpp")
 _ROOM = 65536  #: bytes that come back from one call at most
 
 _HANDLE, _COUNT, _BYTES = ctypes.c_void_p, ctypes.c_uint64, ctypes.c_char_p
@@ -27,9 +26,25 @@ _PROTOTYPES = {
 }
 
 
+def serial_driver(
+    clock: str = "clk",
+    reset: str | None = "rst",
+    *,
+    reset_active: bool = True,
+    busy: str | None = "busy",
+    fault: str | None = "fault",
+) -> str:
+    """C++ around the model of a design, for build_library: with ports `rx` and `tx`, and others by their names.
+
+    `reset_active`: level at which `reset` resets. None: there is no such port. For a board's top, and for its netlist.
+    """
+    names = {"CLOCK": clock, "RESET": reset, "BUSY": busy, "FAULT": fault, "RESET_ACTIVE": str(int(reset_active))}
+    lines = [f"#define MIXCIM_{name} {value}" for name, value in names.items() if value is not None]
+    return "\n".join([*lines, _DRIVER.read_text()])
+
+
 class SerialSimulator:
-    """One verilated design with ports `clk`, `rst`, `rx`, `tx`, `busy` and `fault`, from `build_library` with
-    SERIAL_DRIVER. It takes one thread at a time.
+    """One verilated design, from `build_library` with `serial_driver`. It takes one thread at a time.
 
     `bit`: length of the host's bits in clock cycles. Freshly made, the design has been reset. Use it in a `with`
     statement, or `close()` it. Raises MixcimError for a library that cannot be loaded.
@@ -102,12 +117,12 @@ class SerialSimulator:
 
     @property
     def busy(self) -> bool:
-        """The output `busy`."""
+        """The output `busy`; False where the design has none."""
         return bool(self._call("lights") & 1)
 
     @property
     def fault(self) -> bool:
-        """The output `fault`."""
+        """The output `fault`; False where the design has none."""
         return bool(self._call("lights") & 2)
 
     def _call(self, name: str, *arguments: object) -> int:
