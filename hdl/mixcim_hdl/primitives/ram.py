@@ -19,7 +19,9 @@ module {RAM_MODULE} #(
   parameter DEPTH = 256,
   parameter ADDRESS = 8,
   parameter LANES = 1,
+  /* verilator lint_off UNUSEDPARAM */  // it is for synthesis
   parameter STYLE = "auto"
+  /* verilator lint_on UNUSEDPARAM */
 ) (
   input wire clk,
   input wire [LANES-1:0] write_enable,
