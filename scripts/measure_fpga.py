@@ -186,7 +186,7 @@ def say(text: str) -> None:
 def write_tables(document: Mapping[str, Any]) -> None:
     """Put the tables between their markers in docs/fpga_boards.md."""
     page = PAGE.read_text()
-    for name, lines in {"arrays": _arrays(document), "boards": _boards(document), "blocks": _blocks(document)}.items():
+    for name, lines in {"arrays": _arrays(document), "boards": boards_table(document), "blocks": _blocks(document)}.items():
         begin, end = f"<!-- measured:{name} -->\n", f"<!-- measured end:{name} -->"
         head, rest = page.split(begin)
         page = head + begin + "\n".join(lines) + "\n" + end + rest.split(end, 1)[1]
@@ -209,7 +209,8 @@ def _arrays(document: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _boards(document: Mapping[str, Any]) -> list[str]:
+def boards_table(document: Mapping[str, Any]) -> list[str]:
+    """Lines of the table of boards."""
     lines = [
         "| board | chip | LUT4 | FF | DSP | block RAM | MHz | ResNet-20 cycles | images/s | build s, MB |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",

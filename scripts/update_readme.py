@@ -1,4 +1,4 @@
-"""Write the figures of README.md from docs/chips.json (see measure_chips.py).
+"""Write the figures of README.md from docs/chips.json and docs/fpga.json (see measure_chips.py, measure_fpga.py).
 
 python scripts/update_readme.py            write them
 python scripts/update_readme.py --check    exit with 1 if README.md says something else
@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from measure_fpga import boards_table
 from regions import table, update
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -130,6 +131,7 @@ def main(arguments: Iterable[str] | None = None) -> int:
         "demo-output": demo_output(document),
         "chips": chips_table(document),
         "does-not-fit": clipping(document),
+        "boards": "\n".join(boards_table(json.loads((ROOT / "docs" / "fpga.json").read_text()))),
     }
     return update([chosen.readme], regions, check=chosen.check, command="python scripts/update_readme.py")
 
