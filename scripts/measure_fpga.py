@@ -85,27 +85,28 @@ def work_per_cycle(component: Callable[[ChipConfig], Any], chip: ChipConfig, bit
     return slot / (bits * len(chip.mode.cells))
 
 
-def measure_array(name: str) -> dict[str, Any]:
-    """Cells and clock of a compute array."""
+def measure_array(name: str, placed: bool) -> dict[str, Any]:
+    """Cells of a compute array and, if it is to be placed, its clock."""
     component, chip, bits = ARRAYS[name]
     with tempfile.TemporaryDirectory(prefix="mixcim_array_") as folder:
         _, cost = synthesise(Harness(component(chip)), "top", Path(folder), kept=(f"*{BLOCK}",))
         statistics = json.loads((Path(folder) / "stat.json").read_text())
         (module,) = (module for module in statistics["modules"] if module.endswith(BLOCK))
         cells = cells_of(statistics, module.lstrip("\\"))
-        report, placing = place(Path(folder), "top", DEVICE, 100.0, seed=1)
+        report, placing = place(Path(folder), "top", DEVICE, 100.0, seed=1) if placed else (None, Cost(0, 0))
     need = needed(cells)
     memory = sum(LUT_PLACES[cell] * cells.get(cell, 0) for cell in RAM_CELLS)
     found = {
         **dataclasses.asdict(need),
         "memory_luts": memory,
-        "megahertz": reached(report),
+        "megahertz": reached(report) if report else None,
         "work": work_per_cycle(component, chip, bits),
         "slots": chip.sram_slots,
         "cells": dict(cells),
         "seconds": cost.seconds + placing.seconds,
     }
-    say(f"{name}: {found['luts']:,} LUT4, {found['megahertz']:.1f} MHz, {found['seconds']:.0f} s")
+    clock = f"{found['megahertz']:.1f} MHz" if placed else "not placed"
+    say(f"{name}: {found['luts']:,} LUT4, {clock}, {found['seconds']:.0f} s")
     return found
 
 
@@ -200,10 +201,10 @@ def _arrays(document: Mapping[str, Any]) -> list[str]:
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name, item in document.get("arrays", {}).items():
-        rest = item["luts"] - item["memory_luts"]
+        rest, clock = item["luts"] - item["memory_luts"], item["megahertz"]
         lines.append(
             f"| {name} | {item['work']:g} | {item['luts']:,} | {item['memory_luts']:,} | {item['flip_flops']:,} | "
-            f"{item['multipliers']} | {item['megahertz']:.0f} | {item['luts'] / item['work']:.0f} | "
+            f"{item['multipliers']} | {f'{clock:.0f}' if clock else '-'} | {item['luts'] / item['work']:.0f} | "
             f"{rest / item['work']:.0f} |"
         )
     return lines
@@ -254,6 +255,7 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="default: all")
     parser.add_argument("--boards", nargs="+", choices=list(BOARDS), default=list(BOARDS), help="default: all")
     parser.add_argument("--arrays", nargs="+", choices=list(ARRAYS), default=list(ARRAYS), help="default: all")
+    parser.add_argument("--unplaced", action="store_true", help="arrays: cells alone, which takes seconds")
     parser.add_argument("--seed", type=int, default=1, help="of placement")
     parser.add_argument("--keep", type=Path, help="folder for what the tools of `boards` read and write")
     parser.add_argument("--workloads", type=Path, default=WORKLOADS, help="folder of the workload pack")
@@ -268,7 +270,7 @@ def main() -> None:
 
     if "arrays" in chosen.parts:
         for name in chosen.arrays:
-            save("arrays", name, measure_array(name))
+            save("arrays", name, measure_array(name, not chosen.unplaced))
     for name in chosen.boards:
         board = BOARDS[name]
         chip = load_chip(board.chip)

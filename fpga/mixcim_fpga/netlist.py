@@ -12,8 +12,11 @@ from .tools import run_tool
 
 #: The models take the places of the cells; yosys' own, which are the vendor's cells, where it has them.
 _SCRIPT = """
-read_json top.json; read_verilog -overwrite +/ecp5/cells_sim.v; read_verilog -overwrite models.v
-hierarchy -check -top {top}; proc -noopt; flatten; opt_expr; opt_clean; memory_collect; write_verilog -noattr netlist.v
+read_json top.json; delete =A:blackbox =A:whitebox; read_verilog -overwrite +/ecp5/cells_sim.v
+delete =DP16KD; read_verilog -overwrite models.v
+setattr -mod -unset keep_hierarchy -unset whitebox -unset lib_whitebox =*
+hierarchy -check -top {top}; proc -noopt; flatten -wb; opt_expr; opt_clean -purge
+memory_collect; rename -hide w:*; rename -hide c:*; rename -enumerate -pattern n%; write_verilog -noattr netlist.v
 """
 
 
