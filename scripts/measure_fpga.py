@@ -187,7 +187,8 @@ def say(text: str) -> None:
 def write_tables(document: Mapping[str, Any]) -> None:
     """Put the tables between their markers in docs/fpga_boards.md."""
     page = PAGE.read_text()
-    for name, lines in {"arrays": _arrays(document), "boards": boards_table(document), "blocks": _blocks(document)}.items():
+    tables = {"arrays": _arrays(document), "boards": boards_table(document), "blocks": _blocks(document)}
+    for name, lines in tables.items():
         begin, end = f"<!-- measured:{name} -->\n", f"<!-- measured end:{name} -->"
         head, rest = page.split(begin)
         page = head + begin + "\n".join(lines) + "\n" + end + rest.split(end, 1)[1]
