@@ -214,7 +214,7 @@ def _arrays(document: Mapping[str, Any]) -> list[str]:
 def boards_table(document: Mapping[str, Any]) -> list[str]:
     """Lines of the table of boards."""
     lines = [
-        "| board | chip | LUT4 | FF | DSP | block RAM | MHz | ResNet-20 cycles | images/s | build s, MB |",
+        "| board | chip | LUT4 | FF | DSP | block RAM | MHz | ResNet-20 | digits | build s, MB |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name, item in document.get("boards", {}).items():
@@ -222,14 +222,19 @@ def boards_table(document: Mapping[str, Any]) -> list[str]:
         if "luts" not in item:
             lines.append(f"| {title} | {item['chip']} | {item['reason']} | | | | | | | |")
             continue
-        cycles = document.get("cycles", {}).get(item["chip"], {}).get("resnet20_cifar100", {}).get("cycles")
+        cycles = document.get("cycles", {}).get(item["chip"], {})
         # A board runs at the clock it is built for, not at the one that it could reach.
-        rate = f"{1e6 * item['wanted'] / cycles:.0f}" if cycles else "does not fit"
+        rates = [
+            f"{found['cycles']:,} cycles, {1e6 * item['wanted'] / found['cycles']:,.0f} images/s"
+            if "cycles" in (found := cycles.get(network, {}))
+            else "does not fit"
+            for network in ("resnet20_cifar100", "digits_resnet")
+        ]
         steps = item["steps"].values()
         lines.append(
             f"| {title} | {item['chip']} | {_part(item['used'], have.luts)} | {item['flip_flops']:,} | "
             f"{item['multipliers']} of {have.multipliers} | {item['block_rams']} of {have.block_rams} | "
-            f"{item['wanted']:g} (reaches {item['megahertz']:.1f}) | {f'{cycles:,}' if cycles else '-'} | {rate} | "
+            f"{item['wanted']:g} (reaches {item['megahertz']:.1f}) | {' | '.join(rates)} | "
             f"{sum(step['seconds'] for step in steps):.0f}, {max(step['megabytes'] for step in steps):,.0f} |"
         )
     return lines
