@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from amaranth.hdl import Module
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In
 
 from mixcim_hdl.config import ChipConfig
 from mixcim_hdl.control.axi_lite import axi_lite_ports
 from mixcim_hdl.processor import Processor
 
-from .host_link import HostLink
+from .host_link import HostLink, link_ports
 from .protocol import GAP_SECONDS
 
 
@@ -29,14 +29,7 @@ class Device(wiring.Component):
     def __init__(self, chip: ChipConfig, clock_frequency: int, baud: int, *, gap_seconds: float = GAP_SECONDS) -> None:
         self._chip = chip
         self._link = HostLink(chip, clock_frequency, baud, gap_seconds=gap_seconds)
-        super().__init__(
-            {
-                "rx": In(1, init=1),  # pyright: ignore[reportCallIssue]
-                "tx": Out(1, init=1),  # pyright: ignore[reportCallIssue]
-                "busy": Out(1),
-                "fault": Out(1),
-            }
-        )
+        super().__init__(link_ports())
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -18,6 +18,16 @@ from .link.uart import UartReceiver, UartTransmitter, bit_length
 from .protocol import GAP_SECONDS, MAX_WORDS, WINDOW
 
 
+def link_ports() -> dict[str, wiring.Member]:
+    """Members of all that a host speaks to: the UART's pins, high when idle, and what the link tells of itself."""
+    return {
+        "rx": In(1, init=1),  # pyright: ignore[reportCallIssue]
+        "tx": Out(1, init=1),  # pyright: ignore[reportCallIssue]
+        "busy": Out(1),
+        "fault": Out(1),
+    }
+
+
 class HostLink(wiring.Component):
     """Drives the processor's host port with what the host asks for over a UART; protocol.py has the frames.
 
@@ -44,12 +54,9 @@ class HostLink(wiring.Component):
         self._gap = max(int(gap_seconds * clock_frequency), 20 * clock_frequency // baud)
         super().__init__(
             {
-                "rx": In(1, init=1),  # pyright: ignore[reportCallIssue]
-                "tx": Out(1, init=1),  # pyright: ignore[reportCallIssue]
+                **link_ports(),
                 "host": Out(wiring.Signature(axi_lite_ports()).flip()),
                 "interrupt": In(1),
-                "busy": Out(1),
-                "fault": Out(1),
             }
         )
 

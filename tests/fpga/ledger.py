@@ -2,9 +2,9 @@
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In
 
-from mixcim_fpga.host_link import HostLink
+from mixcim_fpga.host_link import HostLink, link_ports
 from mixcim_hdl.config import ChipConfig
 from mixcim_hdl.control.axi_lite import AxiLiteSlave, axi_lite_ports
 from mixcim_hdl.presets import PRESETS
@@ -25,14 +25,7 @@ class Ledger(wiring.Component):
 
     def __init__(self, baud: int, gap_seconds: float) -> None:
         self._link = HostLink(CHIP, CLOCK, baud, gap_seconds=gap_seconds)
-        super().__init__(
-            {
-                "rx": In(1, init=1),  # pyright: ignore[reportCallIssue]
-                "tx": Out(1, init=1),  # pyright: ignore[reportCallIssue]
-                "busy": Out(1),
-                "fault": Out(1),
-            }
-        )
+        super().__init__(link_ports())
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -263,12 +263,12 @@ def test_a_port_that_is_absent_or_forbidden_is_told(tmp_path) -> None:
     ids=["silent", "modem", "other", "link", "contract", "chip", "unknown chip"],
 )
 def test_a_wrong_board_is_told_in_one_line(board: Board, message: str) -> None:
-    with SerialBridge(board) as bridge:  # type: ignore[arg-type]
+    with SerialBridge(board) as bridge:
         with pytest.raises(MixcimError, match=message) as caught:
             SerialBus(bridge.port, CHIP, BAUD, patience=0.1)
         assert "\n" not in str(caught.value)
 
 
 def test_a_right_board_passes() -> None:
-    with SerialBridge(Board()) as bridge, SerialBus(bridge.port, CHIP, BAUD) as bus:  # type: ignore[arg-type]
+    with SerialBridge(Board()) as bridge, SerialBus(bridge.port, CHIP, BAUD) as bus:
         assert bus.identity.fingerprint == CHIP.fingerprint

@@ -29,8 +29,10 @@ class SerialPort:
             raise MixcimError(
                 f"serial port '{name}' does not take {baud} baud ({error}): choose another --baud"
             ) from None
+        # Some USB adapters keep short replies back for 16 ms otherwise. Only a matter of speed: systems without the
+        # setting (AttributeError, NotImplementedError) and ports that have none (a pseudo-terminal) do without.
         with contextlib.suppress(AttributeError, NotImplementedError, ValueError, OSError):
-            self._port.set_low_latency_mode(True)  # some USB adapters keep short replies back for 16 ms otherwise
+            self._port.set_low_latency_mode(True)
 
     def close(self) -> None:
         """Give the port back."""

@@ -9,8 +9,7 @@ import threading
 import tty
 from collections.abc import Callable
 from types import TracebackType
-
-from .serial import SerialSimulator
+from typing import Protocol
 
 #: Clock cycles between two looks at the terminal: some milliseconds, less than the driver's shortest time-out.
 _CHUNK = 1000
@@ -21,6 +20,19 @@ _AHEAD = 64
 Damage = Callable[[bytes], bytes]
 
 
+class Pins(Protocol):
+    """What is at the other end of the terminal: a SerialSimulator, or whatever else exchanges bytes."""
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that it was given and has not taken yet."""
+        ...
+
+    def exchange(self, data: bytes, cycles: int) -> bytes:
+        """Give it bytes, let so many clock cycles pass, and return the bytes that came meanwhile."""
+        ...
+
+
 class SerialBridge:
     """Runs a simulation in a thread, for as long as the `with` statement lasts, and joins it to a pseudo-terminal.
 
@@ -28,7 +40,7 @@ class SerialBridge:
     in the thread is raised at the end of the `with` statement.
     """
 
-    def __init__(self, simulator: SerialSimulator) -> None:
+    def __init__(self, simulator: Pins) -> None:
         self.simulator = simulator
         self.to_device: Damage = bytes
         self.to_host: Damage = bytes
