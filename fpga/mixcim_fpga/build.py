@@ -62,7 +62,8 @@ def netlist_script(top: str, verilog: str = "top.v", extra: str = "", kept: Sequ
         # Without the multiplexers behind LUTs, which yosys takes for speed, a chip is a tenth smaller.
         f"synth_ecp5 -nowidelut -top {top} -run begin:map_luts; "
         # ABC's results come back under names that public and private wires of one name would share.
-        "rename -hide w:*; "
+        # Registers keep the names of what they hold, for reports of timing.
+        "rename -wire t:TRELLIS_FF; rename -hide w:*; "
         f"synth_ecp5 -nowidelut -top {top} -run map_luts: -json top.json; tee -q -o stat.json stat -json; {extra}"
     )
 
