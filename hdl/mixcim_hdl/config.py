@@ -62,6 +62,7 @@ class ChipConfig:
     program_commands: int = 256  #: commands that the program store holds
     parameter_tiles: int = 512  #: kernel tiles in the output pipeline's parameter memory
     output_lanes: int = 4  #: channels that the output pipeline converts per cycle; divides `channels`
+    deep_pipeline: int = 0  #: 1: registers halve long ways, for an FPGA's slow wires: more latency, no less throughput
     aligned_bits: int = 12  #: largest width of aligned inputs, of floating.ALIGNED_BITS; 0: no floating point
     adc_bits: int = 5  #: resolution of the bit-line ADC
     conductance_bits: int = 8  #: width of a cell's conductance code
@@ -130,6 +131,12 @@ class ChipConfig:
             raise ConfigError(
                 f"chip '{self.name}': aligned_bits must be one of {', '.join(map(str, (0, *ALIGNED_BITS)))} (0: no "
                 f"floating point), not {self.aligned_bits}"
+            )
+        span("deep_pipeline", 0, 1)
+        if self.deep_pipeline and self.floating_point:
+            raise ConfigError(
+                f"chip '{self.name}': deep_pipeline is not there for floating point: set aligned_bits to 0, or "
+                "deep_pipeline to 0"
             )
         span("adc_bits", 3, 10)
         span("conductance_bits", 4, 8)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hdl.chips import NO_FLOAT, OTHER, TINY
+from hdl.chips import DEEP, NO_FLOAT, OTHER, TINY
 from mixcim.compile.compiler import compile_network
 from mixcim.compile.formats import parse_formats
 from mixcim.compile.load import load_network
@@ -19,6 +19,7 @@ from mixcim.cycles import predict
 from mixcim.cycles.prediction import (
     ALIGN_LATENCY,
     BANK_LATENCY,
+    DEEP_LANE_LATENCY,
     FLOAT_ADD_LATENCY,
     FLOAT_LANE_LATENCY,
     LANE_LATENCY,
@@ -51,7 +52,7 @@ ROOMY = dataclasses.replace(
     OTHER, name="roomy", program_commands=64, memristor_slots=64, sram_slots=64, tiny_words=256, weight_words=1024,
     parameter_tiles=64, activation_words=1024,
 )  # fmt: skip
-CHIPS = [TINY, ENGINES, ROOMY, CROWDED]
+CHIPS = [TINY, ENGINES, ROOMY, CROWDED, DEEP]
 
 
 def reading_everything(program: Program, chip: ChipConfig) -> Program:
@@ -99,6 +100,7 @@ def test_constants_are_those_of_the_rtl() -> None:
     assert {kind: bank.EXTRA_LATENCY for kind, bank in BANKS.items()} == BANK_LATENCY
     assert (Lane.LATENCY, FloatLane.LATENCY, Align.LATENCY) == (LANE_LATENCY, FLOAT_LANE_LATENCY, ALIGN_LATENCY)
     assert (PoolLane.LATENCY, FloatAdd.LATENCY) == (POOL_LANE_LATENCY, FLOAT_ADD_LATENCY)
+    assert Lane(deep=1).LATENCY == DEEP_LANE_LATENCY
     assert OutputPipeline.EXTRA_LATENCY == 2  # cycles 0 and 1 of struct OutputPipeline
 
 

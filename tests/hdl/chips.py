@@ -23,4 +23,8 @@ WIDEST = dataclasses.replace(TINY, name="widest", aligned_bits=16)
 #: SRAM-CIM banks that take several bit planes in a cycle.
 TWO_PLANES = dataclasses.replace(TINY, name="two_planes", sram_planes=2)
 FOUR_PLANES = dataclasses.replace(NO_FLOAT, name="four_planes", sram_planes=4)
-CHIPS = [TINY, OTHER, NO_FLOAT, WIDEST, TWO_PLANES, FOUR_PLANES]
+#: Long ways halved, as on boards.
+DEEP = dataclasses.replace(
+    NO_FLOAT, name="deep", deep_pipeline=1, feeder_words=2, window_words=16, activation_banks=4, sram_planes=2
+)
+CHIPS = [TINY, OTHER, NO_FLOAT, WIDEST, TWO_PLANES, FOUR_PLANES, DEEP]

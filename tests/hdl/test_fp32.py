@@ -62,21 +62,23 @@ def stream_through(component, cases, set_inputs, expected) -> None:
     simulate(component, drive)
 
 
-def test_integer_to_float_equals_numpy():
+@pytest.mark.parametrize("deep", [0, 1])
+def test_integer_to_float_equals_numpy(deep):
     rng = random.Random(1)
     cases = [0, 1, -1, 2**31 - 1, -(2**31), 2**24 + 1, 2**24 + 3, -(2**25 + 2), 33554434, 33554438]
     cases += [rng.randint(-(2**bits), 2**bits - 1) for bits in range(1, 32) for _ in range(40)]
-    component = IntegerToFloat()
+    component = IntegerToFloat(deep)
     stream_through(
         component, cases, lambda ctx, case: ctx.set(component.integer, case),
         lambda case: Fraction(float(np.float32(np.int32(case)))),
     )  # fmt: skip
 
 
-def test_multiply_equals_numpy():
+@pytest.mark.parametrize("deep", [0, 1])
+def test_multiply_equals_numpy(deep):
     rng = random.Random(2)
     cases = [(random_float(rng), random_float(rng)) for _ in range(2000)] + [(np.float32(0), np.float32(3))]
-    component = FloatMultiply()
+    component = FloatMultiply(deep)
 
     def set_inputs(ctx, case):
         ctx.set(component.a, fields(case[0]))
@@ -85,7 +87,8 @@ def test_multiply_equals_numpy():
     stream_through(component, cases, set_inputs, lambda case: Fraction(float(case[0] * case[1])))
 
 
-def test_fused_multiply_add_rounds_once():
+@pytest.mark.parametrize("deep", [0, 1])
+def test_fused_multiply_add_rounds_once(deep):
     rng = random.Random(3)
     cases = []
     for _ in range(4000):
@@ -101,7 +104,7 @@ def test_fused_multiply_add_rounds_once():
         (0, np.float32(2), np.float32(-3)),
         (5, np.float32(0.5), np.float32(0)),
     ]
-    component = FusedMultiplyAdd()
+    component = FusedMultiplyAdd(deep)
 
     def set_inputs(ctx, case):
         ctx.set(component.integer, case[0])
@@ -114,11 +117,12 @@ def test_fused_multiply_add_rounds_once():
     )  # fmt: skip
 
 
-def test_float_to_integer_rounds_half_even_and_saturates():
+@pytest.mark.parametrize("deep", [0, 1])
+def test_float_to_integer_rounds_half_even_and_saturates(deep):
     rng = random.Random(4)
     cases = [np.float32(n / 2) for n in range(-1100, 1101)] + [random_float(rng, -30, 30) for _ in range(2000)]
     cases += [np.nextafter(np.float32(n / 2), np.float32(to)) for n in range(-21, 22) for to in (-1000, 1000)]
-    component = FloatToInteger()
+    component = FloatToInteger(deep)
     stream_through(
         component, cases, lambda ctx, case: ctx.set(component.value, fields(case)),
         lambda case: int(np.clip(np.rint(case), -512, 511)),
@@ -129,9 +133,10 @@ def bits_of(value: float | np.floating) -> int:
     return int(np.float32(value).view(np.uint32))
 
 
+@pytest.mark.parametrize("deep", [0, 1])
 @pytest.mark.parametrize("seed", range(4))
-def test_lane_is_the_definition_of_run(seed):
-    rng, lane = random.Random(seed), Lane()
+def test_lane_is_the_definition_of_run(seed, deep):
+    rng, lane = random.Random(seed), Lane(deep)
     scales = [np.float32(0.5)] * 2 if seed == 3 else [np.float32(rng.random() * 2) for _ in range(2)]
     layer = {
         "zero_point": rng.randint(0, 255), "clamp_low": 2, "clamp_high": 251, "residual": int(seed > 0),
@@ -168,13 +173,13 @@ def test_lane_is_the_definition_of_run(seed):
         for name, value in layer.items():
             ctx.set(getattr(lane, name), value)
         ctx.set(lane.fixed, bits_of(fixed))
-        for cycle in range(len(cases) + Lane.LATENCY):
+        for cycle in range(len(cases) + lane.LATENCY):
             if cycle < len(cases):
                 total, bias, scale, old = cases[cycle]
                 for name, value in {"sum": total, "bias": bias, "scale": bits_of(scale), "old": old}.items():
                     ctx.set(getattr(lane, name), value)
-            if cycle >= Lane.LATENCY:
-                case = cases[cycle - Lane.LATENCY]
+            if cycle >= lane.LATENCY:
+                case = cases[cycle - lane.LATENCY]
                 assert ctx.get(lane.code) == expected(*case), case
             await ctx.tick()
 

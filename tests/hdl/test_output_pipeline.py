@@ -8,7 +8,7 @@ import random
 import numpy as np
 import pytest
 
-from hdl.chips import CHIPS, OTHER, TINY
+from hdl.chips import CHIPS, DEEP, OTHER, TINY
 from hdl.streams import send, simulate
 from hdl.test_float_lane import NO_LIMITS, expected
 from mixcim_hdl.floating import ElementFormat
@@ -228,9 +228,9 @@ def test_floating_tiles_reach_words_and_exponent_entries(chip, output, residual_
     assert got_entries == entries
 
 
-@pytest.mark.parametrize("floating", [0, 1])
-def test_throughput_and_latency_are_as_documented(floating):
-    chip, pipeline = TINY, OutputPipeline(TINY)
+@pytest.mark.parametrize(("chip", "floating"), [(TINY, 0), (TINY, 1), (DEEP, 0)])
+def test_throughput_and_latency_are_as_documented(chip, floating):
+    pipeline = OutputPipeline(chip)
     rng = random.Random(5)
     tiles = random_tiles(chip, rng)
     taken, written = [], []
@@ -244,10 +244,10 @@ def test_throughput_and_latency_are_as_documented(floating):
             written.extend([cycle] * done)
 
     simulate(pipeline, drive, background=[bench(pipeline, chip, tiles, {"clamp_high": 255, "floating": floating}, [])])
-    lane = FloatLane if floating else Lane
+    lane = FloatLane if floating else Lane(chip.deep_pipeline)
     beats = chip.channels // chip.output_lanes
     assert {b - a for a, b in zip(taken, taken[1:], strict=False)} == {beats}
-    assert written[0] - taken[0] == lane.LATENCY + OutputPipeline.EXTRA_LATENCY
+    assert written[0] - taken[0] == lane.LATENCY + pipeline.EXTRA_LATENCY
 
 
 PAST = TINY.activation_words

@@ -11,6 +11,7 @@ from mixcim.model.processor import ProcessorModel
 from mixcim.rtl.processor import rtl_processor
 from mixcim_hdl.presets import PRESETS
 from mixcim_hdl.registers import Event
+from hdl.chips import DEEP
 from model.random_program import random_program
 
 TINY = PRESETS["tiny"]
@@ -46,6 +47,10 @@ def test_tiny_chip():
 
 def test_many_banks():
     compare(MANY_BANKS, range(40))
+
+
+def test_deep_pipeline():
+    compare(DEEP, range(40))
 
 
 @pytest.mark.slow

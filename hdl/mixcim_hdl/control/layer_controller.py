@@ -23,6 +23,7 @@ from ..commands import (
 )
 from ..config import ChipConfig, UnitKind
 from ..floating import ALIGNED_BITS, ElementFormat
+from ..floating_point.pipeline import delayed
 from ..formats import LARGEST_SLICES
 from ..interfaces import command_view, table_shape
 from ..registers import program_stride
@@ -35,11 +36,14 @@ class State(enum.Enum):
 
     IDLE = 0
     FETCH = 1
-    ISSUE = 2
+    CHECK = 2  # of a deep pipeline: a cycle for what is found of the command
+    ISSUE = 3
 
 
 class LayerController(wiring.Component):
     """Program store -> commands: fetch (words of the command + 1 cycles), check, begin, one after the other.
+
+    A deep pipeline has the words, and the check, a cycle later: two cycles more for each command.
 
     ```
      idle --start--> fetch --> issue --> what precedes is done? --+--> load --+
@@ -113,7 +117,8 @@ class LayerController(wiring.Component):
         stride = program_stride(chip)
         fetched = Signal(32 * command_words(chip))  # the next command
         asked, arrived = Signal(range(stride + 1)), Signal(range(stride + 1))  # words of it
-        arriving, complete = Signal(), Signal()
+        arriving, complete = Signal(1 + chip.deep_pipeline), Signal()
+        program_data = delayed(m, self.program_data, chip.deep_pipeline, "program_data")
         idle_cycles, tiles = Signal(32), Signal(32)
         running, loading = Signal(), Signal()  # a RUN, a LOAD is at work
         run_index = Signal.like(self.index)
@@ -126,6 +131,10 @@ class LayerController(wiring.Component):
         table_set, past_end = Signal(), Signal()
         illegal = self._illegal(m, fetched, table_set)
         load_fault = self._load_fault(m, fetched)
+        illegal, *load_fault = (
+            delayed(m, value, chip.deep_pipeline, f"checked{index}")
+            for index, value in enumerate((illegal, *load_fault))
+        )
 
         for name in ("unit", "units", "source", "destination", "count"):
             m.d.comb += getattr(self, f"load_{name}").eq(_load(fetched, name))
@@ -176,19 +185,21 @@ class LayerController(wiring.Component):
                 m.d.sync += state.eq(State.FETCH)
             with m.Case(State.FETCH):
                 # The first word says how many there are.
-                words = self._words(m, Mux(arrived == 0, self.program_data[:8], opcode))
+                words = self._words(m, Mux(arrived == 0, program_data[:8], opcode))
                 m.d.comb += [
-                    complete.eq(past_end | (arriving & (arrived + 1 == words))),
+                    complete.eq(past_end | (arriving[-1] & (arrived + 1 == words))),
                     # Past the command's end, too: what comes in after `complete` is dropped, and the way is short.
                     self.program_enable.eq(~past_end & (asked != command_words(chip))),
                 ]
-                m.d.sync += arriving.eq(self.program_enable)
+                m.d.sync += arriving.eq(Cat(self.program_enable, arriving))
                 with m.If(self.program_enable):
                     m.d.sync += asked.eq(asked + 1)
-                with m.If(arriving):
-                    m.d.sync += [fetched.word_select(arrived, 32).eq(self.program_data), arrived.eq(arrived + 1)]
+                with m.If(arriving[-1]):
+                    m.d.sync += [fetched.word_select(arrived, 32).eq(program_data), arrived.eq(arrived + 1)]
                 with m.If(complete):
-                    m.d.sync += [arriving.eq(0), state.eq(State.ISSUE)]
+                    m.d.sync += [arriving.eq(0), state.eq(State.CHECK if chip.deep_pipeline else State.ISSUE)]
+            with m.Case(State.CHECK):
+                m.d.sync += state.eq(State.ISSUE)
             with m.Case(State.ISSUE):
                 quiet = ~running & ~loading & ~halted
                 with m.If(past_end | illegal | (load_fault[0] != 0)):

@@ -30,9 +30,9 @@ WINDOWS = tuple(region for region in Region if region is not Region.REGISTERS)
 
 
 class RegisterBank(wiring.Component):
-    """request -> response, latency 1, one access per cycle. Illegal accesses change nothing and answer `error`.
+    """request -> response, latency 2, one access per cycle. Illegal accesses change nothing and answer `error`.
 
-    While write-verify is busy, requests wait.
+    While write-verify is busy, requests wait, and for a cycle behind a write of CONTROL, in which it takes effect.
 
     Members
     -------
@@ -58,7 +58,7 @@ class RegisterBank(wiring.Component):
         super().__init__(
             {
                 "request": In(stream.Signature(request_layout(32))),
-                "response": Out(stream.Signature(RESPONSE_LAYOUT)),
+                "response": Out(stream.Signature(RESPONSE_LAYOUT, always_ready=True)),
                 "window_address": Out(26),
                 "window_data": Out(32),
                 **windows,
@@ -113,7 +113,7 @@ class RegisterBank(wiring.Component):
         region, offset = request.address[28:32], request.address[:28]
         accept = Signal()
         m.d.comb += [
-            self.request.ready.eq((~self.response.valid | self.response.ready) & ~self.write_busy),
+            self.request.ready.eq(~self.start & ~self.abort & ~self.write_busy),
             accept.eq(self.request.valid & self.request.ready),
             self.window_address.eq(offset >> 2),
             self.window_data.eq(request.data),
@@ -195,11 +195,13 @@ class RegisterBank(wiring.Component):
             with m.If(self.program_last):
                 last_column = column == chip.physical_columns - 1
                 m.d.sync += [column.eq(Mux(last_column, 0, column + 1)), word.eq(word + last_column)]
+        m.d.sync += [self.start.eq(0), self.abort.eq(0)]
         m.d.sync += status.eq((status & ~clear_status) | Cat(self.finished, self.failed))
         with m.If(accept & (region == Region.REGISTERS) & whole):
             with m.If(request.write), m.Switch(offset):
                 with m.Case(Register.CONTROL):
-                    m.d.comb += [error.eq(0), self.start.eq(request.data[0]), self.abort.eq(request.data[1])]
+                    m.d.comb += error.eq(0)
+                    m.d.sync += [self.start.eq(request.data[0]), self.abort.eq(request.data[1])]
                 with m.Case(Register.INTERRUPT_ENABLE):
                     m.d.comb += error.eq(0)
                     m.d.sync += enable.eq(request.data)
@@ -278,18 +280,19 @@ class RegisterBank(wiring.Component):
                     from_window[number].eq(~request.write),
                 ]
 
-        with m.If(self.response.ready):
-            m.d.sync += self.response.valid.eq(0)
-        response_error = Signal()
-        with m.If(accept):
-            m.d.sync += [
-                self.response.valid.eq(1),
-                response_error.eq(error),
-                kept_data.eq(read_data),
-                kept_from.eq(from_window),
-            ]
-        m.d.comb += [self.response.payload.error.eq(response_error), self.response.payload.data.eq(kept_data)]
+        # Memories answer a cycle later; their words go through another register, for they come late.
+        answers, kept_error, answer = Signal(), Signal(), Signal(32)
+        m.d.sync += [
+            answers.eq(accept),
+            kept_error.eq(error),
+            kept_data.eq(read_data),
+            kept_from.eq(from_window),
+            self.response.valid.eq(answers),
+            self.response.payload.error.eq(kept_error),
+            self.response.payload.data.eq(answer),
+        ]
+        m.d.comb += answer.eq(kept_data)
         for number, window in enumerate(windows):
             with m.If(kept_from[number]):
-                m.d.comb += self.response.payload.data.eq(getattr(self, f"{window.name.lower()}_data"))
+                m.d.comb += answer.eq(getattr(self, f"{window.name.lower()}_data"))
         return m

@@ -25,8 +25,8 @@ class Sequencer(wiring.Component):
     -------
     start : one cycle, before the first vector of a layer.
     vector, step : streams (interfaces.vector_layout, step_layout); the step repeats the vector's payload.
-    tiles, slices, slot, parameter, stride, mode : constant while vectors are in flight; tiles and slices >= 1. A chip
-        without floating point has one slice.
+    tiles, slices, slot, parameter, stride, mode : constant from the cycle before the first vector on, while vectors are
+        in flight; tiles and slices >= 1. A chip without floating point has one slice.
     fault : high while a step points past `capacity`; that step is never offered. With stride 0 no memory is read.
     """
 
@@ -55,7 +55,8 @@ class Sequencer(wiring.Component):
         parameter, parameter_now = Signal(16), Signal(16)
         fresh, odd_group = Signal(), Signal()  # no window yet; whose bit 0 the group of the last window had
         window_begins, new_group, again = Signal(), Signal(), Signal()
-        past, past_now = Signal(3), Signal()
+        # Whether a step from there points past the capacity: found before an address is chosen, for the way is long.
+        past, past_first, past_slot, past_now = Signal(), Signal(), Signal(), Signal()
         last_tile, first_slice, last_slice = Signal(), Signal(init=1), Signal(init=1)
         next_tile = Signal(9)
         if self._tiles_per_step > 1:
@@ -78,9 +79,7 @@ class Sequencer(wiring.Component):
             parameter_now.eq(Mux(fresh, self.parameter, Mux(new_group, parameter + self.tiles, parameter))),
             next_tile.eq(tile + (Const(1) << step.packing)),
             last_tile.eq(next_tile >= self.tiles),
-            # Of every address before one is chosen: the way from the vector to the step is long enough.
-            past.eq(Cat(source + self.stride > self._capacity for source in (self.slot, first_address, address))),
-            past_now.eq(Mux(window_begins & fresh, past[0], Mux(again, past[1], past[2]))),
+            past_now.eq(Mux(window_begins & fresh, past_slot, Mux(again, past_first, past))),
             self.fault.eq(self.vector.valid & (self.stride != 0) & past_now),
             self.step.valid.eq(self.vector.valid & ~self.fault),
             self.vector.ready.eq(self.step.ready & last_tile & last_slice & ~self.fault),
@@ -98,14 +97,16 @@ class Sequencer(wiring.Component):
         with m.If(self.step.valid & self.step.ready):
             m.d.sync += [
                 address.eq(address_now + self.stride),
+                past.eq(address_now + (self.stride << 1) > self._capacity),
                 parameter.eq(parameter_now),
                 fresh.eq(0),
                 odd_group.eq(vector.odd_group),
             ]
             with m.If(window_begins):
-                m.d.sync += first_address.eq(address_now)
+                m.d.sync += [first_address.eq(address_now), past_first.eq(past_now)]
             with m.If(last_slice):
                 m.d.sync += tile.eq(Mux(last_tile, 0, next_tile))
+        m.d.sync += past_slot.eq(self.slot + self.stride > self._capacity)
         with m.If(self.start):
             m.d.sync += fresh.eq(1)
         return m

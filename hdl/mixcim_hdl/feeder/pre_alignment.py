@@ -22,7 +22,7 @@ class PreAlignment(wiring.Component):
          '------> code, or pad_value; - input_zero_point --> registers -------------------+--> bit planes
     ```
 
-    LATENCY is that of Align; 0 on a chip without floating point, which has codes only.
+    LATENCY is that of Align; on a chip without floating point, which has codes only, 0, or 1 with a deep pipeline.
 
     Members
     -------
@@ -36,7 +36,7 @@ class PreAlignment(wiring.Component):
 
     def __init__(self, chip: ChipConfig):
         self._chip = chip
-        self.LATENCY = Align.LATENCY if chip.floating_point else 0
+        self.LATENCY = Align.LATENCY if chip.floating_point else chip.deep_pipeline
         fields = ("input_format", "input_bits", "rounding", "input_zero_point", "pad_value")
         super().__init__(
             {
@@ -57,10 +57,10 @@ class PreAlignment(wiring.Component):
             m.d.comb += self.planes[bit].eq(Cat(integers[channel][bit] for channel in range(chip.channels)))
         codes = [self.elements.word_select(channel, ACTIVATION_BITS) for channel in range(chip.channels)]
         if not chip.floating_point:
-            m.d.comb += [
-                integers[channel].eq(Mux(self.inside, code, self.pad_value)) for channel, code in enumerate(codes)
-            ]
-            return m
+            for channel, code in enumerate(codes):
+                integer = Mux(self.inside, code, self.pad_value)
+                m.d.comb += integers[channel].eq(delayed(m, integer, self.LATENCY, f"integer{channel}"))
+            return EnableInserter(self.enable)(m)
         floating = self.input_format != ElementFormat.INTEGER
         inside = delayed(m, self.inside, self.LATENCY, "inside")
         lowest = Signal(signed(chip.input_planes))  # -2**(input_bits - 1), sign-extended

@@ -1,12 +1,15 @@
 """Float32 steps of the output pipeline: int32 to float32, multiply, fused multiply-add with a small integer, round.
 
-All round to nearest, ties to even, and equal IEEE 754 binary32 in every result that the output pipeline can tell apart:
+Each `deep` component has CUTS more registers, which halve its long stages (ChipConfig.deep_pipeline): LATENCY of the
+class is that without them, LATENCY of an instance its own. All round to nearest, ties to even, and equal IEEE 754 binary32 in every result that the output pipeline can tell apart:
 it ends in an 8-bit integer, so subnormals count as zero and anything past 2**127 just saturates.
 """
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
+
+from ..floating_point.pipeline import delayed
 
 MANTISSA = 24  #: bits of a float32 mantissa with the hidden one
 
@@ -67,12 +70,13 @@ def round_mantissa(m: Module, value: Value, name: str) -> tuple[Signal, Value]:
     return mantissa, rounded[MANTISSA]
 
 
-def _set_result(m: Module, result, mantissa: Value, carry: Value, exponent: Value, zero: Value) -> None:
-    """Register mantissa and exponent + carry of a result, 0 if it is below 2**-126, and past 2**1000 that.
+def _set_result(m: Module, result, mantissa: Value, carry: Value, exponent: Value, zero: Value, sign: Value) -> None:
+    """Register sign, mantissa and exponent + carry of a result, 0 if it is below 2**-126, and past 2**1000 that.
 
     What depends on the carry, which comes late, is found for both of its values.
     """
     low, high = exponent < -126, exponent > 1000
+    m.d.sync += result.sign.eq(sign)
     with m.If(zero | Mux(carry, exponent < -127, low)):
         m.d.sync += [result.mantissa.eq(0), result.exponent.eq(_SMALLEST)]
     with m.Else():
@@ -83,10 +87,26 @@ def _set_result(m: Module, result, mantissa: Value, carry: Value, exponent: Valu
             m.d.sync += result.exponent.eq(Mux(carry, exponent + 1, exponent))
 
 
-class IntegerToFloat(wiring.Component):
-    """int32 -> float32. Latency 2, one per cycle. Members: integer (int32), result (FLOAT)."""
+class _Step(wiring.Component):
+    """A step, with CUTS registers more if it is `deep` (0 or 1)."""
 
-    LATENCY = 2
+    LATENCY: int
+    CUTS: int
+
+    def __init__(self, deep: int = 0):
+        self._deep = deep
+        self.LATENCY = type(self).LATENCY + deep * self.CUTS
+        super().__init__()
+
+    def _cut(self, m: Module, name: str, *values: Value) -> list[Value]:
+        """Values that go together, behind a register if the step is deep."""
+        return [delayed(m, value, self._deep, f"{name}{index}") for index, value in enumerate(values)]
+
+
+class IntegerToFloat(_Step):
+    """int32 -> float32. Latency 2 (deep: 3), one per cycle. Members: integer (int32), result (FLOAT)."""
+
+    LATENCY, CUTS = 2, 1
     integer: In(signed(32))
     result: Out(FLOAT)
 
@@ -99,20 +119,20 @@ class IntegerToFloat(wiring.Component):
         half, shift_half = Signal(32), Signal.like(shift_high)
         m.d.sync += [sign.eq(self.integer < 0), half.eq(high), shift_half.eq(shift_high)]
         normal, shift_low = normalise(m, half, "normal", range(4))
-        shift = Cat(shift_low, shift_half)
+        normal, shift, sign, zero = self._cut(m, "cut", normal, Cat(shift_low, shift_half), sign, half == 0)
         mantissa, carry = round_mantissa(m, normal, "integer")
         m.d.sync += [
             self.result.sign.eq(sign),
             self.result.mantissa.eq(mantissa),
-            self.result.exponent.eq(Mux(half == 0, _SMALLEST, 31 - shift + carry)),
+            self.result.exponent.eq(Mux(zero, _SMALLEST, 31 - shift + carry)),
         ]
         return m
 
 
-class FloatMultiply(wiring.Component):
-    """float32 x float32, rounded once. Latency 3, one per cycle. Members: a, b, result (FLOAT)."""
+class FloatMultiply(_Step):
+    """float32 x float32, rounded once. Latency 3 (deep: 4), one per cycle. Members: a, b, result (FLOAT)."""
 
-    LATENCY = 3
+    LATENCY, CUTS = 3, 1
     a: In(FLOAT)
     b: In(FLOAT)
     result: Out(FLOAT)
@@ -138,18 +158,18 @@ class FloatMultiply(wiring.Component):
         mantissa, carry = round_mantissa(m, normal, "product")
         exponent = Signal(signed(13))
         m.d.comb += exponent.eq(exponent2 + high)
-        m.d.sync += self.result.sign.eq(sign2)
-        _set_result(m, self.result, mantissa, carry, exponent, product == 0)
+        rounded = self._cut(m, "rounded", mantissa, carry, exponent, product == 0, sign2)
+        _set_result(m, self.result, *rounded)
         return m
 
 
-class FusedMultiplyAdd(wiring.Component):
-    """integer x float32 + float32, rounded once. Latency 5, one per cycle.
+class FusedMultiplyAdd(_Step):
+    """integer x float32 + float32, rounded once. Latency 5 (deep: 10), one per cycle.
 
     Members: integer (signed 9 bit), scale, addend, result (FLOAT).
     """
 
-    LATENCY = 5
+    LATENCY, CUTS = 5, 5
     WIDE = 32  #: bits of the exact product, and of both operands of the addition
     integer: In(signed(9))
     scale: In(FLOAT)
@@ -171,14 +191,18 @@ class FusedMultiplyAdd(wiring.Component):
             addend1.eq(self.addend),
         ]
         # 2: normalise it
-        normal, shift = normalise(m, product, "product")
+        high, shift_high = normalise(m, product, "product_high", range(3, 5))
+        half, shift_half, exponent, zero, sign, addend = self._cut(
+            m, "half", high, shift_high, product_exponent, product == 0, product_sign, addend1
+        )
+        normal, shift_low = normalise(m, half, "product", range(3))
         a_mantissa, a_exponent, a_sign = Signal(wide), Signal(signed(12)), Signal()
         b = Signal(FLOAT)
         m.d.sync += [
             a_mantissa.eq(normal),
-            a_exponent.eq(Mux(product == 0, 2 * _SMALLEST, product_exponent - shift)),
-            a_sign.eq(product_sign),
-            b.eq(addend1),
+            a_exponent.eq(Mux(zero, 2 * _SMALLEST, exponent - Cat(shift_low, shift_half))),
+            a_sign.eq(sign),
+            b.eq(addend),
         ]
         # 3: align the smaller operand; the bits that leave it are kept as one sticky bit
         b_mantissa = b.mantissa << (wide - MANTISSA)
@@ -195,8 +219,12 @@ class FusedMultiplyAdd(wiring.Component):
         m.d.comb += [
             large.eq(Mux(a_larger, a_mantissa, b_mantissa)),
             small.eq(Mux(a_larger, b_mantissa, a_mantissa)),
-            small_guarded.eq(small << 3),
         ]
+        large, small, distance, exponent, sign, subtract = self._cut(
+            m, "ordered", large, small, distance, Mux(a_larger, a_exponent, b.exponent), Mux(a_larger, a_sign, b.sign),
+            a_sign ^ b.sign,
+        )  # fmt: skip
+        m.d.comb += small_guarded.eq(small << 3)
         below = Cat(distance[: guarded.bit_length()] > bit for bit in range(guarded))  # bits that are shifted out
         with m.If(distance >= guarded):
             m.d.comb += lost.eq(small != 0)
@@ -210,37 +238,43 @@ class FusedMultiplyAdd(wiring.Component):
         m.d.sync += [
             large3.eq(large << 3),
             small3.eq(aligned | lost),
-            exponent3.eq(Mux(a_larger, a_exponent, b.exponent)),
-            sign3.eq(Mux(a_larger, a_sign, b.sign)),
-            subtract3.eq(a_sign ^ b.sign),
+            exponent3.eq(exponent),
+            sign3.eq(sign),
+            subtract3.eq(subtract),
         ]
         # 4: add magnitudes; the upper half of the shift
         added, total = Signal(guarded + 1), Signal(guarded + 1)
         sign4, exponent4 = Signal(), Signal(signed(12))
         m.d.comb += added.eq(Mux(subtract3, large3 - small3, large3 + small3))
+        added, sign, exponent = self._cut(m, "added", added, sign3, exponent3)
         high, shift_high = normalise(m, added, "high", range(4, 6))
         shift4 = Signal.like(shift_high)
         m.d.sync += [
             total.eq(high),
             shift4.eq(shift_high),
-            sign4.eq(sign3),
-            exponent4.eq(exponent3),
+            sign4.eq(sign),
+            exponent4.eq(exponent),
         ]
         # 5: the lower half, and round
         sum_normal, shift_low = normalise(m, total, "sum", range(4))
-        sum_shift = Cat(shift_low, shift4)
+        sum_normal, sum_shift, before, zero, sign = self._cut(
+            m, "normal", sum_normal, Cat(shift_low, shift4), exponent4, total == 0, sign4
+        )
         mantissa, carry = round_mantissa(m, sum_normal, "sum")
         exponent = Signal(signed(13))
-        m.d.comb += exponent.eq(exponent4 + 1 - sum_shift)
-        m.d.sync += self.result.sign.eq(sign4)
-        _set_result(m, self.result, mantissa, carry, exponent, total == 0)
+        m.d.comb += exponent.eq(before + 1 - sum_shift)
+        rounded = self._cut(m, "rounded", mantissa, carry, exponent, zero, sign)
+        _set_result(m, self.result, *rounded)
         return m
 
 
-class FloatToInteger(wiring.Component):
-    """float32 -> integer, ties to even, saturated to -512..511. Latency 1, one per cycle. Members: value, result."""
+class FloatToInteger(_Step):
+    """float32 -> integer, ties to even, saturated to -512..511. Latency 1 (deep: 2), one per cycle.
 
-    LATENCY = 1
+    Members: value, result.
+    """
+
+    LATENCY, CUTS = 1, 1
     value: In(FLOAT)
     result: Out(signed(10))
 
@@ -258,13 +292,14 @@ class FloatToInteger(wiring.Component):
             whole.eq(fixed[MANTISSA:]),
             tail.eq(fixed[:MANTISSA]),
         ]
+        whole, tail, exponent, sign = self._cut(m, "shifted", whole, tail, exponent, self.value.sign)
         half = 1 << (MANTISSA - 1)
         m.d.comb += rounded.eq(whole + ((tail > half) | ((tail == half) & whole[0])))
-        limit = Mux(self.value.sign, -512, 511)
+        limit = Mux(sign, -512, 511)
         with m.If(exponent < -1):
             m.d.sync += self.result.eq(0)
         with m.Elif((exponent > 8) | (rounded > 511)):
             m.d.sync += self.result.eq(limit)
         with m.Else():
-            m.d.sync += self.result.eq(Mux(self.value.sign, -rounded, rounded))
+            m.d.sync += self.result.eq(Mux(sign, -rounded, rounded))
         return m

@@ -14,8 +14,23 @@ def clamp(value, low, high):
     return Mux(value < low, low, Mux(value > high, high, value))
 
 
+def _latencies(deep: int) -> tuple[int, int]:
+    """Latency of requantising, and of adding the residual."""
+    convert, multiply, fused, rounder = (
+        step.LATENCY + deep * step.CUTS for step in (IntegerToFloat, FloatMultiply, FusedMultiplyAdd, FloatToInteger)
+    )
+    return 1 + convert + multiply + rounder + 1, 2 * fused + rounder + 1
+
+
+def lane_latency(deep: int) -> int:
+    """Latency of a lane."""
+    return sum(_latencies(deep))
+
+
 class Lane(wiring.Component):
     """int32 sum -> 8-bit code by the definition of RUN in commands.py. Latency `LATENCY`, one per cycle, no stalls.
+
+    `deep` (0 or 1): with steps that are (fp32.py); the instance's LATENCY is then its own.
 
     ```
      sum + bias -> float32 -> x scale -> round -> + zero point, clamp --+------------------------------> code
@@ -28,9 +43,7 @@ class Lane(wiring.Component):
     residual_first, residual_signed, scale_first, scale_second, fixed (float32 patterns), sum_low, sum_high.
     """
 
-    REQUANTISE_LATENCY = 1 + IntegerToFloat.LATENCY + FloatMultiply.LATENCY + FloatToInteger.LATENCY + 1
-    RESIDUAL_LATENCY = 2 * FusedMultiplyAdd.LATENCY + FloatToInteger.LATENCY + 1
-    LATENCY = REQUANTISE_LATENCY + RESIDUAL_LATENCY
+    LATENCY = lane_latency(0)
 
     sum: In(signed(SUM_BITS))
     bias: In(signed(SUM_BITS))
@@ -50,20 +63,27 @@ class Lane(wiring.Component):
     code: Out(ACTIVATION_BITS)
     enable: In(1, init=1)  # pyright: ignore[reportCallIssue]
 
+    def __init__(self, deep: int = 0):
+        self._deep = deep
+        self.REQUANTISE_LATENCY, self.RESIDUAL_LATENCY = _latencies(deep)
+        self.LATENCY = lane_latency(deep)
+        super().__init__()
+
     def elaborate(self, platform):
         m = Module()
+        deep = self._deep
         # Requantise
         total = Signal(signed(SUM_BITS))
         m.d.sync += total.eq(self.sum + self.bias)
-        m.submodules.convert = convert = IntegerToFloat()
-        m.submodules.multiply = multiply = FloatMultiply()
-        m.submodules.round = rounder = FloatToInteger()
+        m.submodules.convert = convert = IntegerToFloat(deep)
+        m.submodules.multiply = multiply = FloatMultiply(deep)
+        m.submodules.round = rounder = FloatToInteger(deep)
         own = Signal(ACTIVATION_BITS)
         m.d.comb += [
             convert.integer.eq(total),
             multiply.a.eq(convert.result),
             multiply.b.eq(
-                unpack_float32(m, delayed(m, self.scale, 1 + IntegerToFloat.LATENCY, "scale"), "scale_float")
+                unpack_float32(m, delayed(m, self.scale, 1 + convert.LATENCY, "scale"), "scale_float")
             ),
             rounder.value.eq(multiply.result),
         ]
@@ -74,9 +94,9 @@ class Lane(wiring.Component):
         first, second = Signal(signed(9)), Signal(signed(9))
         own_operand, old_operand = Signal(signed(9)), Signal(signed(9))
         offset = Mux(self.residual_signed, 128, 0)
-        m.submodules.first = fma_first = FusedMultiplyAdd()
-        m.submodules.second = fma_second = FusedMultiplyAdd()
-        m.submodules.sum_round = sum_rounder = FloatToInteger()
+        m.submodules.first = fma_first = FusedMultiplyAdd(deep)
+        m.submodules.second = fma_second = FusedMultiplyAdd(deep)
+        m.submodules.sum_round = sum_rounder = FloatToInteger(deep)
         sum_code = Signal(ACTIVATION_BITS)
         m.d.comb += [
             own_operand.eq(own - offset),
@@ -86,7 +106,7 @@ class Lane(wiring.Component):
             fma_first.integer.eq(first),
             fma_first.scale.eq(unpack_float32(m, self.scale_first, "scale_first_float")),
             fma_first.addend.eq(unpack_float32(m, self.fixed, "fixed_float")),
-            fma_second.integer.eq(delayed(m, second, FusedMultiplyAdd.LATENCY, "second")),
+            fma_second.integer.eq(delayed(m, second, fma_first.LATENCY, "second")),
             fma_second.scale.eq(unpack_float32(m, self.scale_second, "scale_second_float")),
             fma_second.addend.eq(fma_first.result),
             sum_rounder.value.eq(fma_second.result),

@@ -17,7 +17,7 @@ from ..formats import ACTIVATION_BITS
 from ..interfaces import EXPONENT_LAYOUT, result_layout, run_view
 from ..registers import EXPONENT_FIELDS
 from .float_lane import FloatLane
-from .lane import Lane
+from .lane import Lane, lane_latency
 
 TILE_BITS = 64  #: width of an entry of the tile map (registers.Region.TILES)
 
@@ -33,7 +33,8 @@ class OutputPipeline(wiring.Component):
 
     Lanes are those of integers or, if run.floating, those of floating point. A tile takes channels / output_lanes
     cycles (beats); latency Lane.LATENCY or FloatLane.LATENCY, + EXTRA_LATENCY, from the cycle that takes a tile to the
-    cycle that writes its last beat. It stands still as a whole while a memory refuses one of its accesses; the others
+    cycle that writes its last beat; a chip with a deep pipeline has one more between tile map and memories, and deep
+    lanes: an instance's EXTRA_LATENCY is its own. It stands still as a whole while a memory refuses one of its accesses; the others
     are then made again.
 
     Members
@@ -56,6 +57,7 @@ class OutputPipeline(wiring.Component):
 
     def __init__(self, chip: ChipConfig):
         self._chip = chip
+        self.EXTRA_LATENCY = type(self).EXTRA_LATENCY + chip.deep_pipeline
         words = 2 * chip.channels * ACTIVATION_BITS
         super().__init__(
             {
@@ -146,6 +148,15 @@ class OutputPipeline(wiring.Component):
         m.d.comb += [
             write1.eq(self._address(run.output_base + offset1, word_offset, run.output_format)),
             residual1.eq(self._address(run.residual_base + offset1, word_offset, run.residual_format)),
+        ]
+        # A deep pipeline has the addresses a cycle before the memories.
+        valid1, beat1, exponent1, sums1, mask1, write1, residual1, parameters1 = (
+            delayed(m, value, chip.deep_pipeline, f"addressed{index}")
+            for index, value in enumerate(
+                (valid1, beat1, exponent1, sums1, mask1, write1, residual1, self.parameter_data)
+            )
+        )
+        m.d.comb += [
             write_fault.eq(write1 >= chip.activation_words),
             residual_fault.eq(run.residual & (residual1 >= chip.activation_words)),
             self.output_fault.eq(valid1 & (write_fault | residual_fault | entry_fault)),
@@ -180,7 +191,7 @@ class OutputPipeline(wiring.Component):
             tag2.mask.eq(mask1.word_select(beat1, lanes)),
             tag2.address.eq(write1),
             sums2.eq(sums1),
-            parameters2.eq(self.parameter_data),
+            parameters2.eq(parameters1),
             exponent2.eq(exponent1),
         ]
         old_words = [
@@ -201,8 +212,8 @@ class OutputPipeline(wiring.Component):
                 }
             )
 
-        latency, last_written = Lane.LATENCY, Signal()
-        done, words = delayed(m, tag2, Lane.LATENCY, "tag"), [self._codes(m, operands, advance, platform)]
+        latency, last_written = lane_latency(chip.deep_pipeline), Signal()
+        done, words = delayed(m, tag2, latency, "tag"), [self._codes(m, operands, advance, platform)]
         if chip.floating_point:
             latency = FloatLane.LATENCY
             m.d.sync += tag2.entry.eq(entry1)
@@ -215,7 +226,7 @@ class OutputPipeline(wiring.Component):
             last_written.eq(done.valid & (done.beat == beats - 1)),
             self.written.eq(last_written & advance),
         ]
-        inside = Signal(range(latency + 4))
+        inside = Signal(range(latency + 2 + self.EXTRA_LATENCY))
         m.d.sync += inside.eq(inside + taken - (done.valid & (inside != 0)))
         m.d.comb += self.busy.eq(taken | (inside != 0))
 
@@ -229,11 +240,11 @@ class OutputPipeline(wiring.Component):
 
     def _codes(self, m: Module, operands: list[dict[str, Value]], advance: Signal, platform: object) -> Value:
         """Codes of a beat by the integer lanes, Lane.LATENCY later."""
-        codes = []
+        chip, codes = self._chip, []
         for index, operand in enumerate(operands):
-            lane = Lane()
+            lane = Lane(chip.deep_pipeline)
             m.submodules[f"lane{index}"] = once(lane, "lane", platform)
-            taken = ~self.run.floating if self._chip.floating_point else 1
+            taken = ~self.run.floating if chip.floating_point else 1
             m.d.comb += lane.enable.eq(advance)
             m.d.comb += [getattr(lane, name).eq(Mux(taken, value, 0)) for name, value in operand.items()]
             for name in ("zero_point", "clamp_low", "clamp_high", "residual", "residual_first", "residual_signed",

@@ -14,7 +14,7 @@ extern "C" {
 struct Chip {
     int32_t engines, units, vector_queue, activation_words, activation_banks, beats, output_lanes, parameter_tiles;
     int32_t rows, feeder_words, window_words, alignment_latency, lane_latency, float_lane_latency;
-    int32_t pool_period, pool_lane_latency;
+    int32_t pool_period, pool_lane_latency, deep;  // deep: 1: the chip's deep_pipeline
 };
 
 // A compute unit. `stages`: registers that the last read of a step passes on its way to the dpv register.
@@ -201,9 +201,12 @@ struct OutputPipeline {
     std::vector<Beat> lanes;  // a ring: `newest` is that of cycle 2, the one behind it is done
     int newest = 0;
     int beat = 0;
-    bool valid1 = false;
-    int beat1 = 0;
-    Tag result1;
+    // Cycle 1: the tile map's entry is there. Of a deep pipeline, the addresses are a cycle later.
+    struct Started {
+        bool valid = false;
+        int beat;
+        Tag result;
+    } mapped, addressed;
     int inside = 0;
 
     void begin(const Chip& sizes, const Run& fields, const Tile* map, Stop& cause) {
@@ -211,7 +214,7 @@ struct OutputPipeline {
         latency = run->floating ? chip->float_lane_latency : chip->lane_latency;
         lanes.assign(latency + 1, Beat{});
         newest = beat = inside = 0;
-        valid1 = false;
+        mapped.valid = addressed.valid = false;
     }
     // A cycle. Returns whether the result is taken; adds to `written`.
     bool tick(const Result& result, Memories& memories, int32_t& written_tiles) {
@@ -224,9 +227,10 @@ struct OutputPipeline {
         if (done.valid && done.last && run->floating_output)
             written &= memories.entries.serve(memories.entries.wanted(done.entry, false));
         if (!written) return false;
-        if (valid1 && beat1 == 0 && run->residual) {
-            const int32_t address =
-                element(run->residual_base + result1.offset, tiles[result1.parameter].word_offset, run->residual_wide);
+        const Started now = chip->deep ? addressed : mapped;
+        if (now.valid && now.beat == 0 && run->residual) {
+            const int32_t address = element(run->residual_base + now.result.offset,
+                                            tiles[now.result.parameter].word_offset, run->residual_wide);
             if (address >= chip->activation_words) return stop->raise(OUTPUT_ADDRESS, address), false;
             if (!memories.reads.serve(memories.reads.wanted(address, run->residual_wide))) return false;
         }
@@ -235,12 +239,13 @@ struct OutputPipeline {
         inside += taken - done.valid;
         written_tiles += done.valid && done.last;
         newest = oldest;
-        lanes[newest] = valid1 ? started() : Beat{};
-        valid1 = taken;
+        lanes[newest] = now.valid ? started(now) : Beat{};
+        addressed = mapped;
+        mapped.valid = taken;
         if (!taken) return false;
         if (result.tag.parameter >= chip->parameter_tiles)
             return stop->raise(PARAMETER_ADDRESS, result.tag.parameter), false;
-        beat1 = beat, result1 = result.tag;
+        mapped.beat = beat, mapped.result = result.tag;
         beat = last ? 0 : beat + 1;
         return last;
     }
@@ -249,13 +254,13 @@ struct OutputPipeline {
     static int32_t element(int32_t first, int32_t word_offset, bool wide) {
         return wide ? first + (word_offset << 1) & ADDRESS & ~1 : first + word_offset & ADDRESS;
     }
-    // The beat of cycle 1 in cycle 2.
-    Beat started() const {
-        const Tile& tile = tiles[result1.parameter];
-        const int32_t base = run->output_base + result1.offset;
-        const int32_t lanes_here = tile.lane_mask >> beat1 * chip->output_lanes & ((1 << chip->output_lanes) - 1);
-        Beat made = {true, lanes_here != 0, beat1 == chip->beats - 1, element(base, tile.word_offset, run->output_wide),
-                     base + tile.exponent_offset & ADDRESS};
+    // A beat as it enters the lanes, in cycle 2.
+    Beat started(const Started& now) const {
+        const Tile& tile = tiles[now.result.parameter];
+        const int32_t base = run->output_base + now.result.offset;
+        const int32_t lanes_here = tile.lane_mask >> now.beat * chip->output_lanes & ((1 << chip->output_lanes) - 1);
+        Beat made = {true, lanes_here != 0, now.beat == chip->beats - 1,
+                     element(base, tile.word_offset, run->output_wide), base + tile.exponent_offset & ADDRESS};
         if (made.address >= chip->activation_words) stop->raise(OUTPUT_ADDRESS, made.address);
         if (run->floating_output && made.entry >= chip->activation_words) stop->raise(OUTPUT_ADDRESS, made.entry);
         return made;
@@ -624,7 +629,7 @@ struct LayerController {
 
     // Up to END, or until a RUN stops.
     void go() {
-        for (issue = commands[0].words + 1; !done && core.stop.fault == NONE; ++cycle) {
+        for (issue = commands[0].words + 1 + later(); !done && core.stop.fault == NONE; ++cycle) {
             if (!running) cycle = std::max({cycle, issue, loader.last + 1});
             tick();
         }
@@ -655,8 +660,10 @@ struct LayerController {
             run_command = index;
         }
         done = command.opcode == END;
-        if (!done) issue = cycle + commands[++index].words + 2;
+        if (!done) issue = cycle + commands[++index].words + 2 + later();
     }
+    // Of a deep pipeline: a register behind the program store, and a cycle for the check.
+    int32_t later() const { return 2 * chip.deep; }
 };
 
 }  // namespace

@@ -26,7 +26,7 @@ _OPTIONS = ("-std=c++20", "-O3", "-fvisibility=hidden", "-Wno-parentheses")
 
 #: Constants of the RTL's classes, which are not imported: Amaranth takes a second. Tests hold them to the classes.
 BANK_LATENCY = {UnitKind.MEMRISTOR: 5, UnitKind.SRAM: 2, UnitKind.TINY: 2}  # EXTRA_LATENCY
-LANE_LATENCY, FLOAT_LANE_LATENCY = 20, 28
+LANE_LATENCY, DEEP_LANE_LATENCY, FLOAT_LANE_LATENCY = 20, 34, 28
 ALIGN_LATENCY = 2
 POOL_LANE_LATENCY, FLOAT_ADD_LATENCY = 7, 5
 
@@ -95,13 +95,15 @@ def _library() -> ctypes.CDLL:
 
 def _sizes(chip: ChipConfig) -> np.ndarray:
     """`struct Chip`."""
-    alignment = ALIGN_LATENCY if chip.floating_point else 0
+    deep = chip.deep_pipeline
+    alignment = ALIGN_LATENCY if chip.floating_point else deep
+    lane = DEEP_LANE_LATENCY if deep else LANE_LATENCY
     return np.array(
         [
             *(chip.engines, len(chip.units), chip.vector_queue, chip.activation_words, chip.activation_banks),
             *(chip.channels // chip.output_lanes, chip.output_lanes, chip.parameter_tiles),
-            *(chip.rows, chip.feeder_words, chip.window_words, alignment, LANE_LATENCY, FLOAT_LANE_LATENCY),
-            *(max(chip.channels // chip.output_lanes, FLOAT_ADD_LATENCY), POOL_LANE_LATENCY),
+            *(chip.rows, chip.feeder_words, chip.window_words, alignment, lane, FLOAT_LANE_LATENCY),
+            *(max(chip.channels // chip.output_lanes, FLOAT_ADD_LATENCY), POOL_LANE_LATENCY, deep),
         ],
         np.int32,
     )
