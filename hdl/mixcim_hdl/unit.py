@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from amaranth.hdl import Module, Mux, ResetInserter, Signal
 from amaranth.lib import stream, wiring
-from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out, connect
 
 from .commands import ADDRESS_BITS, TinyMode
 from .config import ChipConfig, UnitKind
 from .control.accumulator import Accumulator
 from .control.sequencer import Sequencer
+from .emission import for_fpga
 from .interfaces import UNIT_LAYOUT, BankSignature, result_layout, run_view, vector_layout
+from .memory.queues import MemoryQueue, RegisterQueue
 from .memristor.bank import MemristorBank
 from .sram.bank import SramBank
 from .tiny.bank import TinyBank
@@ -73,13 +74,19 @@ class ComputeUnit(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         chip, kind, run, fields = self._chip, self._kind, self.run, self.fields
-        queue = SyncFIFO(width=vector_layout(chip).size, depth=chip.vector_queue)
+        # On an FPGA of registers, of which there are many; a memory of two words takes more LUTs than they save.
+        if for_fpga(platform):
+            queue = RegisterQueue(vector_layout(chip), chip.vector_queue)
+        else:
+            queue = MemoryQueue(vector_layout(chip), chip.vector_queue)
         tiles = chip.sram_segments if kind is UnitKind.SRAM else 1  # in a step
         sequencer = Sequencer(chip, chip.unit_capacity(kind), tiles)
         bank, accumulator = BANKS[kind](chip), Accumulator(chip, tiles)
         blocks = {"queue": queue, "sequencer": sequencer, "bank": bank, "accumulator": accumulator}
         for name, block in blocks.items():
             m.submodules[name] = ResetInserter(self.clear)(block)
+        connect(m, wiring.flipped(self.vector), queue.input)
+        connect(m, queue.output, sequencer.vector)
         connect(m, sequencer.step, bank.step)
         connect(m, bank.dpv, accumulator.dpv)
         connect(m, accumulator.result, wiring.flipped(self.result))
@@ -89,12 +96,6 @@ class ComputeUnit(wiring.Component):
             stride = Mux(fields.mode == TinyMode.MAX, 0, broadcast)
             m.d.comb += accumulator.maximum.eq(fields.mode == TinyMode.MAX)
         m.d.comb += [
-            queue.w_data.eq(self.vector.payload),
-            queue.w_en.eq(self.vector.valid),
-            self.vector.ready.eq(queue.w_rdy),
-            sequencer.vector.payload.eq(queue.r_data),
-            sequencer.vector.valid.eq(queue.r_rdy),
-            queue.r_en.eq(sequencer.vector.ready),
             sequencer.start.eq(self.start),
             sequencer.tiles.eq(fields.tiles),
             sequencer.slot.eq(fields.slot),
@@ -117,5 +118,5 @@ class ComputeUnit(wiring.Component):
             m.d.sync += inside.eq(0)
         with m.Else():
             m.d.sync += inside.eq(inside + self.moving - (bank.dpv.valid & bank.dpv.ready))
-        m.d.comb += self.busy.eq(queue.r_rdy | (inside != 0))
+        m.d.comb += self.busy.eq(queue.output.valid | (inside != 0))
         return m

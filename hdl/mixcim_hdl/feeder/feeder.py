@@ -13,6 +13,7 @@ from ..floating import ElementFormat
 from ..floating_point.align import EXPONENT_BITS
 from ..formats import ACTIVATION_BITS
 from ..interfaces import COPY_BITS, run_view, vector_layout
+from ..memory.queues import RegisterQueue
 from .exponents import ENTRY_LAYOUT, WindowExponents
 from .plane import Plane
 from .pre_alignment import PreAlignment
@@ -33,6 +34,9 @@ class Feeder(wiring.Component):
        '-- E --- window exponents <--> exponent memory                                     a vector
     ```
 
+    A chip with a deep pipeline has a queue of two beats behind the lanes: the way from a tap to the memory and back to
+    the next tap is the longest.
+
     Of a window's taps (a tap here: an activation word, ky, kx, w of RUN) a beat takes L = feeder_words at a time: taps
     n * L to n * L + L - 1, or what is left of them, so that a beat fills up to L << granule_log2 rows of one vector.
 
@@ -45,7 +49,8 @@ class Feeder(wiring.Component):
     ------
     A beat takes as many cycles as its slowest read needs until it is served: 1 without conflicts, or with nothing to
     read. Beats follow each other without a gap, over the ends of vectors, windows, rows and groups: a window of T taps
-    takes ceil(T / L) cycles without conflicts. With `start` in cycle 0, the first beat is asked for in cycle L + 2. The
+    takes ceil(T / L) cycles without conflicts. With `start` in cycle 0, the first beat is asked for in cycle L + 2 (in a deep
+    pipeline L + 3). The
     words of a beat whose last read is served in cycle c are there in c + 1, their integers in c + 1 + A, A =
     PreAlignment.LATENCY (2, or 0 without floating point), and `vector` is valid from c + 2 + A on if the beat is the
     last one of its vector. In a cycle in which the integers of such a beat are there, and the vector before is offered
@@ -98,9 +103,28 @@ class Feeder(wiring.Component):
         lanes = chip.feeder_words
         advance = Signal()  # everything stands still while a complete vector waits for the one before it to leave
         walking, step, window_end = Signal(), Signal(), Signal()  # a beat is there; on to the next; last of its window
+        next_beat = Signal()  # the beat that is read is; on to the next
         floating, wide, exponent_ready = Signal(), Signal(), Signal()
         exponent = Signal(data.StructLayout({"biased": EXPONENT_BITS, "special": 1}))  # of the window; special: or not
         exponent_fault, exponent_fault_address = Signal(), Signal(ADDRESS_BITS)
+        filled, vector_end = Signal(range(chip.rows)), Signal()  # rows of the vector that earlier beats have filled
+        full = Signal(range(chip.rows + 1))  # and with a whole beat
+        # What goes along with a beat while it is read and aligned.
+        layout = data.StructLayout(
+            {
+                "valid": 1,
+                "last": 1,  # of its vector
+                "inside": lanes,
+                "filled": filled.shape(),
+                "length": full.shape(),
+                "window_start": 1,
+                "window_end": 1,
+                "copy": COPY_BITS,
+                "odd_group": 1,
+                "offset": ADDRESS_BITS,
+                "exponent": exponent.shape(),
+            }
+        )
         m.submodules.windows = windows = Windows()
         m.submodules.steps = steps = TapSteps(lanes)
         m.d.comb += [
@@ -121,40 +145,74 @@ class Feeder(wiring.Component):
             m.d.sync += walking.eq(0)
         taps = self._build_lanes(m, platform, windows, steps, step)
 
-        # Issue a beat: read its taps, but for padding and what is kept of the last window.
-        needed, done, outside, wanted, served = (
-            Signal(lanes, name=name) for name in ("needed", "done", "outside", "wanted", "served")
+        # A beat: its taps, but for padding and what is kept of the last window, have to be read.
+        entries = chip.window_words // lanes
+        reused, entry, kept, distance = self._build_reuse(m, taps, windows, entries, step)
+        addresses = [Cat(tap.address[0] & ~wide, tap.address[1:]) for tap in taps]
+        needed = Signal(lanes)
+        made = Signal(
+            data.StructLayout(
+                {
+                    "address": data.ArrayLayout(ADDRESS_BITS, lanes),
+                    "needed": lanes,
+                    "outside": lanes,  # of the memory
+                    "reused": lanes,
+                    "entry": entry.shape(),  # of the window store
+                    "kept": 1,  # there is such an entry
+                    "issued": layout,
+                }
+            )
         )
-        may_issue, value_fault, value_address = Signal(), Signal(), Signal(ADDRESS_BITS)
-        reused, words = self._build_reuse(m, taps, windows, may_issue, step, window_end, advance)
         m.d.comb += [
-            may_issue.eq(walking & advance & (exponent_ready | ~floating)),
             window_end.eq(~taps[0].more),
             needed.eq(Cat(tap.inside for tap in taps) & ~reused),
-            outside.eq(needed & Cat(address >= chip.activation_words for address in self.read_address)),
-            value_fault.eq(may_issue & outside.any()),
-            wanted.eq(needed & ~done),
+            *(made.address[lane].eq(address) for lane, address in enumerate(addresses)),
+            made.needed.eq(needed),
+            made.outside.eq(needed & Cat(address >= chip.activation_words for address in addresses)),
+            made.reused.eq(reused),
+            made.entry.eq(entry),
+            made.kept.eq(kept),
+        ]
+        there_is = walking & (exponent_ready | ~floating)
+        if chip.deep_pipeline:
+            m.submodules.beats = beats = RegisterQueue(made.shape(), 2)
+            beat, valid = beats.output.payload, beats.output.valid
+            m.d.comb += [
+                beats.input.payload.eq(made),
+                beats.input.valid.eq(there_is),
+                step.eq(there_is & beats.input.ready),
+                beats.output.ready.eq(next_beat),
+            ]
+        else:
+            beat, valid = made, there_is
+            m.d.comb += step.eq(next_beat)
+
+        # Read it.
+        done, wanted, served = (Signal(lanes, name=name) for name in ("done", "wanted", "served"))
+        may_issue, value_fault, value_address = Signal(), Signal(), Signal(ADDRESS_BITS)
+        m.d.comb += [
+            may_issue.eq(valid & advance),
+            value_fault.eq(may_issue & beat.outside.any()),
+            wanted.eq(beat.needed & ~done),
             self.read_wide.eq(wide),
+            self.read_address.eq(beat.address),
             self.read_enable.eq(Mux(may_issue & ~value_fault, wanted, 0)),
             served.eq(self.read_enable & self.read_ready),
             self.reads.eq(sum(served, C(0)) << wide),
-            step.eq(may_issue & ~value_fault & ~(wanted & ~self.read_ready).any()),
+            next_beat.eq(may_issue & ~value_fault & ~(wanted & ~self.read_ready).any()),
             self.fault.eq(value_fault | exponent_fault),
             self.fault_address.eq(Mux(value_fault, value_address, exponent_fault_address)),
         ]
-        for lane, tap in enumerate(taps):
-            m.d.comb += self.read_address[lane].eq(Cat(tap.address[0] & ~wide, tap.address[1:]))
         for lane in reversed(range(lanes)):
-            with m.If(outside[lane]):
-                m.d.comb += value_address.eq(self.read_address[lane])
-        with m.If(self.start | step):
+            with m.If(beat.outside[lane]):
+                m.d.comb += value_address.eq(beat.address[lane])
+        with m.If(self.start | next_beat):
             m.d.sync += done.eq(0)
         with m.Else():
             m.d.sync += done.eq(done | served)
+        words = self._build_store(m, entries, beat, distance, may_issue, next_beat, advance)
 
         # Where the beat goes.
-        filled, vector_end = Signal(range(chip.rows)), Signal()  # rows of the vector that earlier beats have filled
-        full = Signal(range(chip.rows + 1))  # and with a whole beat
         first_vector = Signal()  # of its window
         m.d.comb += [
             full.eq(filled + (lanes << run.granule_log2)),
@@ -167,26 +225,10 @@ class Feeder(wiring.Component):
         with m.If(self.start):
             m.d.sync += [first_vector.eq(1), filled.eq(0)]
 
-        # What goes along with a beat while it is read and aligned.
-        layout = data.StructLayout(
-            {
-                "valid": 1,
-                "last": 1,  # of its vector
-                "inside": lanes,
-                "filled": filled.shape(),
-                "length": full.shape(),
-                "window_start": 1,
-                "window_end": 1,
-                "copy": COPY_BITS,
-                "odd_group": 1,
-                "offset": ADDRESS_BITS,
-                "exponent": exponent.shape(),
-            }
-        )
-        issued = Signal(layout)
+        issued = made.issued
         present = sum((tap.present for tap in taps), C(0))
         m.d.comb += [
-            issued.valid.eq(step),
+            issued.valid.eq(1),
             issued.last.eq(vector_end),
             issued.inside.eq(Cat(tap.inside for tap in taps)),
             issued.filled.eq(filled),
@@ -197,18 +239,23 @@ class Feeder(wiring.Component):
         ]
         m.d.comb += [issued[name].eq(getattr(windows, name)) for name in ("copy", "odd_group", "offset")]
         aligners = [PreAlignment(chip) for _ in range(lanes)]
-        stages = [issued]
+        stages = [beat.issued]
         for number in range(1 + aligners[0].LATENCY):
             stage = Signal(layout, name=f"stage{number}")
             with m.If(advance):
                 m.d.sync += stage.eq(stages[-1])
+                if number == 0:
+                    m.d.sync += stage.valid.eq(next_beat)
             stages.append(stage)
         there, aligned = stages[1], stages[-1]  # the beat whose words are there now, and whose integers are
         complete = Signal()
         m.d.comb += [
             complete.eq(aligned.valid & aligned.last),
-            advance.eq(~(complete & self.vector.valid & ~self.vector.ready)),
-            self.busy.eq(steps.busy | walking | Cat(stage.valid for stage in stages[1:]).any() | self.vector.valid),
+            # A deep pipeline does not wait for the units' answer: it stands still in a cycle more.
+            advance.eq(~(complete & self.vector.valid & (chip.deep_pipeline | ~self.vector.ready))),
+            self.busy.eq(
+                steps.busy | walking | valid | Cat(stage.valid for stage in stages[1:]).any() | self.vector.valid
+            ),
         ]
 
         # Integers, as bit planes.
@@ -300,23 +347,16 @@ class Feeder(wiring.Component):
             m.submodules[f"lane{lane}"] = once(tap, "tap_lane", platform)
         return taps
 
-    def _build_reuse(self, m: Module, taps, windows: Windows, issue: Signal, step, window_end, advance):
-        """(lanes whose tap the last window had, words of the lanes one cycle after their beat was issued)."""
-        chip, run = self._chip, self.run
-        lanes = chip.feeder_words
-        entries = chip.window_words // lanes
-        reused = Signal(lanes)
-        if not entries:
-            return reused, self.read_data
-        width = chip.channels * ACTIVATION_BITS * (2 if chip.floating_point else 1)
-        m.submodules.store = store = WindowStore(width, lanes, entries)
-        beat, kept = (
-            Signal(range(entries + 1)),
-            Signal(),
-        )  # of the window, counted up to `entries`; there is room for it
+    def _build_reuse(self, m: Module, taps, windows: Windows, entries: int, step: Signal):
+        """(lanes whose tap the last window had; entry of the window store for a beat; whether there is one; taps from
+        a window to the next)."""
+        run = self.run
+        reused = Signal(self._chip.feeder_words)
+        beat, kept = Signal(range(entries + 1)), Signal()  # of the window, counted up to `entries`; there is room for it
         similar, shift = Signal(), Signal(RUN_FIELDS["stride_x"] + RUN_FIELDS["tap_words"])
         usable = Signal()  # the window before is that to the left, and it is in the store
-        m.d.comb += [kept.eq(beat != entries), reused.eq(Mux(usable, Cat(tap.shared for tap in taps), 0))]
+        if entries:
+            m.d.comb += [kept.eq(beat != entries), reused.eq(Mux(usable, Cat(tap.shared for tap in taps), 0))]
         with m.If(self.start):
             m.d.sync += [
                 beat.eq(0),
@@ -328,23 +368,33 @@ class Feeder(wiring.Component):
             m.d.sync += [beat.eq(0), usable.eq(similar & kept & ~windows.row_end)]
         with m.Elif(step & kept):
             m.d.sync += beat.eq(beat + 1)
-        there = Signal(data.StructLayout({"valid": 1, "reused": lanes, "beat": beat.shape(), "kept": 1}))
+        return reused, beat, kept, shift
+
+    def _build_store(self, m: Module, entries: int, beat, distance: Signal, issue: Signal, next_beat, advance):
+        """Words of the lanes one cycle after their beat was issued: those read, or kept of the last window."""
+        chip = self._chip
+        if not entries:
+            return self.read_data
+        lanes = chip.feeder_words
+        width = chip.channels * ACTIVATION_BITS * (2 if chip.floating_point else 1)
+        m.submodules.store = store = WindowStore(width, lanes, entries)
+        there = Signal(data.StructLayout({"valid": 1, "reused": lanes, "entry": beat.entry.shape(), "kept": 1}))
         with m.If(advance):
-            m.d.sync += [there.valid.eq(step), there.reused.eq(reused), there.beat.eq(beat), there.kept.eq(kept)]
+            m.d.sync += [there.valid.eq(next_beat), *(there[name].eq(beat[name]) for name in ("reused", "entry", "kept"))]
         words = Signal(data.ArrayLayout(width, lanes), name="words")
         m.d.comb += [
             words[lane].eq(Mux(there.reused[lane], store.read_data[lane], self.read_data[lane][:width]))
             for lane in range(lanes)
         ]
         m.d.comb += [
-            store.distance.eq(shift),
+            store.distance.eq(distance),
             store.read_enable.eq(issue),
-            store.read_beat.eq(beat),
+            store.read_beat.eq(beat.entry),
             store.write_enable.eq(advance & there.valid & there.kept),
-            store.write_beat.eq(there.beat),
+            store.write_beat.eq(there.entry),
             store.write_data.eq(words),
         ]
-        return reused, words
+        return words
 
 
 def _at_least_one(field: Value) -> Value:

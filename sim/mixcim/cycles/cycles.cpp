@@ -105,7 +105,7 @@ struct Memories {
 // Queue, sequencer, bank and accumulator of a unit.
 struct ComputeUnit {
     const UnitRun* fields;
-    int slices, depth, stages;
+    int slices, depth, stages, deep;
     // Queue.
     Vector queue[MOST_QUEUED];
     int head = 0, level = 0;
@@ -145,7 +145,7 @@ struct ComputeUnit {
         if (done) part = finish ? 0 : part + 1;
         // Bank.
         const Stage& end = stage[stages - 1];
-        const bool advance = !(end.valid && sums_valid && !finish);
+        const bool advance = !(end.valid && sums_valid && (deep || !finish));
         inside -= finish;
         if (finish) sums_valid = false;
         if (!advance) return;
@@ -400,15 +400,19 @@ struct Feeder {
     int filled;            // rows of the vector that earlier beats have filled
     bool begun;            // earlier vectors of the window have left
     bool similar, usable;  // windows overlap such that words can be kept; the window before is in the store
-    // The reads of the beat that are not served yet; `asked`: they are made out.
-    uint32_t reads[MOST_LANES];  // banks of each
-    int left;
-    bool asked;
     // Beats on their way through memory and alignment.
     struct Beat {
         bool valid, last;
         Vector vector;
     };
+    // Beats that are made out, the one that is read first: one, or a deep pipeline's queue of two.
+    struct Made {
+        uint32_t reads[MOST_LANES];  // banks of each of its reads that are not served yet
+        int left;
+        int32_t outside;  // address of the first one past the memory, or -1
+        Beat beat;
+    } made[2];
+    int level;
     Beat stage[MOST_ALIGNMENT + 1];
     bool vector_valid = false;
     Vector vector;
@@ -418,14 +422,14 @@ struct Feeder {
         windows.begin(fields);
         exponents.begin(fields);
         setup = chip->feeder_words + 1;
-        walking = usable = asked = vector_valid = begun = false;
-        first_tap = filled = 0;
+        walking = usable = vector_valid = begun = false;
+        first_tap = filled = level = 0;
         similar = run->window_step_x == run->stride_x * run->pixel_pitch &&
                   int(windows.taps.size()) <= chip->window_words;
         for (Beat& beat : stage) beat.valid = false;
     }
     bool busy() const {
-        if (setup || walking || vector_valid) return true;
+        if (setup || walking || level || vector_valid) return true;
         for (int number = 0; number <= chip->alignment_latency; ++number)
             if (stage[number].valid) return true;
         return false;
@@ -434,54 +438,64 @@ struct Feeder {
     void tick(bool vector_ready, Memories& memories) {
         const int end = chip->alignment_latency;
         const bool complete = stage[end].valid && stage[end].last;
-        const bool advance = !(complete && vector_valid && !vector_ready);
-        bool step = walking && advance && (exponents.window_valid || !run->floating_input);
-        if (step) step = read(memories);
+        const bool advance = !(complete && vector_valid && (chip->deep || !vector_ready));
+        const bool there = walking && (exponents.window_valid || !run->floating_input);
         const bool window_end = first_tap + chip->feeder_words >= int(windows.taps.size());
+        const bool room = level != 2;
+        if (!chip->deep && there && !level) make(made[level++], window_end, memories);
+        const bool next = level && advance && read(made[0], memories);
+        const bool step = chip->deep ? there && room : next;
+        const Beat beat = made[0].beat;
+        if (next && --level) made[0] = made[1];
+        if (chip->deep && step) make(made[level++], window_end, memories);
         if (run->floating_input) exponents.tick(step && window_end);
+        if (step) walk(window_end);
         if (setup && --setup == 0) walking = true;
         if (vector_ready) vector_valid = false;
         if (!advance) return;
         if (complete) vector_valid = true, vector = stage[end].vector;
         for (int number = end; number > 0; --number) stage[number] = stage[number - 1];
-        stage[0].valid = step;
-        if (!step) return;
-        const int full = filled + (chip->feeder_words << run->granule_log2);
-        const bool vector_end = window_end || full >= chip->rows;
-        stage[0].last = vector_end;
-        if (vector_end) {
-            stage[0].vector = {windows.offset, windows.group, windows.copy, !begun, window_end};
-            begun = !window_end;
-        }
-        filled = vector_end ? 0 : full;
-        asked = false;
-        first_tap = window_end ? 0 : first_tap + chip->feeder_words;
-        if (!window_end) return;
-        usable = similar && !windows.row_end();
-        walking = windows.step();
+        stage[0] = beat;
+        stage[0].valid = next;
     }
 
   private:
-    // The reads of a beat, but for padding and what is kept of the last window.
-    void ask(const Memories& memories) {
-        asked = true, left = 0;
+    // The present beat, and its reads but for padding and what is kept of the last window.
+    void make(Made& it, bool window_end, const Memories& memories) const {
+        it.left = 0, it.outside = -1;
         const int end = std::min<int>(first_tap + chip->feeder_words, int(windows.taps.size()));
         for (int number = first_tap; number < end; ++number) {
             const Windows::Tap& tap = windows.taps[number];
             if (!windows.inside(tap) || (usable && tap.x + run->stride_x < run->kernel_width)) continue;
             const int32_t address = windows.address(tap);
-            if (address >= chip->activation_words) return stop->raise(INPUT_ADDRESS, address);
-            reads[left++] = memories.reads.wanted(address, run->wide);
+            if (address >= chip->activation_words) {
+                it.outside = address;
+                break;
+            }
+            it.reads[it.left++] = memories.reads.wanted(address, run->wide);
         }
+        it.beat.last = window_end || full() >= chip->rows;
+        it.beat.vector = {windows.offset, windows.group, windows.copy, !begun, window_end};
     }
-    // Asks for what is missing of the beat; whether nothing is any more.
-    bool read(Memories& memories) {
-        if (!asked) ask(memories);
+    int full() const { return filled + (chip->feeder_words << run->granule_log2); }
+    // Asks for what is missing of a beat; whether nothing is any more.
+    bool read(Made& it, Memories& memories) {
+        if (it.outside >= 0) return stop->raise(INPUT_ADDRESS, it.outside), false;
         int missing = 0;
-        for (int number = 0; number < left; ++number)
-            if (!memories.reads.serve(reads[number])) reads[missing++] = reads[number];
-        left = missing;
-        return left == 0;
+        for (int number = 0; number < it.left; ++number)
+            if (!memories.reads.serve(it.reads[number])) it.reads[missing++] = it.reads[number];
+        it.left = missing;
+        return missing == 0;
+    }
+    // On to the next beat.
+    void walk(bool window_end) {
+        const bool vector_end = window_end || full() >= chip->rows;
+        if (vector_end) begun = !window_end;
+        filled = vector_end ? 0 : full();
+        first_tap = window_end ? 0 : first_tap + chip->feeder_words;
+        if (!window_end) return;
+        usable = similar && !windows.row_end();
+        walking = windows.step();
     }
 };
 
@@ -567,6 +581,7 @@ struct Core {
         for (int unit = 0; unit < chip.units; ++unit) {
             units[unit].stages = kinds[unit].stages;
             units[unit].depth = chip.vector_queue;
+            units[unit].deep = chip.deep;
         }
     }
     void begin(const Run& run, const UnitRun* fields) {
