@@ -37,9 +37,12 @@ class FrameTransmitter(wiring.Component):
         number = Signal(range(4 * MAX_WORDS + 1))  # of the byte in its part of the frame
         held = Signal(8)  # block RAM is slow, and the byte goes through the CRC
         sent = Signal()
+        summed, to_sum = Signal(8), Signal()  # the byte goes into the CRC a cycle after it was sent
+        m.d.sync += [summed.eq(self.byte.payload), to_sum.eq(0)]
         m.d.comb += [
             sent.eq(self.byte.valid & self.byte.ready),
-            crc.data.eq(self.byte.payload),
+            crc.data.eq(summed),
+            crc.valid.eq(to_sum),
             self.read_address.eq(number[2:]),
         ]
         with m.If(sent):
@@ -51,15 +54,12 @@ class FrameTransmitter(wiring.Component):
                 with m.If(self.reply.valid):
                     m.next = "HEADER"
             with m.State("HEADER"):
-                m.d.comb += [
-                    self.byte.valid.eq(1),
-                    self.byte.payload.eq(header.word_select(number[:3], 8)),
-                    crc.valid.eq(sent),
-                ]
+                m.d.comb += [self.byte.valid.eq(1), self.byte.payload.eq(header.word_select(number[:3], 8))]
+                m.d.sync += to_sum.eq(sent)
                 with m.If(sent & (number == REPLY_HEADER - 1)):
                     m.d.sync += number.eq(0)
                     with m.If(self.reply.payload.count == 0):
-                        m.next = "CRC"
+                        m.next = "SUM"
                     with m.Else():
                         m.next = "FETCH"
             with m.State("FETCH"):  # the buffer's read register follows the address
@@ -68,16 +68,15 @@ class FrameTransmitter(wiring.Component):
                 m.d.sync += held.eq(self.read_data.word_select(number[:2], 8))
                 m.next = "PAYLOAD"
             with m.State("PAYLOAD"):
-                m.d.comb += [
-                    self.byte.valid.eq(1),
-                    self.byte.payload.eq(held),
-                    crc.valid.eq(sent),
-                ]
+                m.d.comb += [self.byte.valid.eq(1), self.byte.payload.eq(held)]
+                m.d.sync += to_sum.eq(sent)
                 with m.If(sent):
                     m.next = "FETCH"
                     with m.If(number == (self.reply.payload.count << 2) - 1):
                         m.d.sync += number.eq(0)
-                        m.next = "CRC"
+                        m.next = "SUM"
+            with m.State("SUM"):
+                m.next = "CRC"
             with m.State("CRC"):
                 m.d.comb += [self.byte.valid.eq(1), self.byte.payload.eq(crc.crc.word_select(number[:2], 8))]
                 with m.If(sent & (number == CRC_BYTES - 1)):

@@ -146,6 +146,14 @@ class LayerController(wiring.Component):
             loading.eq(self.load_busy),
             fault_command.eq(self.index),
             past_end.eq(self.index == chip.program_commands),
+            # Of a fault that the datapath does not report: of the RUN at work, or of the next command.
+            detail.eq(
+                Mux(
+                    running,
+                    self.command[:32],
+                    Mux(past_end, self.index, Mux(illegal, fetched[:32], load_fault[1])),
+                )
+            ),
         ]
         with m.If(self.busy):
             m.d.sync += [
@@ -160,8 +168,7 @@ class LayerController(wiring.Component):
             m.d.sync += running.eq(0)
             # Fewer or more tiles than stated is a mistake in the program.
             with m.If(tiles != run.output_tiles):
-                m.d.comb += [fault.eq(Fault.ILLEGAL_COMMAND), detail.eq(self.command[:32])]
-                m.d.comb += fault_command.eq(run_index)
+                m.d.comb += [fault.eq(Fault.ILLEGAL_COMMAND), fault_command.eq(run_index)]
 
         begin, refused = Signal(), Signal()  # the next command begins; or is at fault, all before it being done
         m.d.comb += self.log_enable.eq(begin | refused)
@@ -205,11 +212,11 @@ class LayerController(wiring.Component):
                 with m.If(past_end | illegal | (load_fault[0] != 0)):
                     m.d.comb += refused.eq(quiet & ~past_end)
                     with m.If(quiet & past_end):
-                        m.d.comb += [fault.eq(Fault.PROGRAM_END), detail.eq(self.index)]
+                        m.d.comb += fault.eq(Fault.PROGRAM_END)
                     with m.Elif(quiet & illegal):
-                        m.d.comb += [fault.eq(Fault.ILLEGAL_COMMAND), detail.eq(fetched[:32])]
+                        m.d.comb += fault.eq(Fault.ILLEGAL_COMMAND)
                     with m.Elif(quiet):
-                        m.d.comb += [fault.eq(load_fault[0]), detail.eq(load_fault[1])]
+                        m.d.comb += fault.eq(load_fault[0])
                 with m.Elif(opcode == Opcode.LOAD):
                     m.d.comb += begin.eq(~loading & ~halted & (~running | _load(fetched, "overlap")))
                     m.d.comb += self.load_start.eq(begin)

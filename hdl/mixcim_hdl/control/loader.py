@@ -35,8 +35,9 @@ class Loader(wiring.Component):
         m = Module()
         remaining = Signal(ADDRESS_BITS)
         destination = Signal(ADDRESS_BITS)
-        m.d.comb += [self.read_enable.eq(remaining != 0), self.busy.eq(self.read_enable | self.load_enable)]
+        m.d.comb += self.busy.eq(self.read_enable | self.load_enable)
         m.d.sync += [
+            self.read_enable.eq(self.read_enable & (remaining != 1)),
             remaining.eq(Mux(self.read_enable, remaining - 1, remaining)),
             self.read_address.eq(self.read_address + self.read_enable),
             destination.eq(destination + self.read_enable),
@@ -46,6 +47,7 @@ class Loader(wiring.Component):
         with m.If(self.start):
             m.d.sync += [
                 remaining.eq(self.count),
+                self.read_enable.eq(self.count != 0),
                 self.read_address.eq(self.source),
                 destination.eq(self.destination),
                 self.first.eq(self.unit),

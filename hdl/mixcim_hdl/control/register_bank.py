@@ -7,6 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import ChipConfig
+from ..floating_point.pipeline import delayed
 from ..formats import ADC_PARAMETERS, NOISE_BITS
 from ..interfaces import WRITE_LAYOUT, WRITE_NAMES
 from ..registers import (
@@ -27,10 +28,15 @@ from .event_counters import COUNTER_BITS
 
 #: Regions that are memories, in the order of their ports.
 WINDOWS = tuple(region for region in Region if region is not Region.REGISTERS)
+_REGISTER_BITS = 12  #: of an address: within them is every register
 
 
 class RegisterBank(wiring.Component):
-    """request -> response, latency 2, one access per cycle. Illegal accesses change nothing and answer `error`.
+    """request -> response, latency LATENCY, one access per cycle. Illegal accesses change nothing and answer `error`.
+
+    ```
+     request --> register --> registers, or access to a memory --> memory --> word --> response
+    ```
 
     While write-verify is busy, requests wait, and for a cycle behind a write of CONTROL, in which it takes effect.
 
@@ -47,6 +53,8 @@ class RegisterBank(wiring.Component):
     repair_* : what spare columns replace; repair_write has one bit per bank.
     write_* : write-verify of four cells at program_word and program_column (WriteVerify).
     """
+
+    LATENCY = 5  #: from a request taken to its response
 
     def __init__(self, chip: ChipConfig):
         self._chip = chip
@@ -109,22 +117,32 @@ class RegisterBank(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         chip = self._chip
-        request = self.request.payload
-        region, offset = request.address[28:32], request.address[:28]
+        windows = [window for window in WINDOWS if window_bytes(window, chip)]  # the others answer errors
+        # A request in a register, and what there is to know of it: ways from an address are long.
+        request, waiting = Signal(self.request.payload.shape()), Signal()
+        whole, in_registers, in_window = Signal(), Signal(), Signal(len(windows))
+        with m.If(self.request.ready):
+            given, address = self.request.payload, self.request.payload.address
+            m.d.sync += [
+                request.eq(given),
+                waiting.eq(self.request.valid),
+                whole.eq((address[:2] == 0) & (~given.write | given.strobe.all())),
+                in_registers.eq(address[_REGISTER_BITS:] == 0),
+                *(
+                    inside.eq((address[28:] == window) & (address[:28] < window_bytes(window, chip)))
+                    for window, inside in zip(windows, in_window, strict=True)
+                ),
+            ]
+        offset = request.address[:_REGISTER_BITS]
         accept = Signal()
         m.d.comb += [
             self.request.ready.eq(~self.start & ~self.abort & ~self.write_busy),
-            accept.eq(self.request.valid & self.request.ready),
-            self.window_address.eq(offset >> 2),
-            self.window_data.eq(request.data),
+            accept.eq(waiting & self.request.ready),
         ]
+        m.d.sync += [self.window_address.eq(request.address[2:28]), self.window_data.eq(request.data)]
         error = Signal(init=1)
         read_data = Signal(32)
-        windows = [window for window in WINDOWS if window_bytes(window, chip)]  # the others answer errors
         from_window = Signal(len(windows))
-        kept_from = Signal.like(from_window)
-        kept_data = Signal(32)
-        whole = (request.address[:2] == 0) & (~request.write | request.strobe.all())
 
         # Registers that the host writes.
         enable, status = Signal(2), Signal(2)
@@ -197,7 +215,7 @@ class RegisterBank(wiring.Component):
                 m.d.sync += [column.eq(Mux(last_column, 0, column + 1)), word.eq(word + last_column)]
         m.d.sync += [self.start.eq(0), self.abort.eq(0)]
         m.d.sync += status.eq((status & ~clear_status) | Cat(self.finished, self.failed))
-        with m.If(accept & (region == Region.REGISTERS) & whole):
+        with m.If(accept & in_registers & whole):
             with m.If(request.write), m.Switch(offset):
                 with m.Case(Register.CONTROL):
                     m.d.comb += error.eq(0)
@@ -272,27 +290,29 @@ class RegisterBank(wiring.Component):
             name = window.name.lower()
             write, read = getattr(self, f"{name}_write"), getattr(self, f"{name}_read")
             read_only = window in (Region.CYCLES, Region.WRITTEN, Region.WEAR)
-            with m.If(accept & (region == window) & whole & (offset < window_bytes(window, chip)) & ~self.busy):
+            m.d.sync += [read.eq(0), write.eq(0)]
+            with m.If(accept & in_window[number] & whole & ~self.busy):
+                m.d.sync += [read.eq(~request.write), write.eq(0 if read_only else request.write)]
                 m.d.comb += [
-                    read.eq(~request.write),
-                    write.eq(0 if read_only else request.write),
                     error.eq(request.write if read_only else 0),
                     from_window[number].eq(~request.write),
                 ]
 
-        # Memories answer a cycle later; their words go through another register, for they come late.
-        answers, kept_error, answer = Signal(), Signal(), Signal(32)
+        # Of an access: its memory's word is there two cycles later, and in a register after another one.
+        answers, kept_error, kept_data, kept_from = (
+            delayed(m, value, self.LATENCY - 2, name)
+            for name, value in {"answers": accept, "error": error, "data": read_data, "from": from_window}.items()
+        )
+        words = [Signal(32, name=f"word_of_{window.name.lower()}") for window in windows]
+        m.d.sync += [word.eq(getattr(self, f"{window.name.lower()}_data")) for word, window in zip(words, windows, strict=True)]
+        answer = Signal(32)
+        m.d.comb += answer.eq(kept_data)
+        for number, word in enumerate(words):
+            with m.If(kept_from[number]):
+                m.d.comb += answer.eq(word)
         m.d.sync += [
-            answers.eq(accept),
-            kept_error.eq(error),
-            kept_data.eq(read_data),
-            kept_from.eq(from_window),
             self.response.valid.eq(answers),
             self.response.payload.error.eq(kept_error),
             self.response.payload.data.eq(answer),
         ]
-        m.d.comb += answer.eq(kept_data)
-        for number, window in enumerate(windows):
-            with m.If(kept_from[number]):
-                m.d.comb += answer.eq(getattr(self, f"{window.name.lower()}_data"))
         return m

@@ -51,7 +51,9 @@ class Sequencer(wiring.Component):
         m = Module()
         vector, step = self.vector.payload, self.step.payload
         tile = Signal(8)
-        address, first_address, address_now = Signal(17), Signal(17), Signal(17)  # next, of the group, present
+        # Next, of the group, present. A step whose address has more bits is past the capacity.
+        places = range(max(self._capacity, 1 << len(self.stride)) + 1)
+        address, first_address, address_now = Signal(places), Signal(places), Signal(places)
         parameter, parameter_now = Signal(16), Signal(16)
         fresh, odd_group = Signal(), Signal()  # no window yet; whose bit 0 the group of the last window had
         window_begins, new_group, again = Signal(), Signal(), Signal()
