@@ -17,6 +17,7 @@ from .control.register_bank import RegisterBank
 from .emission import once
 from .engine import OF_EACH_BANK, STORES, Engine, engine_kinds, engine_units, memristor_inputs
 from .feeder.feeder import Feeder
+from .floating_point.pipeline import delayed
 from .interfaces import command_view, run_view
 from .memory.activation import ActivationMemory
 from .memory.exponent import ExponentMemory
@@ -115,7 +116,7 @@ class Core(wiring.Component):
             controller.load_busy.eq(loader.busy),
             controller.progress.eq(
                 Cat(engine.moving | engine.written | (engine.reading != 0) for engine in engines).any()
-                | (feeder.read_enable & feeder.read_ready).any()
+                | (feeder.reads != 0)
                 | feeder.exponent_enable
                 | loader.busy
             ),
@@ -202,7 +203,7 @@ class Core(wiring.Component):
             cycle_log.write_data.eq(controller.log_data),
             cycle_log.read_enable.eq(host.cycles_read),
             cycle_log.read_address.eq(host.window_address),
-            host.cycles_data.eq(cycle_log.read_data),
+            host.cycles_data.eq(delayed(m, cycle_log.read_data, 1, "cycles_data")),
         ]
         for name in ("unit", "units", "source", "destination", "count"):
             m.d.comb += getattr(loader, name).eq(getattr(controller, f"load_{name}"))
@@ -235,18 +236,23 @@ class Core(wiring.Component):
             port = chip.engines + lane
             m.d.comb += [
                 activations.read_enable[port].eq(feeder.read_enable[lane]),
+                activations.read_now[port].eq(feeder.read_now),
                 activations.read_wide[port].eq(feeder.read_wide),
                 activations.read_address[port].eq(feeder.read_address[lane]),
                 feeder.read_ready[lane].eq(activations.read_ready[port]),
                 feeder.read_data[lane].eq(activations.read_data[port]),
             ]
-        m.d.comb += host.activations_data.eq(activations.read_data[0].word_select(part_read, 32))
-        with m.If(~controller.busy):
+        m.d.sync += host.activations_data.eq(activations.read_data[0].word_select(part_read, 32))
+        # The engines are at rest then; the host's registers say so earlier than the controller's state.
+        with m.If(host.activations_read):
             m.d.comb += [
-                activations.read_enable[0].eq(host.activations_read),
+                activations.read_enable[0].eq(1),
                 activations.read_wide[0].eq(0),
                 activations.read_address[0].eq(word),
-                activations.write_lanes[0].eq(host.activations_write.replicate(4) << (part << 2)),
+            ]
+        with m.If(host.activations_write):
+            m.d.comb += [
+                activations.write_lanes[0].eq(0xF << (part << 2)),
                 activations.write_wide[0].eq(0),
                 activations.write_address[0].eq(word),
                 activations.write_data[0].eq(host.window_data.replicate(parts)),
@@ -277,6 +283,7 @@ class Core(wiring.Component):
         with m.If(controller.busy & (run.pooling != Pooling.NONE)):
             m.d.comb += [
                 activations.read_enable[first].eq(pool.read_enable),
+                activations.read_now[first].eq(1),
                 activations.read_wide[first].eq(pool.read_wide),
                 activations.read_address[first].eq(pool.read_address),
             ]
@@ -288,7 +295,7 @@ class Core(wiring.Component):
             exponents.read_enable[0].eq(Mux(controller.busy, feeder.exponent_enable, host.exponents_read)),
             exponents.read_address[0].eq(Mux(controller.busy, feeder.exponent_address, host.window_address)),
             feeder.exponent_data.eq(exponents.read_data[0]),
-            host.exponents_data.eq(exponents.read_data[0]),
+            host.exponents_data.eq(delayed(m, exponents.read_data[0], 1, "exponents_data")),
         ]
         for number, engine in enumerate(engines):
             m.d.comb += [
@@ -319,10 +326,10 @@ class Core(wiring.Component):
             *(getattr(host, f"write_{name}").eq(getattr(write, name)) for name in ("busy", "refused", "wear")),
             write.wear_read.eq(host.wear_read),
             write.wear_address.eq(host.window_address),
-            host.wear_data.eq(write.wear_data),
+            host.wear_data.eq(delayed(m, write.wear_data, 1, "wear_data")),
             write.written_read.eq(host.written_read),
             write.written_address.eq(host.window_address),
-            host.written_data.eq(write.written_data),
+            host.written_data.eq(delayed(m, write.written_data, 1, "written_data")),
         ]
         run = data.View(run_view(), controller.command[: run_view().size])
         shared = {

@@ -270,7 +270,8 @@ def answers(feeder, contents: list, conflict: float, seed: int, log: list | None
             ready = sum((coin.random() >= conflict) << lane for lane in lanes)
             ctx.set(feeder.read_ready, ready)
             *_, enable, wide, address, reads = await ctx.tick().sample(
-                feeder.read_enable, feeder.read_wide, feeder.read_address, feeder.reads
+                feeder.read_enable & feeder.read_now.replicate(len(lanes)),
+                *(feeder.read_wide, feeder.read_address, feeder.reads),
             )
             served = [address[lane] if (enable & ready) >> lane & 1 else None for lane in lanes]
             for lane, place in enumerate(served):
@@ -550,7 +551,7 @@ def faults_of(chip, run, entries_at: int = 0, cycles: int = 60) -> tuple[set, in
         await start(ctx, feeder, run)
         for _ in range(cycles):
             *_, fault, valid, address, read, entry_read = await ctx.tick().sample(
-                feeder.fault, feeder.vector.valid, feeder.fault_address, feeder.read_enable, feeder.exponent_enable
+                feeder.fault, feeder.vector.valid, feeder.fault_address, feeder.reads, feeder.exponent_enable
             )
             vectors += valid
             if fault:

@@ -36,14 +36,14 @@ class State(enum.Enum):
 
     IDLE = 0
     FETCH = 1
-    CHECK = 2  # of a deep pipeline: a cycle for what is found of the command
+    CHECK = 2  # of a deep pipeline: two cycles for what is found of the command
     ISSUE = 3
 
 
 class LayerController(wiring.Component):
     """Program store -> commands: fetch (words of the command + 1 cycles), check, begin, one after the other.
 
-    A deep pipeline has the words, and the check, a cycle later: two cycles more for each command.
+    A deep pipeline has the words a cycle later, and the check two: three cycles more for each command.
 
     ```
      idle --start--> fetch --> issue --> what precedes is done? --+--> load --+
@@ -118,7 +118,13 @@ class LayerController(wiring.Component):
         fetched = Signal(32 * command_words(chip))  # the next command
         asked, arrived = Signal(range(stride + 1)), Signal(range(stride + 1))  # words of it
         arriving, complete = Signal(1 + chip.deep_pipeline), Signal()
-        program_data = delayed(m, self.program_data, chip.deep_pipeline, "program_data")
+        program_data, first_words = (
+            delayed(m, value, chip.deep_pipeline, name)
+            for name, value in {
+                "program_data": self.program_data, "first_words": self._words(m, self.program_data[:8]),
+            }.items()
+        )  # fmt: skip
+        kept_words = Signal.like(first_words)
         idle_cycles, tiles = Signal(32), Signal(32)
         running, loading = Signal(), Signal()  # a RUN, a LOAD is at work
         run_index = Signal.like(self.index)
@@ -131,6 +137,7 @@ class LayerController(wiring.Component):
         table_set, past_end = Signal(), Signal()
         illegal = self._illegal(m, fetched, table_set)
         load_fault = self._load_fault(m, fetched)
+        checked = Signal()
         illegal, *load_fault = (
             delayed(m, value, chip.deep_pipeline, f"checked{index}")
             for index, value in enumerate((illegal, *load_fault))
@@ -192,7 +199,9 @@ class LayerController(wiring.Component):
                 m.d.sync += state.eq(State.FETCH)
             with m.Case(State.FETCH):
                 # The first word says how many there are.
-                words = self._words(m, Mux(arrived == 0, program_data[:8], opcode))
+                words = Mux(arrived == 0, first_words, kept_words)
+                with m.If(arrived == 0):
+                    m.d.sync += kept_words.eq(first_words)
                 m.d.comb += [
                     complete.eq(past_end | (arriving[-1] & (arrived + 1 == words))),
                     # Past the command's end, too: what comes in after `complete` is dropped, and the way is short.
@@ -206,7 +215,7 @@ class LayerController(wiring.Component):
                 with m.If(complete):
                     m.d.sync += [arriving.eq(0), state.eq(State.CHECK if chip.deep_pipeline else State.ISSUE)]
             with m.Case(State.CHECK):
-                m.d.sync += state.eq(State.ISSUE)
+                m.d.sync += [checked.eq(~checked), state.eq(Mux(checked, State.ISSUE, State.CHECK))]
             with m.Case(State.ISSUE):
                 quiet = ~running & ~loading & ~halted
                 with m.If(past_end | illegal | (load_fault[0] != 0)):
@@ -360,12 +369,11 @@ class LayerController(wiring.Component):
         """(fault code or 0, detail) of the fetched command if it is a LOAD."""
         chip = self._chip
         code, detail = Signal(8, name="load_fault"), Signal(24, name="load_fault_detail")
-        source_end, destination_end = Signal(25), Signal(25)
         unit = _load(fetched, "unit")
-        m.d.comb += [
-            source_end.eq(_load(fetched, "source") + _load(fetched, "count")),
-            destination_end.eq(_load(fetched, "destination") + _load(fetched, "count")),
-        ]
+        source_end, destination_end = (
+            delayed(m, _load(fetched, name) + _load(fetched, "count"), chip.deep_pipeline, f"{name}_end")
+            for name in ("source", "destination")
+        )
         with m.If(fetched[:8] == Opcode.LOAD):
             for number, kind in enumerate(chip.units):
                 words = chip.unit_capacity(kind) * (chip.channels if kind is UnitKind.SRAM else 1)

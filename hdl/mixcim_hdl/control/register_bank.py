@@ -44,7 +44,7 @@ class RegisterBank(wiring.Component):
     -------
     request, response : streams of axi_lite.
     window_address (32-bit word in the region), window_data; per region <name>_write, <name>_read, <name>_data
-        (latency 1); of a memory that the chip has not they are idle.
+        (latency 2); of a memory that the chip has not they are idle.
     start, abort : one cycle.    watchdog : its register.    interrupt : level.
     busy, done, fault, fault_command, fault_detail, run_cycles, index, finished, failed : from the layer controller.
     event_counts : of EventCounters.
@@ -54,7 +54,7 @@ class RegisterBank(wiring.Component):
     write_* : write-verify of four cells at program_word and program_column (WriteVerify).
     """
 
-    LATENCY = 5  #: from a request taken to its response
+    LATENCY = 6  #: from a request taken to its response
 
     def __init__(self, chip: ChipConfig):
         self._chip = chip
@@ -298,7 +298,7 @@ class RegisterBank(wiring.Component):
                     from_window[number].eq(~request.write),
                 ]
 
-        # Of an access: its memory's word is there two cycles later, and in a register after another one.
+        # Of an access: its memory's word is there three cycles later, and in a register after another one.
         answers, kept_error, kept_data, kept_from = (
             delayed(m, value, self.LATENCY - 2, name)
             for name, value in {"answers": accept, "error": error, "data": read_data, "from": from_window}.items()

@@ -27,7 +27,8 @@ class Sequencer(wiring.Component):
     vector, step : streams (interfaces.vector_layout, step_layout); the step repeats the vector's payload.
     tiles, slices, slot, parameter, stride, mode : constant from the cycle before the first vector on, while vectors are
         in flight; tiles and slices >= 1. A chip without floating point has one slice.
-    fault : high while a step points past `capacity`; that step is never offered. With stride 0 no memory is read.
+    fault : high while a step points past `capacity`; that step is never offered, but in a deep pipeline. With stride 0 no
+        memory is read.
     """
 
     def __init__(self, chip: ChipConfig, capacity: int, tiles_per_step: int = 1):
@@ -61,6 +62,9 @@ class Sequencer(wiring.Component):
         past, past_first, past_slot, past_now = Signal(), Signal(), Signal(), Signal()
         last_tile, first_slice, last_slice = Signal(), Signal(init=1), Signal(init=1)
         next_tile = Signal(9)
+        at_first = Signal(init=1)  # tile is 0
+        # A deep pipeline does not wait for the fault: the step comes to nothing, for its end is far behind the reset.
+        refused = 0 if self._chip.deep_pipeline else self.fault
         if self._tiles_per_step > 1:
             fits = [vector.length <= self._chip.rows >> level for level in range(1, self._tiles_per_step.bit_length())]
             m.d.comb += step.packing.eq(Mux(self.mode == SramMode.REPEATED, sum(fits, Value.cast(0)), self.mode))
@@ -74,7 +78,7 @@ class Sequencer(wiring.Component):
             with m.If(self.step.valid & self.step.ready):
                 m.d.sync += slice.eq(Mux(last_slice, 0, slice + 1))
         m.d.comb += [
-            window_begins.eq(vector.window_start & (tile == 0) & first_slice),
+            window_begins.eq(vector.window_start & at_first & first_slice),
             new_group.eq(window_begins & (vector.odd_group != odd_group)),
             again.eq(window_begins & ~fresh & ~new_group),  # the addresses of the window before
             address_now.eq(Mux(window_begins & fresh, self.slot, Mux(again, first_address, address))),
@@ -83,8 +87,8 @@ class Sequencer(wiring.Component):
             last_tile.eq(next_tile >= self.tiles),
             past_now.eq(Mux(window_begins & fresh, past_slot, Mux(again, past_first, past))),
             self.fault.eq(self.vector.valid & (self.stride != 0) & past_now),
-            self.step.valid.eq(self.vector.valid & ~self.fault),
-            self.vector.ready.eq(self.step.ready & last_tile & last_slice & ~self.fault),
+            self.step.valid.eq(self.vector.valid & ~refused),
+            self.vector.ready.eq(self.step.ready & last_tile & last_slice & ~refused),
             step.planes.eq(vector.planes),
             step.length.eq(vector.length),
             step.address.eq(address_now),
@@ -107,7 +111,7 @@ class Sequencer(wiring.Component):
             with m.If(window_begins):
                 m.d.sync += [first_address.eq(address_now), past_first.eq(past_now)]
             with m.If(last_slice):
-                m.d.sync += tile.eq(Mux(last_tile, 0, next_tile))
+                m.d.sync += [tile.eq(Mux(last_tile, 0, next_tile)), at_first.eq(last_tile)]
         m.d.sync += past_slot.eq(self.slot + self.stride > self._capacity)
         with m.If(self.start):
             m.d.sync += fresh.eq(1)

@@ -50,7 +50,7 @@ class Feeder(wiring.Component):
     A beat takes as many cycles as its slowest read needs until it is served: 1 without conflicts, or with nothing to
     read. Beats follow each other without a gap, over the ends of vectors, windows, rows and groups: a window of T taps
     takes ceil(T / L) cycles without conflicts. With `start` in cycle 0, the first beat is asked for in cycle L + 2 (in a deep
-    pipeline L + 3). The
+    pipeline L + 5). The
     words of a beat whose last read is served in cycle c are there in c + 1, their integers in c + 1 + A, A =
     PreAlignment.LATENCY (2, or 0 without floating point), and `vector` is valid from c + 2 + A on if the beat is the
     last one of its vector. In a cycle in which the integers of such a beat are there, and the vector before is offered
@@ -65,8 +65,8 @@ class Feeder(wiring.Component):
     -------
     run : fields of the command, constant from `start` until `busy` falls.
     start : one cycle, begins the layer.    busy : until the last vector has left.
-    read_enable, read_ready, read_address, read_data (for each lane), read_wide : readers of the activation memory, of
-        latency 1, two words each; the data stays until the lane's next read.    reads : words that are read now.
+    read_enable, read_ready, read_address, read_data (for each lane), read_wide, read_now : readers of the activation
+        memory, of latency 1, two words each; the data stays until the lane's next read.    reads : words that are read now.
     exponent_enable, exponent_address, exponent_data : reader of the exponent memory likewise, always served.
     vector : stream out.
     fault, fault_address : a tap or an exponent entry lies outside the memory; the feeder stops. The tap is the first
@@ -83,6 +83,7 @@ class Feeder(wiring.Component):
                 "start": In(1),
                 "busy": Out(1),
                 "read_enable": Out(lanes),
+                "read_now": Out(1),
                 "read_wide": Out(1),
                 "read_ready": In(lanes),
                 "read_address": Out(data.ArrayLayout(ADDRESS_BITS, lanes)),
@@ -139,11 +140,16 @@ class Feeder(wiring.Component):
             steps.pixel_pitch.eq(run.pixel_pitch),
             steps.row_pitch.eq(run.row_pitch),
         ]
-        with m.If(steps.finish):
+        prepare, begin = Signal(), Signal()
+        if chip.deep_pipeline:
+            m.d.sync += [prepare.eq(steps.finish), begin.eq(prepare)]
+        else:
+            m.d.comb += begin.eq(steps.finish)
+        with m.If(begin):
             m.d.sync += walking.eq(1)
         with m.If(windows.step & windows.end):
             m.d.sync += walking.eq(0)
-        taps = self._build_lanes(m, platform, windows, steps, step)
+        taps = self._build_lanes(m, platform, windows, steps, step, prepare, begin)
 
         # A beat: its taps, but for padding and what is kept of the last window, have to be read.
         entries = chip.window_words // lanes
@@ -196,8 +202,9 @@ class Feeder(wiring.Component):
             wanted.eq(beat.needed & ~done),
             self.read_wide.eq(wide),
             self.read_address.eq(beat.address),
-            self.read_enable.eq(Mux(may_issue & ~value_fault, wanted, 0)),
-            served.eq(self.read_enable & self.read_ready),
+            self.read_enable.eq(Mux(valid & ~beat.outside.any(), wanted, 0)),
+            self.read_now.eq(advance),
+            served.eq(Mux(advance, self.read_enable & self.read_ready, 0)),
             self.reads.eq(sum(served, C(0)) << wide),
             next_beat.eq(may_issue & ~value_fault & ~(wanted & ~self.read_ready).any()),
             self.fault.eq(value_fault | exponent_fault),
@@ -254,7 +261,7 @@ class Feeder(wiring.Component):
             # A deep pipeline does not wait for the units' answer: it stands still in a cycle more.
             advance.eq(~(complete & self.vector.valid & (chip.deep_pipeline | ~self.vector.ready))),
             self.busy.eq(
-                steps.busy | walking | valid | Cat(stage.valid for stage in stages[1:]).any() | self.vector.valid
+                steps.busy | prepare | begin | walking | valid | Cat(stage.valid for stage in stages[1:]).any() | self.vector.valid
             ),
         ]
 
@@ -325,23 +332,26 @@ class Feeder(wiring.Component):
                 ]
         return m
 
-    def _build_lanes(self, m: Module, platform, windows: Windows, steps: TapSteps, step: Signal) -> list[TapLane]:
-        """A lane for each tap of a beat."""
+    def _build_lanes(self, m: Module, platform, windows, steps, step, prepare, begin) -> list[TapLane]:
+        """A lane for each tap of a beat. `prepare`, `begin`: one cycle, before the first window."""
         run = self.run
-        taps = [TapLane() for _ in range(self._chip.feeder_words)]
+        taps = [TapLane(self._chip.deep_pipeline) for _ in range(self._chip.feeder_words)]
+        limits = ("kernel_height", "kernel_width", "tap_words")
+        kept = {name: Signal(RUN_FIELDS[name], name=f"kept_{name}") for name in limits}
+        m.d.sync += [kept[name].eq(_at_least_one(run[name])) for name in limits]
         for lane, tap in enumerate(taps):
             m.d.comb += [
                 tap.capture.eq(steps.capture[lane]),
                 tap.first.eq(steps.tap),
-                tap.load.eq(steps.finish | windows.step),
+                tap.prepare.eq(prepare),
+                tap.load.eq(begin | windows.step),
                 tap.base.eq(windows.base),
                 tap.advance.eq(step),
                 tap.step.eq(steps.step),
                 tap.top.eq(windows.top),
                 tap.left.eq(windows.left),
             ]
-            for name in ("kernel_height", "kernel_width", "tap_words"):
-                m.d.comb += getattr(tap, name).eq(_at_least_one(run[name]))
+            m.d.comb += [getattr(tap, name).eq(kept[name]) for name in limits]
             for name in ("input_height", "input_width", "stride_x"):
                 m.d.comb += getattr(tap, name).eq(run[name])
             m.submodules[f"lane{lane}"] = once(tap, "tap_lane", platform)

@@ -101,10 +101,14 @@ class TapSteps(wiring.Component):
 class TapLane(wiring.Component):
     """One lane of the feeder: its tap of the present beat.
 
+    With `deep` it has the tap of the next beat in registers, too, so that `more` is a register: whether a window ends
+    then comes early.
+
     Members
     -------
-    capture, first : takes its tap of a window's first beat.    load, base : goes to it, in the window that begins at
-        address `base`.
+    capture, first : takes its tap of a window's first beat.    prepare : takes that of the second one; for `deep`, in a
+        cycle between the last `capture`, when `step` is there, and the first `load`.
+    load, base : goes to the first, in the window that begins at address `base`.
     advance, step : goes `step` on; `load` comes first.
     kernel_height, kernel_width, tap_words (at least 1), input_height, input_width, stride_x : of RUN.
     top, left : position of the window in the tensor.
@@ -112,12 +116,14 @@ class TapLane(wiring.Component):
     shared : the window to the left has the word too.    more : after a step the lane is still in the window.
     """
 
-    def __init__(self):
+    def __init__(self, deep: int = 0):
+        self._deep = deep
         fields = ("kernel_height", "kernel_width", "tap_words", "input_height", "input_width", "stride_x")
         super().__init__(
             {
                 "capture": In(1),
                 "first": In(TAP_LAYOUT),
+                "prepare": In(1),
                 "load": In(1),
                 "base": In(ADDRESS_BITS),
                 "advance": In(1),
@@ -136,11 +142,15 @@ class TapLane(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         first, tap = Signal(TAP_LAYOUT), Signal(data.StructLayout(DIGITS))
-        y, x, word, way = _ahead(m, tap, self.step, self.kernel_width, self.tap_words)
         with m.If(self.capture):
             m.d.sync += first.eq(self.first)
-        with m.If(self.advance):
-            m.d.sync += [tap.y.eq(y), tap.x.eq(x), tap.word.eq(word), self.address.eq(self.address + way)]
+        if self._deep:
+            self._build_next(m, first, tap)
+        else:
+            y, x, word, way = _ahead(m, tap, self.step, self.kernel_width, self.tap_words)
+            m.d.comb += self.more.eq(y < self.kernel_height)
+            with m.If(self.advance):
+                m.d.sync += [tap.y.eq(y), tap.x.eq(x), tap.word.eq(word), self.address.eq(self.address + way)]
         with m.If(self.load):
             m.d.sync += [tap[name].eq(first[name]) for name in DIGITS]
             m.d.sync += self.address.eq(self.base + first.place)
@@ -152,6 +162,24 @@ class TapLane(wiring.Component):
             self.present.eq(tap.y < self.kernel_height),
             self.inside.eq(self.present & (position_y < self.input_height) & (position_x < self.input_width)),
             self.shared.eq(tap.x + self.stride_x < self.kernel_width),
-            self.more.eq(y < self.kernel_height),
         ]
         return m
+
+    def _build_next(self, m: Module, first: data.View, tap: data.View) -> None:
+        """The tap of the next beat, to which `tap` goes; from `prepare` on that of a window's second beat is kept."""
+        second, after = Signal(TAP_LAYOUT), Signal(data.StructLayout(DIGITS))
+        address, more, second_more = Signal(ADDRESS_BITS), Signal(), Signal()
+        source = Signal(data.StructLayout(DIGITS))  # the tap whose next one is found
+        m.d.comb += [source[name].eq(Mux(self.prepare, first[name], after[name])) for name in DIGITS]
+        y, x, word, way = _ahead(m, source, self.step, self.kernel_width, self.tap_words)
+        m.d.comb += self.more.eq(more)
+        with m.If(self.prepare):
+            m.d.sync += [second.y.eq(y), second.x.eq(x), second.word.eq(word), second.place.eq(first.place + way)]
+            m.d.sync += second_more.eq(y < self.kernel_height)
+        with m.If(self.advance):
+            m.d.sync += [tap.eq(after), self.address.eq(address)]
+            m.d.sync += [after.y.eq(y), after.x.eq(x), after.word.eq(word), address.eq(address + way)]
+            m.d.sync += more.eq(y < self.kernel_height)
+        with m.If(self.load):
+            m.d.sync += [after[name].eq(second[name]) for name in DIGITS]
+            m.d.sync += [address.eq(self.base + second.place), more.eq(second_more)]

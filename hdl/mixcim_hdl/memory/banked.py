@@ -31,9 +31,12 @@ class BankedMemory(wiring.Component):
     the address as 0, and its upper half is the word after, which lies in another bank: it is served if both are free.
     In a narrow access the upper half means nothing. Without `pairs`, `wide` is ignored.
 
+    `read_now` comes last of all: a port that is served but has it low does not read. It must be so where that hinders
+    no port of higher index that reads.
+
     Members, an element per reader or writer
     -------
-    read_enable, read_wide, read_address, read_ready, read_data.
+    read_enable, read_now, read_wide, read_address, read_ready, read_data.
     write_lanes (one enable per lane of a word, for both words; none: not enabled), write_wide, write_address,
     write_ready, write_data.
     """
@@ -50,6 +53,7 @@ class BankedMemory(wiring.Component):
         super().__init__(
             {
                 "read_enable": In(readers),
+                "read_now": In(readers, init=(1 << readers) - 1),
                 "read_wide": In(readers),
                 "read_address": In(data.ArrayLayout(ADDRESS_BITS, readers)),
                 "read_ready": Out(readers),
@@ -81,6 +85,7 @@ class BankedMemory(wiring.Component):
             name = f"bank_{self._width}x{depth}_{readers}r{writers}w"
             m.d.comb += [
                 bank.read_select.eq(Cat(served[number] for served in read_served)),
+                bank.read_now.eq(self.read_now),
                 bank.read_row.eq(read_rows),
                 bank.write_select.eq(Cat(served[number] for served in write_served)),
                 bank.write_upper.eq(Cat(bank[0] ^ number % 2 for bank in write_bank)),
@@ -100,7 +105,7 @@ class BankedMemory(wiring.Component):
             if self._pairs:
                 read.append(words.word_select(origin ^ 1, self._width))
             m.d.sync += [
-                new.eq(read_served[index].any()),
+                new.eq(read_served[index].any() & self.read_now[index]),
                 origin.eq(read_bank[index]),
                 kept.eq(self.read_data[index]),
             ]
@@ -140,7 +145,7 @@ class BankedMemory(wiring.Component):
 class _Bank(wiring.Component):
     """One bank: at most one reader and one writer are selected in a cycle. What each has lies side by side.
 
-    Members: read_select, read_row; read_data, of the reader that was selected last; write_select, write_upper (the bank
+    Members: read_select, read_now, read_row; read_data, of the reader that was selected last; write_select, write_upper (the bank
     has the upper half of this writer's data), write_lanes, write_row, write_data.
     """
 
@@ -150,6 +155,7 @@ class _Bank(wiring.Component):
         super().__init__(
             {
                 "read_select": In(readers),
+                "read_now": In(readers),
                 "read_row": In(row * readers),
                 "read_data": Out(width),
                 "write_select": In(writers),
@@ -164,7 +170,7 @@ class _Bank(wiring.Component):
         m = Module()
         m.submodules.ram = ram = Ram(self._width, self._depth, lanes=self._lanes)
         m.d.comb += [
-            ram.read_enable.eq(self.read_select.any()),
+            ram.read_enable.eq((self.read_select & self.read_now).any()),
             ram.read_address.eq(_selected(self.read_select, self.read_row)),
             self.read_data.eq(ram.read_data),
             ram.write_enable.eq(_selected(self.write_select, self.write_lanes)),

@@ -16,7 +16,7 @@ class Store(wiring.Component):
 
     Members
     -------
-    host_address (in 32-bit words), host_write, host_data; host_read, host_read_data (latency 1, stays).
+    host_address (in 32-bit words), host_write, host_data; host_read, host_read_data (latency 2, stays).
     read_enable, read_address, read_data : the processor's port, latency 1. Host and processor take turns: the host's
         reads come first, and the host keeps away while the processor runs.
     """
@@ -47,9 +47,14 @@ class Store(wiring.Component):
         select = (self._parts - 1).bit_length()
         m.submodules.ram = ram = Ram(self._width, self._depth, lanes=self._parts, quick=self._quick)
         part = self.host_address[:select] if select else 0
-        part_read = Signal(max(select, 1))
+        # A register before the word is chosen, for block RAM is slow; it holds while the processor reads.
+        part_read, part_held, reading = Signal(max(select, 1)), Signal(max(select, 1)), Signal()
+        held = Signal(self._width)
+        m.d.sync += reading.eq(self.host_read)
         with m.If(self.host_read):
             m.d.sync += part_read.eq(part)
+        with m.If(reading):
+            m.d.sync += [held.eq(ram.read_data), part_held.eq(part_read)]
         m.d.comb += [
             ram.write_enable.eq(self.host_write << part),
             ram.write_address.eq(self.host_address >> select),
@@ -57,6 +62,6 @@ class Store(wiring.Component):
             ram.read_enable.eq(self.read_enable | self.host_read),
             ram.read_address.eq(Mux(self.host_read, self.host_address >> select, self.read_address)),
             self.read_data.eq(ram.read_data),
-            self.host_read_data.eq(ram.read_data.word_select(part_read, HOST_BITS)),
+            self.host_read_data.eq(held.word_select(part_held, HOST_BITS)),
         ]
         return m

@@ -104,9 +104,9 @@ class _Step(wiring.Component):
 
 
 class IntegerToFloat(_Step):
-    """int32 -> float32. Latency 2 (deep: 3), one per cycle. Members: integer (int32), result (FLOAT)."""
+    """int32 -> float32. Latency 2 (deep: 4), one per cycle. Members: integer (int32), result (FLOAT)."""
 
-    LATENCY, CUTS = 2, 1
+    LATENCY, CUTS = 2, 2
     integer: In(signed(32))
     result: Out(FLOAT)
 
@@ -114,10 +114,11 @@ class IntegerToFloat(_Step):
         m = Module()
         magnitude, sign = Signal(32), Signal()
         m.d.comb += magnitude.eq(Mux(self.integer < 0, -self.integer, self.integer))
+        positive, negative = self._cut(m, "magnitude", magnitude, self.integer < 0)
         # Half of the shift is done before the register: the way through all of it and the rounding is too long.
-        high, shift_high = normalise(m, magnitude, "high", range(4, 5))
+        high, shift_high = normalise(m, positive, "high", range(4, 5))
         half, shift_half = Signal(32), Signal.like(shift_high)
-        m.d.sync += [sign.eq(self.integer < 0), half.eq(high), shift_half.eq(shift_high)]
+        m.d.sync += [sign.eq(negative), half.eq(high), shift_half.eq(shift_high)]
         normal, shift_low = normalise(m, half, "normal", range(4))
         normal, shift, sign, zero = self._cut(m, "cut", normal, Cat(shift_low, shift_half), sign, half == 0)
         mantissa, carry = round_mantissa(m, normal, "integer")

@@ -421,7 +421,7 @@ struct Feeder {
         chip = &sizes, run = &fields, stop = &cause;
         windows.begin(fields);
         exponents.begin(fields);
-        setup = chip->feeder_words + 1;
+        setup = chip->feeder_words + 1 + 2 * chip->deep;  // deep: for the taps of the second beat
         walking = usable = vector_valid = begun = false;
         first_tap = filled = level = 0;
         similar = run->window_step_x == run->stride_x * run->pixel_pitch &&
@@ -677,8 +677,8 @@ struct LayerController {
         done = command.opcode == END;
         if (!done) issue = cycle + commands[++index].words + 2 + later();
     }
-    // Of a deep pipeline: a register behind the program store, and a cycle for the check.
-    int32_t later() const { return 2 * chip.deep; }
+    // Of a deep pipeline: a register behind the program store, and two cycles for the check.
+    int32_t later() const { return 3 * chip.deep; }
 };
 
 }  // namespace
