@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Cat, Module, Mux, ResetInserter, Signal
+from amaranth.hdl import Array, C, Cat, Module, Mux, ResetInserter, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import Out, connect
 
@@ -232,11 +232,13 @@ class Core(wiring.Component):
                 activations.write_data[number].eq(engine.write_data),
                 engine.write_ready.eq(activations.write_ready[number]),
             ]
+        m.d.comb += activations.read_now.eq(
+            Cat(C(1).replicate(chip.engines), feeder.read_now.replicate(chip.feeder_words))
+        )
         for lane in range(chip.feeder_words):
             port = chip.engines + lane
             m.d.comb += [
                 activations.read_enable[port].eq(feeder.read_enable[lane]),
-                activations.read_now[port].eq(feeder.read_now),
                 activations.read_wide[port].eq(feeder.read_wide),
                 activations.read_address[port].eq(feeder.read_address[lane]),
                 feeder.read_ready[lane].eq(activations.read_ready[port]),
@@ -283,7 +285,7 @@ class Core(wiring.Component):
         with m.If(controller.busy & (run.pooling != Pooling.NONE)):
             m.d.comb += [
                 activations.read_enable[first].eq(pool.read_enable),
-                activations.read_now[first].eq(1),
+                activations.read_now.eq(-1),
                 activations.read_wide[first].eq(pool.read_wide),
                 activations.read_address[first].eq(pool.read_address),
             ]

@@ -14,7 +14,7 @@ from .config import ChipConfig, UnitKind
 from .control.accumulator import Accumulator
 from .control.sequencer import Sequencer
 from .emission import for_fpga
-from .interfaces import UNIT_LAYOUT, BankSignature, result_layout, run_view, vector_layout
+from .interfaces import UNIT_LAYOUT, BankSignature, dpv_layout, result_layout, run_view, vector_layout
 from .memory.queues import MemoryQueue, RegisterQueue
 from .memristor.bank import MemristorBank
 from .sram.bank import SramBank
@@ -38,7 +38,9 @@ class ComputeUnit(wiring.Component):
                 (vector_queue)
     ```
 
-    Latency: 1 (queue) + that of the bank + 2 (accumulator). Its pace is that of the slowest of sequencer (a step a
+    A deep pipeline has a queue of two dpvs before the accumulator, so that the bank does not wait for its answer.
+
+    Latency: 1 (queue) + that of the bank + 2 (accumulator), + 1 in a deep pipeline. Its pace is that of the slowest of sequencer (a step a
     cycle), bank and accumulator (1 or 2 cycles a tile).
 
     Members
@@ -88,7 +90,13 @@ class ComputeUnit(wiring.Component):
         connect(m, wiring.flipped(self.vector), queue.input)
         connect(m, queue.output, sequencer.vector)
         connect(m, sequencer.step, bank.step)
-        connect(m, bank.dpv, accumulator.dpv)
+        if chip.deep_pipeline:
+            sums = RegisterQueue(dpv_layout(chip, tiles), 2)
+            m.submodules.sums = ResetInserter(self.clear)(sums)
+            connect(m, bank.dpv, sums.input)
+            connect(m, sums.output, accumulator.dpv)
+        else:
+            connect(m, bank.dpv, accumulator.dpv)
         connect(m, accumulator.result, wiring.flipped(self.result))
         stride: object = 1
         if kind is UnitKind.TINY:
@@ -117,6 +125,6 @@ class ComputeUnit(wiring.Component):
         with m.If(self.clear):
             m.d.sync += inside.eq(0)
         with m.Else():
-            m.d.sync += inside.eq(inside + self.moving - (bank.dpv.valid & bank.dpv.ready))
+            m.d.sync += inside.eq(inside + self.moving - (accumulator.dpv.valid & accumulator.dpv.ready))
         m.d.comb += self.busy.eq(queue.output.valid | (inside != 0))
         return m

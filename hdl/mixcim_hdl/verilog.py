@@ -48,6 +48,7 @@ _MEMORY_FILL = re.compile(
     r"  initial begin\n    (?P<name>\S+ ?)\[0\] = (?P<value>\S+);\n"
     r"(?P<rest>(?:    (?P=name)\[\d+\] = (?P=value);\n)+)  end\n"
 )
+_CONSTANT_PROCESS = re.compile(r"  always @\*\n    (\S[^;\n]*) = \d+'[bdh](?!0+;)[0-9a-fx]+;\n")
 _CONTROL_PORTS = ("clk", "rst")
 
 
@@ -289,6 +290,8 @@ def _tidy(verilog: str) -> str:
     """Yosys' text without its banner, with readable names for what it made up and loops for uniform memory contents."""
     verilog = verilog.split("*/", 1)[1].lstrip("\n")
     verilog = _PROCESS_STARTER.sub("_start_", verilog)
+    if idle := _CONSTANT_PROCESS.search(verilog):
+        raise VerilogError(f"nothing would ever start the process that sets {idle[1]}, which is not 0: drive the whole signal")
     return _MEMORY_FILL.sub(_fill_loop, verilog)
 
 

@@ -62,13 +62,16 @@ class Session(wiring.Component):
         begun, halted = Signal(), Signal(init=1)  # there was an IDENTIFY; nothing is executed before the next one
         last, kept = Signal(8), Signal(REPLY_LAYOUT)  # the request executed last, and its reply
         refuse, refusal = Signal(), Signal(Status)  # the reply is not the kept one, but this status alone
-        repeated, in_order = Signal(), Signal()
+        repeated, in_order, bursting = Signal(), Signal(), Signal()
         result, flags = Signal(32), Signal(2)  # the two words of a reply to WAIT, and to a burst that failed
         index = Signal(range(len(IDENTITY_WORDS) + 1))
         reply = self.reply.payload
-        m.d.comb += [
+        m.d.sync += [  # looked at a cycle after the header is there
             repeated.eq(begun & (header.sequence == last)),
             in_order.eq(~halted & (header.sequence == (last + 1)[:8])),
+            bursting.eq(header.command.matches(*_BURSTS) & (header.count <= MAX_WORDS)),
+        ]
+        m.d.comb += [
             self.burst.payload.write.eq(header.command != Command.READ),
             self.burst.payload.sparse.eq(header.command == Command.WRITE_SPARSE),
             self.burst.payload.address.eq(header.address),
@@ -94,7 +97,9 @@ class Session(wiring.Component):
                 m.d.sync += [result.eq(0), index.eq(0)]
                 with m.If(self.request.valid):
                     m.d.comb += self.garbled.eq(self.request.payload.garbled)
-                    m.next = "JUDGE"
+                    m.next = "WEIGH"
+            with m.State("WEIGH"):
+                m.next = "JUDGE"
             with m.State("JUDGE"):
                 m.next = "REPLY"
                 with m.If(refuse):
@@ -110,7 +115,7 @@ class Session(wiring.Component):
                 with m.Elif(header.command == Command.WAIT):
                     execute()
                     m.next = "WAIT"
-                with m.Elif(header.command.matches(*_BURSTS) & (header.count <= MAX_WORDS)):
+                with m.Elif(bursting):
                     execute()
                     with m.If(header.count != 0):
                         m.next = "BURST"

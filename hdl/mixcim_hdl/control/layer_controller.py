@@ -43,7 +43,7 @@ class State(enum.Enum):
 class LayerController(wiring.Component):
     """Program store -> commands: fetch (words of the command + 1 cycles), check, begin, one after the other.
 
-    A deep pipeline has the words a cycle later, and the check two: three cycles more for each command.
+    A deep pipeline has the words two cycles later, and the check two: four cycles more for each command.
 
     ```
      idle --start--> fetch --> issue --> what precedes is done? --+--> load --+
@@ -117,13 +117,10 @@ class LayerController(wiring.Component):
         stride = program_stride(chip)
         fetched = Signal(32 * command_words(chip))  # the next command
         asked, arrived = Signal(range(stride + 1)), Signal(range(stride + 1))  # words of it
-        arriving, complete = Signal(1 + chip.deep_pipeline), Signal()
-        program_data, first_words = (
-            delayed(m, value, chip.deep_pipeline, name)
-            for name, value in {
-                "program_data": self.program_data, "first_words": self._words(m, self.program_data[:8]),
-            }.items()
-        )  # fmt: skip
+        arriving, complete = Signal(1 + 2 * chip.deep_pipeline), Signal()
+        word = delayed(m, self.program_data, chip.deep_pipeline, "word")
+        program_data = delayed(m, word, chip.deep_pipeline, "program_data")
+        first_words = delayed(m, self._words(m, word[:8]), chip.deep_pipeline, "first_words")
         kept_words = Signal.like(first_words)
         idle_cycles, tiles = Signal(32), Signal(32)
         running, loading = Signal(), Signal()  # a RUN, a LOAD is at work

@@ -11,6 +11,7 @@ from ..config import ChipConfig
 from ..emission import once
 from ..floating import ElementFormat
 from ..floating_point.align import EXPONENT_BITS
+from ..floating_point.pipeline import delayed
 from ..formats import ACTIVATION_BITS
 from ..interfaces import COPY_BITS, run_view, vector_layout
 from ..memory.queues import RegisterQueue
@@ -50,7 +51,7 @@ class Feeder(wiring.Component):
     A beat takes as many cycles as its slowest read needs until it is served: 1 without conflicts, or with nothing to
     read. Beats follow each other without a gap, over the ends of vectors, windows, rows and groups: a window of T taps
     takes ceil(T / L) cycles without conflicts. With `start` in cycle 0, the first beat is asked for in cycle L + 2 (in a deep
-    pipeline L + 5). The
+    pipeline L + 6). The
     words of a beat whose last read is served in cycle c are there in c + 1, their integers in c + 1 + A, A =
     PreAlignment.LATENCY (2, or 0 without floating point), and `vector` is valid from c + 2 + A on if the beat is the
     last one of its vector. In a cycle in which the integers of such a beat are there, and the vector before is offered
@@ -126,6 +127,12 @@ class Feeder(wiring.Component):
                 "exponent": exponent.shape(),
             }
         )
+        # Limits of the taps; a deep pipeline has them in registers, and begins a cycle later.
+        limits = {
+            name: delayed(m, _at_least_one(run[name]), chip.deep_pipeline, name)
+            for name in ("kernel_height", "kernel_width", "tap_words")
+        }
+        set_out = delayed(m, self.start, chip.deep_pipeline, "set_out")
         m.submodules.windows = windows = Windows()
         m.submodules.steps = steps = TapSteps(lanes)
         m.d.comb += [
@@ -133,10 +140,10 @@ class Feeder(wiring.Component):
             windows.wide.eq(wide),
             windows.start.eq(self.start),
             windows.step.eq(step & window_end),
-            steps.start.eq(self.start),
+            steps.start.eq(set_out),
             steps.wide.eq(wide),
-            steps.kernel_width.eq(_at_least_one(run.kernel_width)),
-            steps.tap_words.eq(_at_least_one(run.tap_words)),
+            steps.kernel_width.eq(limits["kernel_width"]),
+            steps.tap_words.eq(limits["tap_words"]),
             steps.pixel_pitch.eq(run.pixel_pitch),
             steps.row_pitch.eq(run.row_pitch),
         ]
@@ -149,7 +156,7 @@ class Feeder(wiring.Component):
             m.d.sync += walking.eq(1)
         with m.If(windows.step & windows.end):
             m.d.sync += walking.eq(0)
-        taps = self._build_lanes(m, platform, windows, steps, step, prepare, begin)
+        taps = self._build_lanes(m, platform, windows, steps, limits, step, prepare, begin)
 
         # A beat: its taps, but for padding and what is kept of the last window, have to be read.
         entries = chip.window_words // lanes
@@ -261,7 +268,7 @@ class Feeder(wiring.Component):
             # A deep pipeline does not wait for the units' answer: it stands still in a cycle more.
             advance.eq(~(complete & self.vector.valid & (chip.deep_pipeline | ~self.vector.ready))),
             self.busy.eq(
-                steps.busy | prepare | begin | walking | valid | Cat(stage.valid for stage in stages[1:]).any() | self.vector.valid
+                steps.busy | set_out | prepare | begin | walking | valid | Cat(stage.valid for stage in stages[1:]).any() | self.vector.valid
             ),
         ]
 
@@ -332,17 +339,15 @@ class Feeder(wiring.Component):
                 ]
         return m
 
-    def _build_lanes(self, m: Module, platform, windows, steps, step, prepare, begin) -> list[TapLane]:
+    def _build_lanes(self, m: Module, platform, windows, steps, limits, step, prepare, begin) -> list[TapLane]:
         """A lane for each tap of a beat. `prepare`, `begin`: one cycle, before the first window."""
         run = self.run
         taps = [TapLane(self._chip.deep_pipeline) for _ in range(self._chip.feeder_words)]
-        limits = ("kernel_height", "kernel_width", "tap_words")
-        kept = {name: Signal(RUN_FIELDS[name], name=f"kept_{name}") for name in limits}
-        m.d.sync += [kept[name].eq(_at_least_one(run[name])) for name in limits]
         for lane, tap in enumerate(taps):
             m.d.comb += [
                 tap.capture.eq(steps.capture[lane]),
                 tap.first.eq(steps.tap),
+                tap.collect.eq(steps.finish),
                 tap.prepare.eq(prepare),
                 tap.load.eq(begin | windows.step),
                 tap.base.eq(windows.base),
@@ -351,7 +356,7 @@ class Feeder(wiring.Component):
                 tap.top.eq(windows.top),
                 tap.left.eq(windows.left),
             ]
-            m.d.comb += [getattr(tap, name).eq(kept[name]) for name in limits]
+            m.d.comb += [getattr(tap, name).eq(limit) for name, limit in limits.items()]
             for name in ("input_height", "input_width", "stride_x"):
                 m.d.comb += getattr(tap, name).eq(run[name])
             m.submodules[f"lane{lane}"] = once(tap, "tap_lane", platform)

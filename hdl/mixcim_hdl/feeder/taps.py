@@ -106,8 +106,8 @@ class TapLane(wiring.Component):
 
     Members
     -------
-    capture, first : takes its tap of a window's first beat.    prepare : takes that of the second one; for `deep`, in a
-        cycle between the last `capture`, when `step` is there, and the first `load`.
+    capture, first : takes its tap of a window's first beat.    collect, prepare : it goes on to that of the second one;
+        for `deep`, in the two cycles between the last `capture` and the first `load`; `step` is there in the second.
     load, base : goes to the first, in the window that begins at address `base`.
     advance, step : goes `step` on; `load` comes first.
     kernel_height, kernel_width, tap_words (at least 1), input_height, input_width, stride_x : of RUN.
@@ -123,6 +123,7 @@ class TapLane(wiring.Component):
             {
                 "capture": In(1),
                 "first": In(TAP_LAYOUT),
+                "collect": In(1),
                 "prepare": In(1),
                 "load": In(1),
                 "base": In(ADDRESS_BITS),
@@ -169,10 +170,10 @@ class TapLane(wiring.Component):
         """The tap of the next beat, to which `tap` goes; from `prepare` on that of a window's second beat is kept."""
         second, after = Signal(TAP_LAYOUT), Signal(data.StructLayout(DIGITS))
         address, more, second_more = Signal(ADDRESS_BITS), Signal(), Signal()
-        source = Signal(data.StructLayout(DIGITS))  # the tap whose next one is found
-        m.d.comb += [source[name].eq(Mux(self.prepare, first[name], after[name])) for name in DIGITS]
-        y, x, word, way = _ahead(m, source, self.step, self.kernel_width, self.tap_words)
+        y, x, word, way = _ahead(m, after, self.step, self.kernel_width, self.tap_words)
         m.d.comb += self.more.eq(more)
+        with m.If(self.collect):
+            m.d.sync += [after[name].eq(first[name]) for name in DIGITS]
         with m.If(self.prepare):
             m.d.sync += [second.y.eq(y), second.x.eq(x), second.word.eq(word), second.place.eq(first.place + way)]
             m.d.sync += second_more.eq(y < self.kernel_height)

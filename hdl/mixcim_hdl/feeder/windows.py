@@ -45,7 +45,8 @@ class Windows(wiring.Component):
         m = Module()
         run = self.run
         x, y, group = Signal(RUN_FIELDS["output_width"]), Signal(RUN_FIELDS["output_height"]), Signal(12)
-        group_end, copy_end = Signal(), Signal()
+        group_end, copy_end, last_row = Signal(), Signal(), Signal()
+        row_end = Signal()  # and last_row: registers, for what they tell is needed early
         group_start, row_start, window = (
             Signal(ADDRESS_BITS, name=name) for name in ("group_start", "row_start", "window")
         )
@@ -53,8 +54,8 @@ class Windows(wiring.Component):
             Signal(ADDRESS_BITS, name=name) for name in ("group_base", "row_base", "window_base")
         )  # of the next group, row and window
         m.d.comb += [
-            self.row_end.eq(x + 1 >= run.output_width),
-            group_end.eq(self.row_end & (y + 1 >= run.output_height)),
+            self.row_end.eq(row_end),
+            group_end.eq(row_end & last_row),
             self.end.eq(group_end & (group + 1 >= run.group_count)),
             copy_end.eq(self.copy + 1 >= run.copies),
             self.odd_group.eq(group[0]),
@@ -63,7 +64,11 @@ class Windows(wiring.Component):
             window_base.eq(Mux(self.row_end, row_base, window + run.window_step_x)),
             self.base.eq(Mux(self.step, window_base, window)),
         ]
+        one_column, one_row = run.output_width <= 1, run.output_height <= 1
         with m.If(self.step):
+            m.d.sync += row_end.eq(Mux(row_end, one_column, x + 2 >= run.output_width))
+            with m.If(row_end):
+                m.d.sync += last_row.eq(Mux(last_row, one_row, y + 2 >= run.output_height))
             m.d.sync += [
                 window.eq(window_base),
                 x.eq(x + 1),
@@ -93,4 +98,5 @@ class Windows(wiring.Component):
             m.d.sync += [start.eq(first) for start in (group_start, row_start, window)]
             m.d.sync += [counter.eq(0) for counter in (x, y, group, self.offset, self.copy)]
             m.d.sync += [self.top.eq(-run.pad_top), self.left.eq(-run.pad_left)]
+            m.d.sync += [row_end.eq(one_column), last_row.eq(one_row)]
         return m

@@ -60,9 +60,11 @@ class RegisterQueue(wiring.Component):
         ]
         m.d.sync += level.eq(level + (self.input.valid & self.input.ready) - taken)
         for index, entry in enumerate(entries):
-            # What an empty entry holds means nothing, so no enable waits for input.valid.
-            with m.If(taken | (level <= index)):
-                m.d.sync += entry.eq(
-                    Mux(level > index + 1, entries[index + 1], source) if index + 1 < depth else source
-                )
+            # What an empty entry holds means nothing, so no enable waits for input.valid, nor the last one for `taken`.
+            if index + 1 < depth:
+                with m.If(taken | (level <= index)):
+                    m.d.sync += entry.eq(Mux(level > index + 1, entries[index + 1], source))
+            else:
+                with m.If(self.input.ready | taken if depth == 1 else self.input.ready):
+                    m.d.sync += entry.eq(source)
         return m

@@ -263,8 +263,7 @@ class MemristorBank(wiring.Component):
 
         # Stage 4: ADCs convert. Stage 5: codes are added at their place.
         done = Signal()
-        waits = chip.deep_pipeline | ~self.dpv.ready
-        m.d.comb += [done.eq(added.valid & added.last), advance.eq(~(done & self.dpv.valid & waits))]
+        m.d.comb += [done.eq(added.valid & added.last), advance.eq(~(done & self.dpv.valid & ~self.dpv.ready))]
         with m.If(self.dpv.ready):
             m.d.sync += self.dpv.valid.eq(0)
         with m.If(advance & done):

@@ -89,10 +89,9 @@ class SramBank(wiring.Component):
             m.d.sync += [sum_valid.eq(busy), sum_first.eq(first), sum_last.eq(last_bit), sum_tag.eq(tag)]
             m.d.sync += sum_packing.eq(packing)
         done = Signal()
-        waits = chip.deep_pipeline | ~self.dpv.ready
         m.d.comb += [
             done.eq(sum_valid & sum_last),
-            advance.eq(~(done & self.dpv.valid & waits)),
+            advance.eq(~(done & self.dpv.valid & ~self.dpv.ready)),
         ]
         with m.If(self.dpv.ready):
             m.d.sync += self.dpv.valid.eq(0)

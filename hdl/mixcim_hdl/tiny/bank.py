@@ -91,8 +91,7 @@ class TinyBank(wiring.Component):
         lane_valid, lane_first, lane_last = Signal(), Signal(), Signal()
         lane_tag = Signal(TAG_LAYOUT)
         done = Signal()
-        waits = chip.deep_pipeline | ~self.dpv.ready
-        m.d.comb += [done.eq(lane_valid & lane_last), advance.eq(~(done & self.dpv.valid & waits))]
+        m.d.comb += [done.eq(lane_valid & lane_last), advance.eq(~(done & self.dpv.valid & ~self.dpv.ready))]
         with m.If(self.dpv.ready):
             m.d.sync += self.dpv.valid.eq(0)
         with m.If(advance):

@@ -121,14 +121,19 @@ struct ComputeUnit {
         Tag tag;
     } stage[MOST_STAGES] = {};
     int inside = 0;  // steps taken whose sums are not accumulated yet
+    // A deep pipeline's queue before the accumulator.
+    Tag waiting[2];
+    int held = 0;
     // Accumulator: the tile at work, of those of the sums.
     bool fetched = false;
     int part = 0;
 
     bool busy() const { return level || inside; }
-    bool added() const { return sums_valid && (fetched || sums.first); }
-    bool result_valid() const { return added() && sums.last; }
-    Tag result() const { return {sums.parameter + part, sums.offset, 1, true, true}; }
+    bool there() const { return deep ? held != 0 : sums_valid; }
+    const Tag& given() const { return deep ? waiting[0] : sums; }
+    bool added() const { return there() && (fetched || given().first); }
+    bool result_valid() const { return added() && given().last; }
+    Tag result() const { return {given().parameter + part, given().offset, 1, true, true}; }
 
     void push(const Vector& vector) {
         int tail = head + level++;
@@ -139,15 +144,20 @@ struct ComputeUnit {
         room = level != depth;
         if (!level && !inside) return;
         // Accumulator: read, then add, tile by tile.
-        const bool done = added() && (result_ready || !sums.last);
-        const bool finish = done && part + 1 == sums.tiles;
-        fetched = sums_valid && !done;
+        const bool done = added() && (result_ready || !given().last);
+        const bool finish = done && part + 1 == given().tiles;
+        fetched = there() && !done;
         if (done) part = finish ? 0 : part + 1;
         // Bank.
         const Stage& end = stage[stages - 1];
-        const bool advance = !(end.valid && sums_valid && (deep || !finish));
+        const bool ready = deep ? held != 2 : finish;
+        const bool advance = !(end.valid && sums_valid && !ready);
         inside -= finish;
-        if (finish) sums_valid = false;
+        if (deep) {
+            if (finish && --held) waiting[0] = waiting[1];
+            if (sums_valid && ready) waiting[held++] = sums;
+        }
+        if (ready) sums_valid = false;
         if (!advance) return;
         if (end.valid) sums_valid = true, sums = end.tag;
         for (int number = stages - 1; number > 0; --number) stage[number] = stage[number - 1];
@@ -421,7 +431,7 @@ struct Feeder {
         chip = &sizes, run = &fields, stop = &cause;
         windows.begin(fields);
         exponents.begin(fields);
-        setup = chip->feeder_words + 1 + 2 * chip->deep;  // deep: for the taps of the second beat
+        setup = chip->feeder_words + 1 + 3 * chip->deep;  // deep: a register of the limits, taps of the second beat
         walking = usable = vector_valid = begun = false;
         first_tap = filled = level = 0;
         similar = run->window_step_x == run->stride_x * run->pixel_pitch &&
@@ -677,8 +687,8 @@ struct LayerController {
         done = command.opcode == END;
         if (!done) issue = cycle + commands[++index].words + 2 + later();
     }
-    // Of a deep pipeline: a register behind the program store, and two cycles for the check.
-    int32_t later() const { return 3 * chip.deep; }
+    // Of a deep pipeline: two registers behind the program store, and two cycles for the check.
+    int32_t later() const { return 4 * chip.deep; }
 };
 
 }  // namespace
