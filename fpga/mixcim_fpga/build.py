@@ -8,6 +8,8 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import hashlib
 import json
 import tempfile
 import time
@@ -124,10 +126,14 @@ def place(
     folder: Path, top: str, device: list[str], megahertz: float, seed: int,
     waiting: Callable[[float], None] | None = None, lpf: str | None = None,
 ) -> tuple[dict[str, Any], Cost]:  # fmt: skip
-    """Place and route `folder`/top.json into top.config; nextpnr's report. Misses of the clock are in it, no error."""
+    """Place and route `folder`/top.json into top.config; nextpnr's report. Misses of the clock are in it, no error.
+
+    What `folder` has of the same netlist, options and constraints is not made again: it takes the better part of an hour.
+    """
     netlist = json.loads((folder / "top.json").read_text())
     free_chain_ends(netlist)
-    (folder / "placed.json").write_text(json.dumps(netlist))
+    text = json.dumps(netlist)
+    (folder / "placed.json").write_text(text)
     arguments = [*device, "--json", "placed.json", "--top", top, "--freq", f"{megahertz:g}", "--seed", str(seed)]
     arguments += ["--report", "report.json", "--textcfg", "top.config", "--timing-allow-fail"]
     if lpf is None:
@@ -135,8 +141,17 @@ def place(
     else:
         (folder / "top.lpf").write_text(lpf)
         arguments += ["--lpf", "top.lpf"]
+    done = folder / "placement.json"  # what is there, and what it took
+    inputs = hashlib.sha256("\0".join([text, *arguments, lpf or ""]).encode()).hexdigest()
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        kept = json.loads(done.read_text())
+        if kept["inputs"] == inputs and (folder / "top.config").is_file():
+            return json.loads((folder / "report.json").read_text()), Cost(kept["seconds"], kept["megabytes"])
+    done.unlink(missing_ok=True)
     cost = run_tool("nextpnr-ecp5", arguments, folder, waiting)
-    return json.loads((folder / "report.json").read_text()), cost
+    report = json.loads((folder / "report.json").read_text())
+    write_whole(done, json.dumps({"inputs": inputs, **dataclasses.asdict(cost)}).encode())
+    return report, cost
 
 
 def reached(report: Mapping[str, Any]) -> float:

@@ -3,7 +3,8 @@ the thousand, look-up table, carry cell and distributed RAM, in the form that si
 
 Written from what Lattice documents (FPGA-TN-02204, ECP5 memory usage guide; FPGA-TN-02205, sysDSP usage guide), as far
 as yosys uses them: block RAM of 1 to 18 bits a port, or of 36 with one port to write and one to read, without output
-registers, multiplier without any register. A test proves the others equal to yosys' own models.
+registers; what is read in the cycle that writes it comes out wrong, for the real one gives anything. Multiplier without
+any register. A test proves the others equal to yosys' own models.
 """
 
 from __future__ import annotations
@@ -40,12 +41,16 @@ def _port(side: str) -> str:
 
 def _process(side: str) -> str:
     """What a port of up to 18 bits does on its clock; `if` before it leaves out those of 36."""
+    other = {"A": "B", "B": "A"}[side]
     return f"""\
+  wire meets_{side} = active_{other} && WE{other} && ((DATA_WIDTH_A == 36 || DATA_WIDTH_B == 36)
+    ? ad_A[13:5] == ad_B[13:5] : row_A == row_B && (mask_{other} & (kept_{side} << place_{side})) != 0);
   if (DATA_WIDTH_{side} != 36) always @(posedge CLK{side}) begin
     if (active_{side} && WE{side}) contents[row_{side}] <= written_{side};
     if (DATA_WIDTH_A != 36 && DATA_WIDTH_B != 36 || "{side}" == "B") begin
       if (RST{side}) do_{side} <= 0;
-      else if (active_{side} && !WE{side}) do_{side} <= (stored_{side} >> place_{side}) & kept_{side};
+      else if (active_{side} && !WE{side})
+        do_{side} <= ((stored_{side} >> place_{side}) ^ {{18{{meets_{side}}}}}) & kept_{side};
       else if (active_{side} && WRITEMODE_{side} == "WRITETHROUGH")
         do_{side} <= (written_{side} >> place_{side}) & kept_{side};
       else if (active_{side} && WRITEMODE_{side} == "READBEFOREWRITE")
@@ -69,7 +74,8 @@ _WIDE = """\
   end
   if (DATA_WIDTH_B == 36) always @(posedge CLKB)
     if (RSTB) {do_B, do_A} <= 0;
-    else if (active_B) {do_B, do_A} <= {contents[{ad_B[13:5], 1'b1}], contents[{ad_B[13:5], 1'b0}]};
+    else if (active_B)
+      {do_B, do_A} <= {contents[{ad_B[13:5], 1'b1}], contents[{ad_B[13:5], 1'b0}]} ^ {36{meets_B}};
 """
 
 

@@ -18,3 +18,8 @@ def bank_of(address: Any, banks: int) -> Any:
     for shift in range(select, ADDRESS_BITS, select):
         bank = bank ^ (address >> shift)
     return bank & (banks - 1)
+
+
+def bank_bit(address: Any, banks: int) -> Any:
+    """A bit for each bank, that of the word's bank set, for an Amaranth Value."""
+    return 1 << bank_of(address, banks)[: (banks - 1).bit_length()]

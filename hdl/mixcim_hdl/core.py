@@ -6,9 +6,10 @@ from amaranth.hdl import Array, C, Cat, Module, Mux, ResetInserter, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import Out, connect
 
+from .banks import bank_bit
 from .commands import NOISE_STRIDE, UNIT_FIELDS, Fault, Pooling
 from .config import ChipConfig, UnitKind
-from .control.axi_lite import AxiLiteSlave, axi_lite_ports, forward_axi_lite
+from .control.axi_lite import AxiLiteSlave, axi_lite_ports, forward_axi_lite, request_layout
 from .control.event_counters import EventCounters
 from .control.kernel_controller import KernelController
 from .control.layer_controller import LayerController
@@ -21,6 +22,7 @@ from .floating_point.pipeline import delayed
 from .interfaces import command_view, run_view
 from .memory.activation import ActivationMemory
 from .memory.exponent import ExponentMemory
+from .memory.queues import RegisterQueue
 from .memory.store import Store
 from .memristor.write_verify import WriteVerify
 from .pool.float_pool import FloatPool
@@ -61,7 +63,7 @@ class Core(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         chip = self.chip
-        m.submodules.axi = axi = AxiLiteSlave()
+        m.submodules.axi = axi = AxiLiteSlave(outstanding=16)
         m.submodules.register_bank = host = RegisterBank(chip)
         m.submodules.layer_controller = controller = LayerController(chip)
         m.submodules.kernel_controller = kernel_controller = ResetInserter(controller.clear)(KernelController(chip))
@@ -71,7 +73,9 @@ class Core(wiring.Component):
         for number, engine in enumerate(engines):
             m.submodules[f"engine{number}"] = once(engine, "engine", platform)
         forward_axi_lite(m, self, axi)
-        connect(m, axi.request, host.request)
+        m.submodules.requests = requests = RegisterQueue(request_layout(32), 2)
+        connect(m, axi.request, requests.input)
+        connect(m, requests.output, host.request)
         connect(m, host.response, axi.response)
         connect(m, feeder.vector, kernel_controller.vector)
 
@@ -107,6 +111,12 @@ class Core(wiring.Component):
         ):
             m.d.comb += getattr(host, name).eq(getattr(controller, name))
         reading = sum(engine.reading for engine in engines)
+        progress = (
+            Cat(engine.moving | engine.written | (engine.reading != 0) for engine in engines).any()
+            | (feeder.reads != 0)
+            | feeder.exponent_enable
+            | loader.busy
+        )
         m.d.comb += [
             controller.start.eq(host.start),
             controller.abort.eq(host.abort),
@@ -114,12 +124,7 @@ class Core(wiring.Component):
             controller.run_busy.eq(feeder.busy | Cat(engine.busy for engine in engines).any()),
             controller.written.eq(sum(engine.written for engine in engines)),
             controller.load_busy.eq(loader.busy),
-            controller.progress.eq(
-                Cat(engine.moving | engine.written | (engine.reading != 0) for engine in engines).any()
-                | (feeder.reads != 0)
-                | feeder.exponent_enable
-                | loader.busy
-            ),
+            controller.progress.eq(delayed(m, progress, chip.deep_pipeline, "progress")),
             feeder.start.eq(controller.run_start),
             feeder.run.eq(run),
             counters.clear.eq(host.start & ~controller.busy),
@@ -214,10 +219,19 @@ class Core(wiring.Component):
         m.submodules.activations = activations = ActivationMemory(chip)
         parts = chip.channels // 4  # 32-bit parts of a word
         select = (parts - 1).bit_length()
-        word = host.window_address >> select
-        part = host.window_address[:select] if select else 0
+        # The host's accesses a cycle later than to stores, whose words have one register more on their way back.
+        address, written, reads, writes = (
+            delayed(m, value, 1, f"host_{index}")
+            for index, value in enumerate(
+                (host.window_address, host.window_data, host.activations_read, host.activations_write)
+            )
+        )
+        used = (host.window_address >> select)[: (chip.activation_words - 1).bit_length()]
+        host_banks = delayed(m, bank_bit(used, chip.activation_banks), 1, "host_banks")
+        word = address >> select
+        part = address[:select] if select else 0
         part_read = Signal(max(select, 1))
-        with m.If(host.activations_read):
+        with m.If(reads):
             m.d.sync += part_read.eq(part)
         for number, engine in enumerate(engines):
             m.d.comb += [
@@ -232,6 +246,11 @@ class Core(wiring.Component):
                 activations.write_data[number].eq(engine.write_data),
                 engine.write_ready.eq(activations.write_ready[number]),
             ]
+        if chip.deep_pipeline:
+            m.d.comb += [
+                activations.read_banks.eq(Cat(*(engine.residual_banks for engine in engines), feeder.read_banks)),
+                activations.read_blocked.eq(Cat(C(0, chip.engines), feeder.read_blocked)),
+            ]
         m.d.comb += activations.read_now.eq(
             Cat(C(1).replicate(chip.engines), feeder.read_now.replicate(chip.feeder_words))
         )
@@ -244,20 +263,22 @@ class Core(wiring.Component):
                 feeder.read_ready[lane].eq(activations.read_ready[port]),
                 feeder.read_data[lane].eq(activations.read_data[port]),
             ]
-        m.d.sync += host.activations_data.eq(activations.read_data[0].word_select(part_read, 32))
+        m.d.comb += host.activations_data.eq(activations.read_data[0].word_select(part_read, 32))
         # The engines are at rest then; the host's registers say so earlier than the controller's state.
-        with m.If(host.activations_read):
+        with m.If(reads):
             m.d.comb += [
                 activations.read_enable[0].eq(1),
                 activations.read_wide[0].eq(0),
                 activations.read_address[0].eq(word),
             ]
-        with m.If(host.activations_write):
+            if chip.deep_pipeline:
+                m.d.comb += activations.read_banks[0].eq(host_banks)
+        with m.If(writes):
             m.d.comb += [
                 activations.write_lanes[0].eq(0xF << (part << 2)),
                 activations.write_wide[0].eq(0),
                 activations.write_address[0].eq(word),
-                activations.write_data[0].eq(host.window_data.replicate(parts)),
+                activations.write_data[0].eq(written.replicate(parts)),
             ]
         return activations
 

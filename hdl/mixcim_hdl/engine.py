@@ -31,7 +31,7 @@ TAKEN_WITH = {
 }
 #: Ports of the output pipeline that lead to memories which all engines share.
 MEMORY_PORTS = (
-    "residual_enable", "residual_ready", "residual_wide", "residual_address", "residual_data",
+    "residual_enable", "residual_ready", "residual_wide", "residual_address", "residual_banks", "residual_data",
     "write_lanes", "write_ready", "write_wide", "write_address", "write_data",
     "exponent_write", "exponent_ready", "exponent_address", "exponent_data",
 )  # fmt: skip

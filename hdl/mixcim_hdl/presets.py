@@ -54,16 +54,19 @@ PRESETS = {
         # few slots, in distributed RAM, loaded from the weight store in block RAM while the bank works.
         ChipConfig(
             name="ulx3s",
+            channels=8,
             memristor_banks=0,
             sram_slots=16,
-            sram_planes=2,
+            sram_planes=4,
             tiny_words=16,
             accumulator_tiles=8,
             activation_words=4096,
-            weight_words=5120,
-            program_commands=96,
-            parameter_tiles=64,
+            feeder_words=4,
+            weight_words=4616,
+            program_commands=144,
+            parameter_tiles=128,
             output_lanes=2,
+            deep_pipeline=1,
             aligned_bits=0,
         ),
         # The demo network on an ECP5 of 25k LUTs.

@@ -72,7 +72,8 @@ def check(bank, chip, prepare, steps, expected, stalls, seed=1) -> None:
         await send(ctx, bank.step, payloads, stalls[0], seed)
 
     async def checker(ctx):
-        got = await receive(ctx, bank.dpv, len(steps), stalls[1], seed)
+        # In a deep pipeline there is always room.
+        got = await receive(ctx, bank.dpv, len(steps), 0.0 if chip.deep_pipeline else stalls[1], seed)
         for number, (dpv, want) in enumerate(zip(got, expected, strict=True)):
             assert dpv["sums"][: len(want)] == [list(tile) for tile in want], f"step {number}"
             assert dpv["tag"] == payload_of(chip, *steps[number], number=number)["tag"]

@@ -176,6 +176,9 @@ def test_sequencer_without_memory_never_faults():
         ctx.set(sequencer.tiles, 1)
         ctx.set(sequencer.slices, 1)
         ctx.set(sequencer.slot, 9)
+        ctx.set(sequencer.start, 1)
+        await ctx.tick()
+        ctx.set(sequencer.start, 0)
         await send(ctx, sequencer.vector, vectors(random.Random(1), 1, 1, 4), 0.0, 1)
 
     async def check(ctx):

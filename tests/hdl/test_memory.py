@@ -77,6 +77,7 @@ SHAPES = {
     "pairs": {"width": 8, "depth": 64, "banks": 4, "readers": 3, "writers": 2, "lanes": 2, "pairs": True},
     "two_banks": {"width": 6, "depth": 22, "banks": 2, "readers": 2, "writers": 1, "lanes": 3, "pairs": True},
     "no_pairs": {"width": 4, "depth": 40, "banks": 8, "readers": 5, "writers": 3},
+    "given": {"width": 6, "depth": 32, "banks": 4, "readers": 5, "writers": 2, "given": 2},
     "row_each": {"width": 5, "depth": 16, "banks": 16, "readers": 4, "writers": 4, "pairs": True},
 }
 
@@ -119,6 +120,11 @@ def test_banked_memory_serves_the_first_of_each_bank(shape):
             for kind, ports in (("read", reads), ("write", writes)):
                 ctx.set(getattr(memory, f"{kind}_wide"), sum(wide << n for n, (_, wide, _) in enumerate(ports)))
                 ctx.set(getattr(memory, f"{kind}_address"), [address for *_, address in ports])
+            if given := size.get("given"):
+                at = [bank_of(address, banks) for *_, address in reads]
+                ctx.set(memory.read_banks, [1 << bank for bank in at])
+                blocked = [any(reads[low][0] and at[low] == at[n] for low in range(given, n)) for n in range(len(at))]
+                ctx.set(memory.read_blocked, sum(bit << n for n, bit in enumerate(blocked)))
             ctx.set(memory.write_lanes, enables)
             ctx.set(memory.write_data, values if size["pairs"] else [value % (1 << width) for value in values])
             *_, read_ready, write_ready = await ctx.tick().sample(memory.read_ready, memory.write_ready)

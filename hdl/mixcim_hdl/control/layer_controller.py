@@ -121,7 +121,7 @@ class LayerController(wiring.Component):
         word = delayed(m, self.program_data, chip.deep_pipeline, "word")
         program_data = delayed(m, word, chip.deep_pipeline, "program_data")
         first_words = delayed(m, self._words(m, word[:8]), chip.deep_pipeline, "first_words")
-        kept_words = Signal.like(first_words)
+        kept_words, last_word = Signal.like(first_words), Signal()
         idle_cycles, tiles = Signal(32), Signal(32)
         running, loading = Signal(), Signal()  # a RUN, a LOAD is at work
         run_index = Signal.like(self.index)
@@ -196,11 +196,12 @@ class LayerController(wiring.Component):
                 m.d.sync += state.eq(State.FETCH)
             with m.Case(State.FETCH):
                 # The first word says how many there are.
+                # Found a word before it is the last one, but for a command of one.
                 words = Mux(arrived == 0, first_words, kept_words)
-                with m.If(arrived == 0):
-                    m.d.sync += kept_words.eq(first_words)
+                with m.If(arriving[-1]):
+                    m.d.sync += [kept_words.eq(words), last_word.eq(arrived + 2 == words)]
                 m.d.comb += [
-                    complete.eq(past_end | (arriving[-1] & (arrived + 1 == words))),
+                    complete.eq(past_end | (arriving[-1] & Mux(arrived == 0, first_words == 1, last_word))),
                     # Past the command's end, too: what comes in after `complete` is dropped, and the way is short.
                     self.program_enable.eq(~past_end & (asked != command_words(chip))),
                 ]

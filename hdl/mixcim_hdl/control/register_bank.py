@@ -28,7 +28,8 @@ from .event_counters import COUNTER_BITS
 
 #: Regions that are memories, in the order of their ports.
 WINDOWS = tuple(region for region in Region if region is not Region.REGISTERS)
-_REGISTER_BITS = 12  #: of an address: within them is every register
+#: Bits of a register's address; all else of it is looked at a cycle before.
+_REGISTER_BITS = (EVENT_COUNTERS + 8 * len(Event) - 1).bit_length()
 
 
 class RegisterBank(wiring.Component):
@@ -133,7 +134,7 @@ class RegisterBank(wiring.Component):
                     for window, inside in zip(windows, in_window, strict=True)
                 ),
             ]
-        offset = request.address[:_REGISTER_BITS]
+        offset = request.address[2:_REGISTER_BITS]  # in words
         accept = Signal()
         m.d.comb += [
             self.request.ready.eq(~self.start & ~self.abort & ~self.write_busy),
@@ -217,72 +218,72 @@ class RegisterBank(wiring.Component):
         m.d.sync += status.eq((status & ~clear_status) | Cat(self.finished, self.failed))
         with m.If(accept & in_registers & whole):
             with m.If(request.write), m.Switch(offset):
-                with m.Case(Register.CONTROL):
+                with m.Case(Register.CONTROL >> 2):
                     m.d.comb += error.eq(0)
                     m.d.sync += [self.start.eq(request.data[0]), self.abort.eq(request.data[1])]
-                with m.Case(Register.INTERRUPT_ENABLE):
+                with m.Case(Register.INTERRUPT_ENABLE >> 2):
                     m.d.comb += error.eq(0)
                     m.d.sync += enable.eq(request.data)
-                with m.Case(Register.INTERRUPT_STATUS):
+                with m.Case(Register.INTERRUPT_STATUS >> 2):
                     m.d.comb += [error.eq(0), clear_status.eq(request.data)]
-                with m.Case(Register.WATCHDOG):
+                with m.Case(Register.WATCHDOG >> 2):
                     m.d.comb += error.eq(0)
                     m.d.sync += watchdog.eq(request.data)
-                with m.Case(Register.MEMRISTOR_BANK), m.If(request.data < chip.memristor_banks):
+                with m.Case(Register.MEMRISTOR_BANK >> 2), m.If(request.data < chip.memristor_banks):
                     m.d.comb += error.eq(0)
                     m.d.sync += [bank.eq(request.data), group.eq(0)]
-                with m.Case(Register.MEMRISTOR_LINE), m.If(request.data[:8] < chip.physical_columns):
+                with m.Case(Register.MEMRISTOR_LINE >> 2), m.If(request.data[:8] < chip.physical_columns):
                     m.d.comb += error.eq(0)
                     m.d.sync += [Cat(column, word).eq(request.data), group.eq(0)]
-                with m.Case(Register.MEMRISTOR_DATA), m.If(room & unlocked):
+                with m.Case(Register.MEMRISTOR_DATA >> 2), m.If(room & unlocked):
                     m.d.comb += [error.eq(0), next_cells.eq(1), self.program_banks.eq(1 << bank)]
-                with m.Case(Register.MEMRISTOR_TARGET), m.If(room & unlocked):
+                with m.Case(Register.MEMRISTOR_TARGET >> 2), m.If(room & unlocked):
                     m.d.comb += [error.eq(0), next_cells.eq(1), self.write_start.eq(1)]
-                with m.Case(Register.MEMRISTOR_HELD), m.If(idle):
+                with m.Case(Register.MEMRISTOR_HELD >> 2), m.If(idle):
                     m.d.comb += error.eq(0)
                     m.d.sync += held.eq(Cat(held, request.data[: min(chip.rows, 32)])[-chip.rows :])
-                with m.Case(Register.MEMRISTOR_SPARE), m.If(request.data[:8] < chip.spare_columns):
+                with m.Case(Register.MEMRISTOR_SPARE >> 2), m.If(request.data[:8] < chip.spare_columns):
                     m.d.comb += error.eq(0)
                     m.d.sync += Cat(spare, spare_word).eq(request.data)
-                with m.Case(Register.MEMRISTOR_REPAIR):
+                with m.Case(Register.MEMRISTOR_REPAIR >> 2):
                     present = (spare_word < chip.memristor_words) & (spare < chip.spare_columns)
                     with m.If(present & unlocked & (request.data <= chip.memristor_columns)):
                         last_spare = spare == chip.spare_columns - 1
                         m.d.comb += [error.eq(0), self.repair_write.eq(1 << bank)]
                         m.d.sync += [spare.eq(Mux(last_spare, 0, spare + 1)), spare_word.eq(spare_word + last_spare)]
-                with m.Case(Register.MEMRISTOR_LOCK), m.If((request.data & ~present_banks[bank >> 5]) == 0):
+                with m.Case(Register.MEMRISTOR_LOCK >> 2), m.If((request.data & ~present_banks[bank >> 5]) == 0):
                     m.d.comb += error.eq(0)
                     m.d.sync += of_bank.eq(of_bank | request.data)
-                with m.Case(Register.MEMRISTOR_UNLOCK), m.If(request.data == UNLOCK_KEY):
+                with m.Case(Register.MEMRISTOR_UNLOCK >> 2), m.If(request.data == UNLOCK_KEY):
                     m.d.comb += error.eq(0)
                     m.d.sync += [word.eq(0) for word in locked]
                 for (register, width), name in zip(WRITE_REGISTERS.items(), WRITE_NAMES, strict=True):
-                    with m.Case(register), m.If(idle & (request.data >> width == 0)):
+                    with m.Case(register >> 2), m.If(idle & (request.data >> width == 0)):
                         m.d.comb += error.eq(0)
                         m.d.sync += write_registers[name].eq(request.data)
-                with m.Case(Register.ADC_SELECT):
+                with m.Case(Register.ADC_SELECT >> 2):
                     legal = (request.data[:8] < chip.adcs) & (request.data[8:] < len(ADC_PARAMETERS))
                     with m.If(legal):
                         m.d.comb += error.eq(0)
                         m.d.sync += Cat(adc, adc_parameter).eq(request.data)
-                with m.Case(Register.ADC_VALUE), m.If((adc < chip.adcs) & idle):
+                with m.Case(Register.ADC_VALUE >> 2), m.If((adc < chip.adcs) & idle):
                     last_parameter = adc_parameter == len(ADC_PARAMETERS) - 1
                     m.d.comb += [error.eq(0), self.adc_write.eq(1 << bank)]
                     m.d.sync += [
                         adc_parameter.eq(Mux(last_parameter, 0, adc_parameter + 1)),
                         adc.eq(adc + last_parameter),
                     ]
-                with m.Case(Register.NOISE_INDEX), m.If(request.data <= chip.rows):
+                with m.Case(Register.NOISE_INDEX >> 2), m.If(request.data <= chip.rows):
                     m.d.comb += error.eq(0)
                     m.d.sync += noise_index.eq(request.data)
-                with m.Case(Register.NOISE_VALUE), m.If((noise_index <= chip.rows) & idle):
+                with m.Case(Register.NOISE_VALUE >> 2), m.If((noise_index <= chip.rows) & idle):
                     m.d.comb += [error.eq(0), self.noise_write.eq(1)]
                     m.d.sync += noise_index.eq(noise_index + 1)
-                with m.Case(Register.NOISE_SEED), m.If(idle):
+                with m.Case(Register.NOISE_SEED >> 2), m.If(idle):
                     m.d.comb += [error.eq(0), self.seed_write.eq(1)]
             with m.Else(), m.Switch(offset):
                 for register, value in readable.items():
-                    with m.Case(register):
+                    with m.Case(register >> 2):
                         m.d.comb += [error.eq(0), read_data.eq(value)]
 
         # Memory windows.

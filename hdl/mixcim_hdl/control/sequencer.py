@@ -63,6 +63,7 @@ class Sequencer(wiring.Component):
         last_tile, first_slice, last_slice = Signal(), Signal(init=1), Signal(init=1)
         next_tile = Signal(9)
         at_first = Signal(init=1)  # tile is 0
+        ends = Signal()  # if a step has one tile: it is the last one
         # A deep pipeline does not wait for the fault: the step comes to nothing, for its end is far behind the reset.
         refused = 0 if self._chip.deep_pipeline else self.fault
         if self._tiles_per_step > 1:
@@ -84,7 +85,7 @@ class Sequencer(wiring.Component):
             address_now.eq(Mux(window_begins & fresh, self.slot, Mux(again, first_address, address))),
             parameter_now.eq(Mux(fresh, self.parameter, Mux(new_group, parameter + self.tiles, parameter))),
             next_tile.eq(tile + (Const(1) << step.packing)),
-            last_tile.eq(next_tile >= self.tiles),
+            last_tile.eq(next_tile >= self.tiles if self._tiles_per_step > 1 else ends),
             past_now.eq(Mux(window_begins & fresh, past_slot, Mux(again, past_first, past))),
             self.fault.eq(self.vector.valid & (self.stride != 0) & past_now),
             self.step.valid.eq(self.vector.valid & ~refused),
@@ -112,7 +113,8 @@ class Sequencer(wiring.Component):
                 m.d.sync += [first_address.eq(address_now), past_first.eq(past_now)]
             with m.If(last_slice):
                 m.d.sync += [tile.eq(Mux(last_tile, 0, next_tile)), at_first.eq(last_tile)]
+                m.d.sync += ends.eq(Mux(last_tile, 1, tile + 2) >= self.tiles)
         m.d.sync += past_slot.eq(self.slot + self.stride > self._capacity)
         with m.If(self.start):
-            m.d.sync += fresh.eq(1)
+            m.d.sync += [fresh.eq(1), ends.eq(self.tiles <= 1)]
         return m

@@ -6,6 +6,7 @@ from amaranth.hdl import C, Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from ..banks import bank_bit
 from ..commands import ADDRESS_BITS, RUN_FIELDS
 from ..config import ChipConfig
 from ..emission import once
@@ -67,7 +68,8 @@ class Feeder(wiring.Component):
     run : fields of the command, constant from `start` until `busy` falls.
     start : one cycle, begins the layer.    busy : until the last vector has left.
     read_enable, read_ready, read_address, read_data (for each lane), read_wide, read_now : readers of the activation
-        memory, of latency 1, two words each; the data stays until the lane's next read.    reads : words that are read now.
+        memory, of latency 1, two words each; the data stays until the lane's next read.    read_banks,
+        read_blocked : of a deep pipeline (BankedMemory).    reads : words that are read now.
     exponent_enable, exponent_address, exponent_data : reader of the exponent memory likewise, always served.
     vector : stream out.
     fault, fault_address : a tap or an exponent entry lies outside the memory; the feeder stops. The tap is the first
@@ -88,6 +90,8 @@ class Feeder(wiring.Component):
                 "read_wide": Out(1),
                 "read_ready": In(lanes),
                 "read_address": Out(data.ArrayLayout(ADDRESS_BITS, lanes)),
+                "read_banks": Out(data.ArrayLayout(chip.activation_banks, lanes)),
+                "read_blocked": Out(lanes),
                 "read_data": In(data.ArrayLayout(2 * chip.channels * ACTIVATION_BITS, lanes)),
                 "reads": Out(range(2 * lanes + 1)),
                 "exponent_enable": Out(1),
@@ -162,13 +166,16 @@ class Feeder(wiring.Component):
         entries = chip.window_words // lanes
         reused, entry, kept, distance = self._build_reuse(m, taps, windows, entries, step)
         addresses = [Cat(tap.address[0] & ~wide, tap.address[1:]) for tap in taps]
-        needed = Signal(lanes)
+        needed, outside = Signal(lanes), Signal(lanes)
         made = Signal(
             data.StructLayout(
                 {
                     "address": data.ArrayLayout(ADDRESS_BITS, lanes),
-                    "needed": lanes,
+                    "banks": data.ArrayLayout(chip.activation_banks if chip.deep_pipeline else 0, lanes),
+                    "pairs": data.ArrayLayout(lanes if chip.deep_pipeline else 0, lanes),  # lower lanes of that bank
+                    "needed": lanes,  # none if there is a fault
                     "outside": lanes,  # of the memory
+                    "fault": 1,
                     "reused": lanes,
                     "entry": entry.shape(),  # of the window store
                     "kept": 1,  # there is such an entry
@@ -180,17 +187,32 @@ class Feeder(wiring.Component):
             window_end.eq(~taps[0].more),
             needed.eq(Cat(tap.inside for tap in taps) & ~reused),
             *(made.address[lane].eq(address) for lane, address in enumerate(addresses)),
-            made.needed.eq(needed),
-            made.outside.eq(needed & Cat(address >= chip.activation_words for address in addresses)),
+            outside.eq(needed & Cat(address >= chip.activation_words for address in addresses)),
+            made.needed.eq(Mux(outside.any(), 0, needed)),
+            made.outside.eq(outside),
+            made.fault.eq(outside.any()),
             made.reused.eq(reused),
             made.entry.eq(entry),
             made.kept.eq(kept),
         ]
+        done, wanted, served = (Signal(lanes, name=name) for name in ("done", "wanted", "served"))
         there_is = walking & (exponent_ready | ~floating)
         if chip.deep_pipeline:
             m.submodules.beats = beats = RegisterQueue(made.shape(), 2)
             beat, valid = beats.output.payload, beats.output.valid
+            used = (chip.activation_words - 1).bit_length()
             m.d.comb += [
+                *(
+                    made.banks[lane].eq(bank_bit(address[:used], chip.activation_banks))
+                    for lane, address in enumerate(addresses)
+                ),
+                *(
+                    made.pairs[lane][lower].eq((made.banks[lane] & made.banks[lower]).any() & needed[lower])
+                    for lane in range(lanes)
+                    for lower in range(lane)
+                ),
+                self.read_banks.eq(beat.banks),
+                *(self.read_blocked[lane].eq((beat.pairs[lane] & ~done).any()) for lane in range(lanes)),
                 beats.input.payload.eq(made),
                 beats.input.valid.eq(there_is),
                 step.eq(there_is & beats.input.ready),
@@ -201,19 +223,18 @@ class Feeder(wiring.Component):
             m.d.comb += step.eq(next_beat)
 
         # Read it.
-        done, wanted, served = (Signal(lanes, name=name) for name in ("done", "wanted", "served"))
         may_issue, value_fault, value_address = Signal(), Signal(), Signal(ADDRESS_BITS)
         m.d.comb += [
             may_issue.eq(valid & advance),
-            value_fault.eq(may_issue & beat.outside.any()),
+            value_fault.eq(may_issue & beat.fault),
             wanted.eq(beat.needed & ~done),
             self.read_wide.eq(wide),
             self.read_address.eq(beat.address),
-            self.read_enable.eq(Mux(valid & ~beat.outside.any(), wanted, 0)),
+            self.read_enable.eq(Mux(valid, wanted, 0)),
             self.read_now.eq(advance),
             served.eq(Mux(advance, self.read_enable & self.read_ready, 0)),
             self.reads.eq(sum(served, C(0)) << wide),
-            next_beat.eq(may_issue & ~value_fault & ~(wanted & ~self.read_ready).any()),
+            next_beat.eq(may_issue & ~beat.fault & ~(wanted & ~self.read_ready).any()),
             self.fault.eq(value_fault | exponent_fault),
             self.fault_address.eq(Mux(value_fault, value_address, exponent_fault_address)),
         ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -22,7 +22,7 @@ POSITION_BITS = 23
 
 
 def _ahead(m: Module, tap, step, kernel_width, tap_words):
-    """(row, column, word, way) of the tap that a step leads to from `tap`."""
+    """(row, column, word) of the tap that a step leads to from `tap`, and which of the step's ways goes there."""
     words, columns = Signal(DIGITS["word"] + 1), Signal(DIGITS["x"] + 1)
     x, word = Signal(DIGITS["x"]), Signal(DIGITS["word"])
     carry = Signal(2)
@@ -34,7 +34,7 @@ def _ahead(m: Module, tap, step, kernel_width, tap_words):
         x.eq(Mux(carry[1], columns - kernel_width, columns)),
     ]
     y = tap.y + step.y + carry[1]
-    return y, x, word, step.ways.as_value().word_select(carry, ADDRESS_BITS)
+    return y, x, word, carry
 
 
 class TapSteps(wiring.Component):
@@ -79,12 +79,14 @@ class TapSteps(wiring.Component):
         m.d.comb += [one.word.eq(1), self.busy.eq(self.capture.any() | self.finish)]
         m.d.comb += [one.ways[carry].eq(way) for carry, way in enumerate(ways(1 << self.wide))]
         y, x, word, way = _ahead(m, tap, one, self.kernel_width, self.tap_words)
+        # Along all of its ways, for which one it is comes late.
+        places = Cat((tap.place + one.ways[carry])[:ADDRESS_BITS] for carry in range(4))
         m.d.sync += [
             Cat(self.capture, self.finish).eq(Cat(self.start, self.capture)),
             tap.y.eq(y),
             tap.x.eq(x),
             tap.word.eq(word),
-            tap.place.eq(tap.place + way),
+            tap.place.eq(places.word_select(way, ADDRESS_BITS)),
         ]
         with m.If(self.start):
             m.d.sync += [
@@ -149,6 +151,7 @@ class TapLane(wiring.Component):
             self._build_next(m, first, tap)
         else:
             y, x, word, way = _ahead(m, tap, self.step, self.kernel_width, self.tap_words)
+            way = self._way(way)
             m.d.comb += self.more.eq(y < self.kernel_height)
             with m.If(self.advance):
                 m.d.sync += [tap.y.eq(y), tap.x.eq(x), tap.word.eq(word), self.address.eq(self.address + way)]
@@ -166,11 +169,16 @@ class TapLane(wiring.Component):
         ]
         return m
 
+    def _way(self, carry: Signal) -> Value:
+        """One of the step's ways."""
+        return self.step.ways.as_value().word_select(carry, ADDRESS_BITS)
+
     def _build_next(self, m: Module, first: data.View, tap: data.View) -> None:
         """The tap of the next beat, to which `tap` goes; from `prepare` on that of a window's second beat is kept."""
         second, after = Signal(TAP_LAYOUT), Signal(data.StructLayout(DIGITS))
         address, more, second_more = Signal(ADDRESS_BITS), Signal(), Signal()
         y, x, word, way = _ahead(m, after, self.step, self.kernel_width, self.tap_words)
+        way = self._way(way)
         m.d.comb += self.more.eq(more)
         with m.If(self.collect):
             m.d.sync += [after[name].eq(first[name]) for name in DIGITS]

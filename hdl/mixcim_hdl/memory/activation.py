@@ -24,4 +24,5 @@ class ActivationMemory(BankedMemory):
             writers=chip.engines,
             lanes=chip.channels,
             pairs=chip.floating_point,
+            given=chip.engines if chip.deep_pipeline else 0,
         )

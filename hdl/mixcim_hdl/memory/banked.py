@@ -34,24 +34,32 @@ class BankedMemory(wiring.Component):
     `read_now` comes last of all: a port that is served but has it low does not read. It must be so where that hinders
     no port of higher index that reads.
 
+    `given`: who reads finds the bank itself, and gives it as a bit of read_banks, for the way from an address to `ready`
+    is long; without `pairs` only. The readers from number `given` on are one component's, which tells in read_blocked
+    whether one of lower index among them wants the bank, too.
+
     Members, an element per reader or writer
     -------
+    read_banks, read_blocked (if `given`).
     read_enable, read_now, read_wide, read_address, read_ready, read_data.
     write_lanes (one enable per lane of a word, for both words; none: not enabled), write_wide, write_address,
     write_ready, write_data.
     """
 
     def __init__(
-        self, width: int, depth: int, banks: int, readers: int, writers: int, lanes: int = 1, pairs: bool = False
-    ):
+        self, width: int, depth: int, banks: int, readers: int, writers: int, lanes: int = 1, pairs: bool = False,
+        given: int = 0,
+    ):  # fmt: skip
         if banks < 2 or banks & (banks - 1):
             raise ValueError(f"banks must be a power of two, at least 2, not {banks}")
         if depth % banks:
             raise ValueError(f"depth must be a multiple of banks ({banks}), not {depth}")
         self._width, self._depth, self._banks, self._lanes, self._pairs = width, depth, banks, lanes, pairs
+        self._given = given
         words = 2 if pairs else 1
         super().__init__(
             {
+                **({"read_banks": In(data.ArrayLayout(banks, readers)), "read_blocked": In(readers)} if given else {}),
                 "read_enable": In(readers),
                 "read_now": In(readers, init=(1 << readers) - 1),
                 "read_wide": In(readers),
@@ -127,16 +135,30 @@ class BankedMemory(wiring.Component):
             address = addresses[index][:used]
             wide = wides[index] if self._pairs else C(0)
             before = Signal(self._banks, name=f"{kind}_before{index}")
+            given = bool(self._given) and kind == "read"
             one = Value.cast(1) << bank
+            number = bank_of(address, self._banks) ^ (address[0] & wide)
             if self._pairs:
                 one = Mux(wide, Value.cast(0b11) << Cat(C(0, 1), bank[1:]), one)
+            elif given:
+                one = self.read_banks[index]
+                number = Cat(
+                    Cat(one[bank] for bank in range(self._banks) if bank >> bit & 1).any() for bit in range(select)
+                )
             m.d.comb += [
-                bank.eq(bank_of(address, self._banks) ^ (address[0] & wide)),
+                bank.eq(number),
                 wanted.eq(one),
                 before.eq(taken),
-                ready[index].eq(~(wanted & before).any()),
                 served.eq(Mux(enable & ready[index], wanted, 0)),
             ]
+            if given:  # by pairs: a shorter way than through all ports of lower index
+                pairs = [
+                    enables[other] & (self.read_banks[other] & self.read_banks[index]).any()
+                    for other in range(min(index, self._given))
+                ]
+                m.d.comb += ready[index].eq(~Cat(pairs, self.read_blocked[index]).any())
+            else:
+                m.d.comb += ready[index].eq(~(wanted & before).any())
             taken = before | Mux(enable, wanted, 0)
             ports.append((bank, address[select:], served))
         return [list(column) for column in zip(*ports, strict=True)]

@@ -263,7 +263,8 @@ class MemristorBank(wiring.Component):
 
         # Stage 4: ADCs convert. Stage 5: codes are added at their place.
         done = Signal()
-        m.d.comb += [done.eq(added.valid & added.last), advance.eq(~(done & self.dpv.valid & ~self.dpv.ready))]
+        stands = done & self.dpv.valid & ~self.dpv.ready
+        m.d.comb += [done.eq(added.valid & added.last), advance.eq(1 if chip.deep_pipeline else ~stands)]
         with m.If(self.dpv.ready):
             m.d.sync += self.dpv.valid.eq(0)
         with m.If(advance & done):

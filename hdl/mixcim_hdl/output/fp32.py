@@ -5,7 +5,7 @@ class is that without them, LATENCY of an instance its own. All round to nearest
 it ends in an 8-bit integer, so subnormals count as zero and anything past 2**127 just saturates.
 """
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.hdl import C, Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -165,12 +165,12 @@ class FloatMultiply(_Step):
 
 
 class FusedMultiplyAdd(_Step):
-    """integer x float32 + float32, rounded once. Latency 5 (deep: 10), one per cycle.
+    """integer x float32 + float32, rounded once. Latency 5 (deep: 11), one per cycle.
 
     Members: integer (signed 9 bit), scale, addend, result (FLOAT).
     """
 
-    LATENCY, CUTS = 5, 5
+    LATENCY, CUTS = 5, 6
     WIDE = 32  #: bits of the exact product, and of both operands of the addition
     integer: In(signed(9))
     scale: In(FLOAT)
@@ -225,15 +225,16 @@ class FusedMultiplyAdd(_Step):
             m, "ordered", large, small, distance, Mux(a_larger, a_exponent, b.exponent), Mux(a_larger, a_sign, b.sign),
             a_sign ^ b.sign,
         )  # fmt: skip
+        # By eights, then by the rest: of a multiple of eight up to 56 the bits that are shifted out are the lost ones.
         m.d.comb += small_guarded.eq(small << 3)
-        below = Cat(distance[: guarded.bit_length()] > bit for bit in range(guarded))  # bits that are shifted out
-        with m.If(distance >= guarded):
-            m.d.comb += lost.eq(small != 0)
-        with m.Else():
-            m.d.comb += [
-                aligned.eq(small_guarded >> distance[: guarded.bit_length()]),
-                lost.eq((small_guarded & below).any()),
-            ]
+        far, eights = distance >= 64, distance[3:6]
+        below = Cat((eights > bit // 8) | far for bit in range(guarded))
+        coarse, lost_coarse, rest, large, exponent, sign, subtract = self._cut(
+            m, "coarse", Mux(far, 0, small_guarded >> Cat(C(0, 3), eights)), (small_guarded & below).any(),
+            distance[:3], large, exponent, sign, subtract,
+        )  # fmt: skip
+        below = Cat(rest > bit for bit in range(7))
+        m.d.comb += [aligned.eq(coarse >> rest), lost.eq(lost_coarse | (coarse[:7] & below).any())]
         large3, small3 = Signal(guarded), Signal(guarded)
         sign3, subtract3, exponent3 = Signal(), Signal(), Signal(signed(12))
         m.d.sync += [

@@ -6,6 +6,7 @@ from amaranth.hdl import Cat, EnableInserter, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from ..banks import bank_bit
 from ..commands import ADDRESS_BITS, Pooling
 from ..config import ChipConfig
 from ..emission import once
@@ -43,7 +44,7 @@ class OutputPipeline(wiring.Component):
     tile_enable, tile_address, tile_data : reads an entry of the tile map (registers.Region.TILES), latency 1.
     parameter_enable, parameter_address, parameter_data : reads bias and scale of `output_lanes` channels, latency 1.
     residual_enable, residual_ready, residual_wide, residual_address, residual_data : reader of the activation memory,
-        latency 1.
+        latency 1.    residual_banks : of a deep pipeline: bit of the address' bank.
     write_lanes, write_ready, write_wide, write_address, write_data : writer of the activation memory.
         Data has two words; the upper one counts if `wide`: the word after an even address.
     exponent_write, exponent_ready, exponent_address, exponent_data : writer of the exponent memory, with a tile's last
@@ -73,6 +74,7 @@ class OutputPipeline(wiring.Component):
                 "residual_ready": In(1),
                 "residual_wide": Out(1),
                 "residual_address": Out(ADDRESS_BITS),
+                "residual_banks": Out(chip.activation_banks),
                 "residual_data": In(words),
                 "write_lanes": Out(chip.channels),
                 "write_ready": In(1),
@@ -150,6 +152,9 @@ class OutputPipeline(wiring.Component):
             residual1.eq(self._address(run.residual_base + offset1, word_offset, run.residual_format)),
         ]
         # A deep pipeline has the addresses a cycle before the memories.
+        if chip.deep_pipeline:
+            used = residual1[: (chip.activation_words - 1).bit_length()]
+            m.d.sync += self.residual_banks.eq(bank_bit(used, chip.activation_banks))
         valid1, beat1, exponent1, sums1, mask1, write1, residual1, parameters1 = (
             delayed(m, value, chip.deep_pipeline, f"addressed{index}")
             for index, value in enumerate(

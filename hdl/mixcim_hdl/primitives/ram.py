@@ -32,7 +32,7 @@ module {RAM_MODULE} #(
   output reg [WIDTH-1:0] read_data
 );
   localparam LANE = WIDTH / LANES;
-  (* ram_style = STYLE *)
+  (* ram_style = STYLE, no_rw_check *)  // block RAM gives anything for a word that is written in the same cycle
   reg [WIDTH-1:0] contents [0:DEPTH-1];
   initial read_data = 0;
 `ifndef SYNTHESIS  // block RAM is 0 at power-up anyway, and Yosys would unroll the loop

@@ -91,7 +91,8 @@ class SramBank(wiring.Component):
         done = Signal()
         m.d.comb += [
             done.eq(sum_valid & sum_last),
-            advance.eq(~(done & self.dpv.valid & ~self.dpv.ready)),
+            # In a deep pipeline there is always room (ComputeUnit).
+            advance.eq(1 if chip.deep_pipeline else ~(done & self.dpv.valid & ~self.dpv.ready)),
         ]
         with m.If(self.dpv.ready):
             m.d.sync += self.dpv.valid.eq(0)

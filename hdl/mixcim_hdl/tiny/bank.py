@@ -91,7 +91,8 @@ class TinyBank(wiring.Component):
         lane_valid, lane_first, lane_last = Signal(), Signal(), Signal()
         lane_tag = Signal(TAG_LAYOUT)
         done = Signal()
-        m.d.comb += [done.eq(lane_valid & lane_last), advance.eq(~(done & self.dpv.valid & ~self.dpv.ready))]
+        stands = done & self.dpv.valid & ~self.dpv.ready
+        m.d.comb += [done.eq(lane_valid & lane_last), advance.eq(1 if chip.deep_pipeline else ~stands)]
         with m.If(self.dpv.ready):
             m.d.sync += self.dpv.valid.eq(0)
         with m.If(advance):

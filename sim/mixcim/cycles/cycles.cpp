@@ -51,6 +51,7 @@ namespace {
 
 constexpr int32_t ADDRESS = (1 << 24) - 1;  // addresses are taken modulo 2**24
 constexpr int MOST_QUEUED = 16, MOST_STAGES = 4, MOST_LANES = 32, MOST_ALIGNMENT = 2, MOST_POOL_STAGES = 7;
+constexpr int STEPS = 4;  // in a bank of a deep pipeline
 enum Opcode { END = 1, LOAD = 2, TABLE = 3, RUN = 4 };
 enum Fault { NONE = 0, ILLEGAL_COMMAND = 1, INPUT_ADDRESS = 3, OUTPUT_ADDRESS = 4, PARAMETER_ADDRESS = 7 };
 
@@ -122,7 +123,7 @@ struct ComputeUnit {
     } stage[MOST_STAGES] = {};
     int inside = 0;  // steps taken whose sums are not accumulated yet
     // A deep pipeline's queue before the accumulator.
-    Tag waiting[2];
+    Tag waiting[STEPS - 1];
     int held = 0;
     // Accumulator: the tile at work, of those of the sums.
     bool fetched = false;
@@ -150,11 +151,11 @@ struct ComputeUnit {
         if (done) part = finish ? 0 : part + 1;
         // Bank.
         const Stage& end = stage[stages - 1];
-        const bool ready = deep ? held != 2 : finish;
-        const bool advance = !(end.valid && sums_valid && !ready);
+        const bool ready = deep ? held != STEPS - 1 : finish, room = !deep || inside < STEPS;
+        const bool advance = deep || !(end.valid && sums_valid && !ready);
         inside -= finish;
         if (deep) {
-            if (finish && --held) waiting[0] = waiting[1];
+            if (finish) std::copy(waiting + 1, waiting + held--, waiting);
             if (sums_valid && ready) waiting[held++] = sums;
         }
         if (ready) sums_valid = false;
@@ -166,7 +167,7 @@ struct ComputeUnit {
         if (last) stage[0].tag = tag, working = false;
         if (working) {
             --remaining;
-        } else if (level) {
+        } else if (level && room) {
             take_step();
         }
     }
