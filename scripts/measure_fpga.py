@@ -46,7 +46,9 @@ PAGE = ROOT / "docs" / "fpga_boards.md"
 DEVICE = ["--85k", "--package", "CABGA381", "--speed", "6"]
 RAM_CELLS = ("TRELLIS_DPR16X4",)
 
-_BASE = dataclasses.replace(PRESETS["ulx3s"], name="array")
+_BASE = dataclasses.replace(
+    PRESETS["ulx3s"], name="array", channels=16, sram_planes=2, feeder_words=1, deep_pipeline=0
+)
 
 
 def _chip(**fields: Any) -> ChipConfig:
