@@ -46,9 +46,7 @@ PAGE = ROOT / "docs" / "fpga_boards.md"
 DEVICE = ["--85k", "--package", "CABGA381", "--speed", "6"]
 RAM_CELLS = ("TRELLIS_DPR16X4",)
 
-_BASE = dataclasses.replace(
-    PRESETS["ulx3s"], name="array", channels=16, sram_planes=2, feeder_words=1, deep_pipeline=0
-)
+_BASE = dataclasses.replace(PRESETS["ulx3s"], name="array", channels=16, sram_planes=2, feeder_words=1, deep_pipeline=0)
 
 
 def _chip(**fields: Any) -> ChipConfig:

@@ -128,7 +128,8 @@ def place(
 ) -> tuple[dict[str, Any], Cost]:  # fmt: skip
     """Place and route `folder`/top.json into top.config; nextpnr's report. Misses of the clock are in it, no error.
 
-    What `folder` has of the same netlist, options and constraints is not made again: it takes the better part of an hour.
+    What `folder` has of the same netlist, options and constraints is not made again: it may take the better part of an
+    hour.
     """
     netlist = json.loads((folder / "top.json").read_text())
     free_chain_ends(netlist)

@@ -41,11 +41,11 @@ class ComputeUnit(wiring.Component):
                 (vector_queue)
     ```
 
-    A deep pipeline lets STEPS steps into the bank at most, and has room for all of their dpvs before the accumulator: so
-    the bank never stands still, and no way leads from the accumulator to it.
+    A deep pipeline lets STEPS steps into the bank at most, and has room for all of their dpvs before the accumulator:
+    so the bank never stands still, and no way leads from the accumulator to it.
 
-    Latency: 1 (queue) + that of the bank + 2 (accumulator), + 1 in a deep pipeline. Its pace is that of the slowest of sequencer (a step a
-    cycle), bank and accumulator (1 or 2 cycles a tile).
+    Latency: 1 (queue) + that of the bank + 2 (accumulator), + 1 in a deep pipeline. Its pace is that of the slowest of
+    sequencer (a step a cycle), bank and accumulator (1 or 2 cycles a tile).
 
     Members
     -------

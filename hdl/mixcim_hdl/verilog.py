@@ -291,7 +291,9 @@ def _tidy(verilog: str) -> str:
     verilog = verilog.split("*/", 1)[1].lstrip("\n")
     verilog = _PROCESS_STARTER.sub("_start_", verilog)
     if idle := _CONSTANT_PROCESS.search(verilog):
-        raise VerilogError(f"nothing would ever start the process that sets {idle[1]}, which is not 0: drive the whole signal")
+        raise VerilogError(
+            f"nothing would ever start the process that sets {idle[1]}, which is not 0: drive the whole signal"
+        )
     return _MEMORY_FILL.sub(_fill_loop, verilog)
 
 

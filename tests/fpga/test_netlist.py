@@ -52,7 +52,8 @@ def test_small_cells_are_those_of_yosys(cell, tmp_path):
             "CCU2C": f'-set INIT0 {first} -set INIT1 {second} -set INJECT1_0 "{yes}" -set INJECT1_1 "{no}"',
         }[cell]
         script = (
-            f"read_verilog -overwrite +/ecp5/cells_sim.v; chparam {parameters} {cell}; hierarchy -top {cell}; proc; flatten -wb; "
+            f"read_verilog -overwrite +/ecp5/cells_sim.v; chparam {parameters} {cell}; hierarchy -top {cell}; proc; "
+            "flatten -wb; "
             "rename -top theirs; setattr -mod -unset whitebox -unset lib_whitebox =*; design -stash theirs; "
             f"read_verilog models.v; chparam {parameters} {cell}; hierarchy -top {cell}; proc; flatten; "
             "rename -top ours; design -stash ours; "

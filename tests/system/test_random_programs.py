@@ -7,11 +7,11 @@ import dataclasses
 import numpy as np
 import pytest
 
+from hdl.chips import DEEP
 from mixcim.model.processor import ProcessorModel
 from mixcim.rtl.processor import rtl_processor
 from mixcim_hdl.presets import PRESETS
 from mixcim_hdl.registers import Event
-from hdl.chips import DEEP
 from model.random_program import random_program
 
 TINY = PRESETS["tiny"]

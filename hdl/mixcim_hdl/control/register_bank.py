@@ -305,7 +305,9 @@ class RegisterBank(wiring.Component):
             for name, value in {"answers": accept, "error": error, "data": read_data, "from": from_window}.items()
         )
         words = [Signal(32, name=f"word_of_{window.name.lower()}") for window in windows]
-        m.d.sync += [word.eq(getattr(self, f"{window.name.lower()}_data")) for word, window in zip(words, windows, strict=True)]
+        m.d.sync += [
+            word.eq(getattr(self, f"{window.name.lower()}_data")) for word, window in zip(words, windows, strict=True)
+        ]
         answer = Signal(32)
         m.d.comb += answer.eq(kept_data)
         for number, word in enumerate(words):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -27,8 +27,8 @@ class Sequencer(wiring.Component):
     vector, step : streams (interfaces.vector_layout, step_layout); the step repeats the vector's payload.
     tiles, slices, slot, parameter, stride, mode : constant from the cycle before the first vector on, while vectors are
         in flight; tiles and slices >= 1. A chip without floating point has one slice.
-    fault : high while a step points past `capacity`; that step is never offered, but in a deep pipeline. With stride 0 no
-        memory is read.
+    fault : high while a step points past `capacity`; but in a deep pipeline that step is never offered. With stride 0
+        no memory is read.
     """
 
     def __init__(self, chip: ChipConfig, capacity: int, tiles_per_step: int = 1):

@@ -51,13 +51,12 @@ class Feeder(wiring.Component):
     ------
     A beat takes as many cycles as its slowest read needs until it is served: 1 without conflicts, or with nothing to
     read. Beats follow each other without a gap, over the ends of vectors, windows, rows and groups: a window of T taps
-    takes ceil(T / L) cycles without conflicts. With `start` in cycle 0, the first beat is asked for in cycle L + 2 (in a deep
-    pipeline L + 6). The
-    words of a beat whose last read is served in cycle c are there in c + 1, their integers in c + 1 + A, A =
-    PreAlignment.LATENCY (2, or 0 without floating point), and `vector` is valid from c + 2 + A on if the beat is the
-    last one of its vector. In a cycle in which the integers of such a beat are there, and the vector before is offered
-    and not taken, everything stands still, and nothing is asked for. So the vectors of single beats can leave one a
-    cycle.
+    takes ceil(T / L) cycles without conflicts. With `start` in cycle 0, the first beat is asked for in cycle L + 2 (in
+    a deep pipeline L + 6). The words of a beat whose last read is served in cycle c are there in c + 1, their integers in
+    c + 1 + A, A = PreAlignment.LATENCY (2, or 0 without floating point), and `vector` is valid from c + 2 + A on if the
+    beat is the last one of its vector. In a cycle in which the integers of such a beat are there, and the vector before
+    is offered and not taken (in a deep pipeline: is offered), everything stands still, and nothing is asked for. So the
+    vectors of single beats can leave one a cycle, in a deep pipeline one every other cycle.
 
     Floating inputs: no beat of window k (from 0) is asked for before cycle x[k], in which its exponent is there:
     x[0] = n + 2, x[k] = max(x[k - 1] + n, u[k - 1] + 1), where n = kernel_height * kernel_width * max(tap_exponents, 1)
@@ -289,7 +288,9 @@ class Feeder(wiring.Component):
             # A deep pipeline does not wait for the units' answer: it stands still in a cycle more.
             advance.eq(~(complete & self.vector.valid & (chip.deep_pipeline | ~self.vector.ready))),
             self.busy.eq(
-                steps.busy | set_out | prepare | begin | walking | valid | Cat(stage.valid for stage in stages[1:]).any() | self.vector.valid
+                (steps.busy | set_out | prepare | begin | walking | valid)
+                | Cat(stage.valid for stage in stages[1:]).any()
+                | self.vector.valid
             ),
         ]
 
@@ -388,7 +389,8 @@ class Feeder(wiring.Component):
         a window to the next)."""
         run = self.run
         reused = Signal(self._chip.feeder_words)
-        beat, kept = Signal(range(entries + 1)), Signal()  # of the window, counted up to `entries`; there is room for it
+        # Of the window, counted up to `entries`; there is room for it.
+        beat, kept = Signal(range(entries + 1)), Signal()
         similar, shift = Signal(), Signal(RUN_FIELDS["stride_x"] + RUN_FIELDS["tap_words"])
         usable = Signal()  # the window before is that to the left, and it is in the store
         if entries:
@@ -416,7 +418,8 @@ class Feeder(wiring.Component):
         m.submodules.store = store = WindowStore(width, lanes, entries)
         there = Signal(data.StructLayout({"valid": 1, "reused": lanes, "entry": beat.entry.shape(), "kept": 1}))
         with m.If(advance):
-            m.d.sync += [there.valid.eq(next_beat), *(there[name].eq(beat[name]) for name in ("reused", "entry", "kept"))]
+            m.d.sync += there.valid.eq(next_beat)
+            m.d.sync += [there[name].eq(beat[name]) for name in ("reused", "entry", "kept")]
         words = Signal(data.ArrayLayout(width, lanes), name="words")
         m.d.comb += [
             words[lane].eq(Mux(there.reused[lane], store.read_data[lane], self.read_data[lane][:width]))

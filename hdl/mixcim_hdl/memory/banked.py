@@ -34,9 +34,9 @@ class BankedMemory(wiring.Component):
     `read_now` comes last of all: a port that is served but has it low does not read. It must be so where that hinders
     no port of higher index that reads.
 
-    `given`: who reads finds the bank itself, and gives it as a bit of read_banks, for the way from an address to `ready`
-    is long; without `pairs` only. The readers from number `given` on are one component's, which tells in read_blocked
-    whether one of lower index among them wants the bank, too.
+    `given`: who reads finds the bank itself, and gives it as a bit of read_banks, for the way from an address to
+    `ready` is long; without `pairs` only. The readers from number `given` on are one component's, which tells in
+    read_blocked whether one of lower index among them wants the bank, too.
 
     Members, an element per reader or writer
     -------
@@ -61,7 +61,7 @@ class BankedMemory(wiring.Component):
             {
                 **({"read_banks": In(data.ArrayLayout(banks, readers)), "read_blocked": In(readers)} if given else {}),
                 "read_enable": In(readers),
-                "read_now": In(readers, init=(1 << readers) - 1),
+                "read_now": In(readers, init=(1 << readers) - 1),  # pyright: ignore[reportCallIssue]
                 "read_wide": In(readers),
                 "read_address": In(data.ArrayLayout(ADDRESS_BITS, readers)),
                 "read_ready": Out(readers),
@@ -167,8 +167,8 @@ class BankedMemory(wiring.Component):
 class _Bank(wiring.Component):
     """One bank: at most one reader and one writer are selected in a cycle. What each has lies side by side.
 
-    Members: read_select, read_now, read_row; read_data, of the reader that was selected last; write_select, write_upper (the bank
-    has the upper half of this writer's data), write_lanes, write_row, write_data.
+    Members: read_select, read_now, read_row; read_data, of the reader that was selected last; write_select, write_upper
+    (the bank has the upper half of this writer's data), write_lanes, write_row, write_data.
     """
 
     def __init__(self, width: int, depth: int, readers: int, writers: int, lanes: int, pairs: bool):

@@ -1,8 +1,9 @@
 """Float32 steps of the output pipeline: int32 to float32, multiply, fused multiply-add with a small integer, round.
 
 Each `deep` component has CUTS more registers, which halve its long stages (ChipConfig.deep_pipeline): LATENCY of the
-class is that without them, LATENCY of an instance its own. All round to nearest, ties to even, and equal IEEE 754 binary32 in every result that the output pipeline can tell apart:
-it ends in an 8-bit integer, so subnormals count as zero and anything past 2**127 just saturates.
+class is that without them, LATENCY of an instance its own. All round to nearest, ties to even, and equal IEEE 754
+binary32 in every result that the output pipeline can tell apart: it ends in an 8-bit integer, so subnormals count as
+zero and anything past 2**127 just saturates.
 """
 
 from amaranth.hdl import C, Cat, Module, Mux, Signal, Value, signed
@@ -98,7 +99,7 @@ class _Step(wiring.Component):
         self.LATENCY = type(self).LATENCY + deep * self.CUTS
         super().__init__()
 
-    def _cut(self, m: Module, name: str, *values: Value) -> list[Value]:
+    def _cut(self, m: Module, name: str, *values: Value | data.View) -> list:
         """Values that go together, behind a register if the step is deep."""
         return [delayed(m, value, self._deep, f"{name}{index}") for index, value in enumerate(values)]
 

@@ -82,9 +82,7 @@ class Lane(wiring.Component):
         m.d.comb += [
             convert.integer.eq(total),
             multiply.a.eq(convert.result),
-            multiply.b.eq(
-                unpack_float32(m, delayed(m, self.scale, 1 + convert.LATENCY, "scale"), "scale_float")
-            ),
+            multiply.b.eq(unpack_float32(m, delayed(m, self.scale, 1 + convert.LATENCY, "scale"), "scale_float")),
             rounder.value.eq(multiply.result),
         ]
         m.d.sync += own.eq(clamp(rounder.result + self.zero_point, self.clamp_low, self.clamp_high))

@@ -35,8 +35,8 @@ class OutputPipeline(wiring.Component):
     Lanes are those of integers or, if run.floating, those of floating point. A tile takes channels / output_lanes
     cycles (beats); latency Lane.LATENCY or FloatLane.LATENCY, + EXTRA_LATENCY, from the cycle that takes a tile to the
     cycle that writes its last beat; a chip with a deep pipeline has one more between tile map and memories, and deep
-    lanes: an instance's EXTRA_LATENCY is its own. It stands still as a whole while a memory refuses one of its accesses; the others
-    are then made again.
+    lanes: an instance's EXTRA_LATENCY is its own. It stands still as a whole while a memory refuses one of its
+    accesses; the others are then made again.
 
     Members
     -------
