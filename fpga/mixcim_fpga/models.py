@@ -44,7 +44,8 @@ def _process(side: str) -> str:
     other = {"A": "B", "B": "A"}[side]
     return f"""\
   wire meets_{side} = active_{other} && WE{other} && ((DATA_WIDTH_A == 36 || DATA_WIDTH_B == 36)
-    ? ad_A[13:5] == ad_B[13:5] : row_A == row_B && (mask_{other} & (kept_{side} << place_{side})) != 0);
+    ? ad_A[13:5] == ad_B[13:5] && (DATA_WIDTH_A == 36 ? ad_A[3:0] != 0 : mask_A != 0)
+    : row_A == row_B && (mask_{other} & (kept_{side} << place_{side})) != 0);
   if (DATA_WIDTH_{side} != 36) always @(posedge CLK{side}) begin
     if (active_{side} && WE{side}) contents[row_{side}] <= written_{side};
     if (DATA_WIDTH_A != 36 && DATA_WIDTH_B != 36 || "{side}" == "B") begin
