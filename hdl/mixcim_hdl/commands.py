@@ -152,7 +152,7 @@ RUN, in the order in which the hardware does it. Every address is in activation 
     without floating point weight_slices is 1, and floating, input_signed and input_zero_point are 0.
 
     The loops of reading run ahead of those of writing: a RUN must write no word and no exponent entry that its windows
-    take. It may write the word of the residual that it has just read.
+    take. It may write the word of the residual that it has just read, if no other tile of the RUN has lanes of it.
 
     `copies` is 1 to 64, and every unit with tiles has a `copy` below it. `output_tiles` is the number of tiles that
     the RUN writes, groups * sum over units of tiles * windows of its copy, or pixels * groups if `pooling`: another

@@ -62,7 +62,7 @@ class ChipConfig:
     program_commands: int = 256  #: commands that the program store holds
     parameter_tiles: int = 512  #: kernel tiles in the output pipeline's parameter memory
     output_lanes: int = 4  #: channels that the output pipeline converts per cycle; divides `channels`
-    deep_pipeline: int = 0  #: 1: registers halve long ways, for an FPGA's slow wires: more latency, no less throughput
+    deep_pipeline: int = 0  #: 1: registers halve long ways, for an FPGA's slow wires; costs latency (fpga_boards.md)
     aligned_bits: int = 12  #: largest width of aligned inputs, of floating.ALIGNED_BITS; 0: no floating point
     adc_bits: int = 5  #: resolution of the bit-line ADC
     conductance_bits: int = 8  #: width of a cell's conductance code

@@ -102,7 +102,6 @@ class ComputeUnit(wiring.Component):
         ]
         if chip.deep_pipeline:
             m.d.sync += room.eq(now_inside < STEPS)
-        if chip.deep_pipeline:
             sums = RegisterQueue(dpv_layout(chip, tiles), STEPS - 1)
             m.submodules.sums = ResetInserter(self.clear)(sums)
             connect(m, bank.dpv, sums.input)

@@ -107,6 +107,24 @@ def test_sums_replace_their_residual_somewhere() -> None:
     assert replaced > 5
 
 
+def test_no_sum_replaces_a_residual_in_words_of_several_tiles() -> None:
+    """There a tile's write could meet another's read, which block RAM does not allow."""
+    divided = replaced = 0
+    for seed in range(200):
+        network = random_network(seed, layers=8, widest=40)
+        placement = place(network, DEMO, random_rules(network, seed, DEMO.channels))
+        layout = allocate(network, DEMO, placement)
+        for layer in network.layers:
+            if layer.residual is None or not may_share(network, layer.residual.tensor, layer.output):
+                continue
+            kinds, size = placement[layer.name], DEMO.channels
+            several = any(len(set(kinds[first : first + size])) > 1 for first in range(0, len(kinds), size))
+            same = layout[layer.residual.tensor].address == layout[layer.output].address
+            assert not (several and same), (seed, layer.name)
+            divided, replaced = divided + several, replaced + same
+    assert divided and replaced
+
+
 def test_memory_is_used_again() -> None:
     used = kept = 0
     for seed in SEEDS:

@@ -263,6 +263,7 @@ class LayerController(wiring.Component):
             m.d.sync += [
                 self.done.eq(0),
                 arriving.eq(0),
+                checked.eq(0),
                 running.eq(0),
                 self.run_start.eq(0),
                 self.fault.eq(Mux(self.abort, 0, found)),

@@ -27,8 +27,8 @@ class Sequencer(wiring.Component):
     vector, step : streams (interfaces.vector_layout, step_layout); the step repeats the vector's payload.
     tiles, slices, slot, parameter, stride, mode : constant from the cycle before the first vector on, while vectors are
         in flight; tiles and slices >= 1. A chip without floating point has one slice.
-    fault : high while a step points past `capacity`; but in a deep pipeline that step is never offered. With stride 0
-        no memory is read.
+    fault : high while a step points past `capacity`. That step is not offered; in a deep pipeline it is, and comes to
+        nothing, for the fault ends the program long before its end. With stride 0 no memory is read.
     """
 
     def __init__(self, chip: ChipConfig, capacity: int, tiles_per_step: int = 1):

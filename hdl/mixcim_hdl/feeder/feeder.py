@@ -53,10 +53,10 @@ class Feeder(wiring.Component):
     read. Beats follow each other without a gap, over the ends of vectors, windows, rows and groups: a window of T taps
     takes ceil(T / L) cycles without conflicts. With `start` in cycle 0, the first beat is asked for in cycle L + 2 (in
     a deep pipeline L + 6). The words of a beat whose last read is served in cycle c are there in c + 1, their integers
-    in c + 1 + A, A = PreAlignment.LATENCY (2, or 0 without floating point), and `vector` is valid from c + 2 + A on if
-    the beat is the last one of its vector. In a cycle in which the integers of such a beat are there, and the vector
-    before is offered and not taken (in a deep pipeline: is offered), everything stands still, and nothing is asked for.
-    So the vectors of single beats can leave one a cycle, in a deep pipeline one every other cycle.
+    in c + 1 + A, A = PreAlignment.LATENCY (2; without floating point 0, deep 1), and `vector` is valid from c + 2 + A
+    on if the beat is the last one of its vector. In a cycle in which the integers of such a beat are there, and the
+    vector before is offered and not taken (in a deep pipeline: is offered), everything stands still, and nothing is
+    asked for. So the vectors of single beats can leave one a cycle, in a deep pipeline one every other cycle.
 
     Floating inputs: no beat of window k (from 0) is asked for before cycle x[k], in which its exponent is there:
     x[0] = n + 2, x[k] = max(x[k - 1] + n, u[k - 1] + 1), where n = kernel_height * kernel_width * max(tap_exponents, 1)

@@ -24,8 +24,8 @@ class BankedMemory(wiring.Component):
     A port is served (ready) in each cycle in which no enabled port of its kind with a lower index wants a bank of its
     own, whether that one is served or not; port 0 always. `ready` is combinational, from the ports of lower index and
     from the port's own address and `wide`, and means nothing while the port is not enabled. Readers and writers do
-    not hinder each other; reading a word in the cycle that writes it gives the old one. Read latency 1; a reader's data
-    stays until it is served again. Addresses beyond the memory must not be given.
+    not hinder each other; reading a word in the cycle that writes it gives the old one (but see Ram). Read latency 1; a
+    reader's data stays until it is served again. Addresses beyond the memory must not be given.
 
     `pairs`: data ports are two words wide. The lower half is the word at the address; a `wide` access takes bit 0 of
     the address as 0, and its upper half is the word after, which lies in another bank: it is served if both are free.

@@ -65,6 +65,6 @@ class RegisterQueue(wiring.Component):
                 with m.If(taken | (level <= index)):
                     m.d.sync += entry.eq(Mux(level > index + 1, entries[index + 1], source))
             else:
-                with m.If(self.input.ready | taken if depth == 1 else self.input.ready):
+                with m.If(self.input.ready):
                     m.d.sync += entry.eq(source)
         return m

@@ -33,7 +33,7 @@ class OutputPipeline(wiring.Component):
     ```
 
     Lanes are those of integers or, if run.floating, those of floating point. A tile takes channels / output_lanes
-    cycles (beats); latency Lane.LATENCY or FloatLane.LATENCY, + EXTRA_LATENCY, from the cycle that takes a tile to the
+    cycles (beats); latency lane_latency or FloatLane.LATENCY, + EXTRA_LATENCY, from the cycle that takes a tile to the
     cycle that writes its last beat; a chip with a deep pipeline has one more between tile map and memories, and deep
     lanes: an instance's EXTRA_LATENCY is its own. It stands still as a whole while a memory refuses one of its
     accesses; the others are then made again.
@@ -244,7 +244,7 @@ class OutputPipeline(wiring.Component):
         return Cat(address[0] & ~two, address[1:])
 
     def _codes(self, m: Module, operands: list[dict[str, Value]], advance: Signal, platform: object) -> Value:
-        """Codes of a beat by the integer lanes, Lane.LATENCY later."""
+        """Codes of a beat by the integer lanes, lane_latency later."""
         chip, codes = self._chip, []
         for index, operand in enumerate(operands):
             lane = Lane(chip.deep_pipeline)

@@ -59,7 +59,7 @@ class Ram(wiring.Component):
     """`depth` words of `width` bits, written in `lanes` equal parts; 0 at power-up.
 
     Read latency 1: `read_data` follows `read_enable` by a cycle and stays until the next read. Reading a word in the
-    cycle that writes it gives the old contents.
+    cycle that writes it gives the old contents, but from an FPGA's block RAM anything.
 
     `quick`: on an FPGA in LUTs, which have the word a quarter of a cycle earlier than block RAM.
 

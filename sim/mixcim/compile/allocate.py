@@ -11,7 +11,7 @@ strip; what the chain reads and writes lives as long as the chain runs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 from mixcim_hdl.config import ChipConfig
@@ -81,9 +81,9 @@ def allocate(
 ) -> Layout:
     """Place of every tensor; `keep_all` gives each one of its own. `chains`: layers that run depth-first.
 
-    A sum overwrites its residual tensor where nothing else reads that any more and their elements are equally long (the
-    hardware reads the residual's word right before it writes the sum's word to the same address). Raises MixcimError
-    when the memory is too small.
+    A sum overwrites its residual tensor where nothing else reads that any more, their elements are equally long and one
+    tile has all of a word (the hardware reads the residual's word right before it writes the sum's word to the same
+    address). Raises MixcimError when the memory is too small.
     """
     own_spans = lifetimes(network)
     writers = {name: first for name, (first, _) in own_spans.items()}
@@ -96,11 +96,13 @@ def allocate(
     for chain in chains:
         rows.update(most_rows(network, chain))
     words = {name: rows[name] * tensor.shape[1] * pitches[name] for name, tensor in network.tensors.items()}
+    divided = divided_layers(placement, chip)
     together = {index: chain.layers for chain in chains for index in chain.layers}
     replacing = {
         name
         for name, index in writers.items()
-        if not keep_all and can_replace(network, index, together.get(index, range(index, index + 1)), own_spans)
+        if not keep_all
+        and can_replace(network, index, together.get(index, range(index, index + 1)), own_spans, divided)
     } - inner_tensors(network, chains)
     blocks = _blocks(network, words, spans, writers, replacing)
     needed, addresses = _packed(blocks, chip.activation_words)
@@ -109,12 +111,25 @@ def allocate(
     return {name: TensorLayout(addresses[name], pitches[name], words[name], exponents[name]) for name in addresses}
 
 
-def can_replace(network: Network, index: int, together: range, spans: Mapping[str, tuple[int, int]]) -> bool:
+def divided_layers(placement: Placement, chip: ChipConfig) -> set[str]:
+    """Layers of which words of a pixel are written by tiles of several kinds of unit, each some of their channels."""
+    size = chip.channels
+    return {
+        name
+        for name, kinds in placement.items()
+        if any(len(set(kinds[first : first + size])) > 1 for first in range(0, len(kinds), size))
+    }
+
+
+def can_replace(
+    network: Network, index: int, together: range, spans: Mapping[str, tuple[int, int]], divided: Container[str]
+) -> bool:
     """Whether what layer `index` writes may overwrite its residual.
 
-    `together`: layers that run depth-first with it. `spans`: from lifetimes.
+    `together`: layers that run depth-first with it. `spans`: from lifetimes. `divided`: from divided_layers; there one
+    tile's write may meet another's read of the residual in the same word, which block RAM does not allow.
     """
-    if index == HOST or network.layers[index].residual is None:
+    if index == HOST or network.layers[index].residual is None or network.layers[index].name in divided:
         return False
     layer = network.layers[index]
     assert layer.residual is not None

@@ -7,12 +7,12 @@ rows that are computed again, and more RUNs. A layer by itself costs nothing ext
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 from mixcim_hdl.config import ChipConfig
 
 from ..errors import MixcimError
-from .allocate import Layout, allocate, can_replace, lifetimes, pixel_pitches
+from .allocate import Layout, allocate, can_replace, divided_layers, lifetimes, pixel_pitches
 from .network import Network
 from .placement import Placement
 from .strips import Chain, chain_end, readers, strip_rows
@@ -56,7 +56,8 @@ def choose_chains(
     budget: int,
 ) -> list[Chain] | None:
     """Chains with which no layer or chain needs more than `budget` activation words; None if there are none."""
-    choice = _Choice(network, pixel_pitches(network, chip, placement), cycles, overhead, budget)
+    pitches, divided = pixel_pitches(network, chip, placement), divided_layers(placement, chip)
+    choice = _Choice(network, pitches, divided, cycles, overhead, budget)
     count = len(network.layers)
     #: Fewest extra cycles from a layer on, and the chain (or layer by itself) that comes first.
     best: list[tuple[float, Chain | None, int]] = [(math.inf, None, 0) for _ in range(count)]
@@ -83,11 +84,14 @@ def choose_chains(
 
 
 class _Choice:
-    """What a chain needs and costs. Arguments as in choose_chains; `pitches`: words of a pixel of every tensor."""
+    """What a chain needs and costs. Arguments as in choose_chains; `pitches`: words of a pixel of every tensor;
+    `divided`: from divided_layers."""
 
     def __init__(
-        self, network: Network, pitches: Mapping[str, int], cycles: Sequence[Sequence[int]], overhead: int, budget: int
-    ) -> None:
+        self, network: Network, pitches: Mapping[str, int], divided: Container[str], cycles: Sequence[Sequence[int]],
+        overhead: int, budget: int,
+    ) -> None:  # fmt: skip
+        self.divided = divided
         self.network, self.cycles, self.overhead, self.budget = network, cycles, overhead, budget
         self.read_by, self.spans = readers(network), lifetimes(network)
         self.row_words = {name: tensor.shape[1] * pitches[name] for name, tensor in network.tensors.items()}
@@ -112,7 +116,7 @@ class _Choice:
             for name, (written, read) in self.spans.items()
             if written <= last and read >= first and name not in inside
         )
-        if can_replace(self.network, last, range(first, last + 1), self.spans):
+        if can_replace(self.network, last, range(first, last + 1), self.spans, self.divided):
             alive -= self.row_words[layers[last].output] * self.heights[last]
         strips = [0]  #: words of the strip behind each layer, from the last one on
         for index in reversed(range(first, last)):
