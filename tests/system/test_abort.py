@@ -25,11 +25,11 @@ COPY = dict.fromkeys(
 def test_a_program_behind_an_abort_is_as_from_reset(chip):
     bus = rtl_processor(chip).bus
 
-    def register(number, value=None):
-        address = window_address(Region.REGISTERS, number)
-        if value is None:
-            return int(bus.read(address, 1)[0])
-        return bus.write(address, np.array([value], np.uint32))
+    def register(number):
+        return int(bus.read(window_address(Region.REGISTERS, number), 1)[0])
+
+    def set_register(number, value):
+        bus.write(window_address(Region.REGISTERS, number), np.array([value], np.uint32))
 
     def write(*commands):
         padded = np.zeros((len(commands), program_stride(chip)), np.uint32)
@@ -40,10 +40,10 @@ def test_a_program_behind_an_abort_is_as_from_reset(chip):
     def outcome(*commands):
         """(fault, detail, cycles) of a program."""
         write(*commands)
-        register(Register.CONTROL, 1)
+        set_register(Register.CONTROL, 1)
         bus.run_until_interrupt(5000)
         assert bus.interrupt
-        register(Register.INTERRUPT_STATUS, 3)
+        set_register(Register.INTERRUPT_STATUS, 3)
         fault = register(Register.FAULT)
         return Fault(fault & 0xFF), register(Register.FAULT_DETAIL), register(Register.RUN_CYCLES)
 
@@ -55,14 +55,14 @@ def test_a_program_behind_an_abort_is_as_from_reset(chip):
         [encode_command(Opcode.LOAD, chip, **load | {"count": 2}, source=chip.weight_words - 1), end],
     ]
     bus.write(window_address(Region.TILES), np.array([15 << 16, 0], np.uint32))
-    register(Register.INTERRUPT_ENABLE, 3)
+    set_register(Register.INTERRUPT_ENABLE, 3)
     expected = [outcome(*program) for program in programs]
     assert [fault for fault, *_ in expected] == [Fault.NONE, Fault.UNIT_ADDRESS, Fault.WEIGHT_ADDRESS]
     for cycles in range(70):
         for program, want in zip(programs, expected, strict=True):
             write(encode_command(Opcode.RUN, chip, **COPY), end)
-            register(Register.CONTROL, 1)
+            set_register(Register.CONTROL, 1)
             bus.run(cycles)
-            register(Register.CONTROL, 2)
-            register(Register.INTERRUPT_STATUS, 3)
+            set_register(Register.CONTROL, 2)
+            set_register(Register.INTERRUPT_STATUS, 3)
             assert outcome(*program) == want, f"after an abort in cycle {cycles}"
