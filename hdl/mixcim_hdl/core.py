@@ -22,10 +22,10 @@ from .floating_point.pipeline import delayed
 from .interfaces import command_view, run_view
 from .memory.activation import ActivationMemory
 from .memory.exponent import ExponentMemory
-from .memory.queues import RegisterQueue
 from .memory.store import Store
 from .memristor.write_verify import WriteVerify
 from .pool.float_pool import FloatPool
+from .primitives.queues import RegisterQueue
 from .primitives.ram import Ram
 from .registers import program_stride
 

@@ -15,8 +15,8 @@ from .control.accumulator import Accumulator
 from .control.sequencer import Sequencer
 from .emission import for_fpga
 from .interfaces import UNIT_LAYOUT, BankSignature, dpv_layout, result_layout, run_view, vector_layout
-from .memory.queues import MemoryQueue, RegisterQueue
 from .memristor.bank import MemristorBank
+from .primitives.queues import MemoryQueue, RegisterQueue
 from .sram.bank import SramBank
 from .tiny.bank import TinyBank
 

@@ -15,7 +15,7 @@ from ..floating_point.align import EXPONENT_BITS
 from ..floating_point.pipeline import delayed
 from ..formats import ACTIVATION_BITS
 from ..interfaces import COPY_BITS, run_view, vector_layout
-from ..memory.queues import RegisterQueue
+from ..primitives.queues import RegisterQueue
 from .exponents import ENTRY_LAYOUT, WindowExponents
 from .plane import Plane
 from .pre_alignment import PreAlignment

@@ -1,1 +1,1 @@
-"""Leaf macros under every block: in Verilog one parameterised module each, to be replaced by a foundry's own."""
+"""What every block may use: leaf macros, in Verilog one parameterised module each for a foundry's own; and queues."""
