@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from pathlib import Path
 
@@ -207,3 +208,28 @@ def test_only_ends_of_chains_that_mean_nothing_are_freed():
         "counts": (["0"], [4]),
         "one": (["1"], ["x"]),
     }
+
+
+def test_a_placement_that_is_there_is_not_made_again(tmp_path, monkeypatch):
+    """But with another seed, netlist, or without its result it is."""
+    runs = []
+
+    def tool(name, arguments, folder, waiting=None):
+        runs.append(name)
+        (folder / "report.json").write_text(json.dumps({"fmax": {}, "run": len(runs)}))
+        (folder / "top.config").write_text("")
+        return Cost(1.5, 20.0)
+
+    def netlist(name):
+        (tmp_path / "top.json").write_text(json.dumps({"modules": {name: {"cells": {}, "ports": {}}}}))
+
+    monkeypatch.setattr(building, "run_tool", tool)
+    netlist("a")
+    first = building.place(tmp_path, "a", [], 50.0, 1)
+    assert building.place(tmp_path, "a", [], 50.0, 1) == first and len(runs) == 1
+    building.place(tmp_path, "a", [], 50.0, 2)
+    netlist("b")
+    building.place(tmp_path, "a", [], 50.0, 2)
+    (tmp_path / "top.config").unlink()
+    report, cost = building.place(tmp_path, "a", [], 50.0, 2)
+    assert len(runs) == report["run"] == 4 and cost.seconds == 1.5

@@ -14,7 +14,7 @@ class MemoryQueue(wiring.Component):
     """Stream in -> stream out, `depth` entries of `shape`; latency 1, one a cycle."""
 
     def __init__(self, shape: Any, depth: int):
-        self._shape, self._depth = shape, depth
+        self._depth = depth
         super().__init__({"input": In(stream.Signature(shape)), "output": Out(stream.Signature(shape))})
 
     def elaborate(self, platform: object) -> Module:
