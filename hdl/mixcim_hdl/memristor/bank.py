@@ -10,20 +10,26 @@ from amaranth.lib.wiring import In, Out
 from ..commands import NOISE_STRIDE
 from ..config import ChipConfig
 from ..emission import once
+from ..floating_point.pipeline import delayed
 from ..formats import ADC_PARAMETERS, NOISE_BITS, SUM_BITS, WEIGHT_BITS, Encoding
 from ..interfaces import TAG_LAYOUT, BankSignature, planes_layout, table_shape
 from ..primitives.popcount import popcount
 from ..primitives.ram import Ram
 from ..registers import CELLS_PER_WRITE
-from .adc import LARGEST_SHIFT, PARAMETERS_LAYOUT, Adc, difference_bits
+from .adc import ADC_STAGES, LARGEST_SHIFT, PARAMETERS_LAYOUT, Adc, difference_bits
 from .macro import MemristorMacro, current_bits
 from .noise import NoiseSource
 
 
-def _group_starts(rows: int) -> Memory:
-    """Word n: bit r is set where a group of n rows starts."""
-    starts = [0] + [sum(1 << row for row in range(0, rows, number)) for number in range(1, rows + 1)]
-    return Memory(shape=rows, depth=rows + 1, init=starts)
+def _inner_rows(rows: int) -> Memory:
+    """Word n: bit r is clear where a group of n rows starts."""
+    inner = [0] + [sum(1 << row for row in range(rows) if row % number) for number in range(1, rows + 1)]
+    return Memory(shape=rows, depth=rows + 1, init=inner)
+
+
+def _without_lowest(bits: Value) -> Value:
+    """All bits that are set but the lowest."""
+    return bits & (bits - 1)
 
 
 def _lowest(bits: Signal) -> Value:
@@ -32,6 +38,11 @@ def _lowest(bits: Signal) -> Value:
     for number in reversed(range(len(bits))):
         result = Mux(bits[number], number, result)
     return result
+
+
+def memristor_latency(chip: ChipConfig) -> int:
+    """EXTRA_LATENCY of a chip's banks."""
+    return MemristorBank.EXTRA_LATENCY + chip.deep_pipeline * (2 + ADC_STAGES)
 
 
 class MemristorBank(wiring.Component):
@@ -45,14 +56,15 @@ class MemristorBank(wiring.Component):
 
     Latency: reads + EXTRA_LATENCY cycles from a step taken to its dpv; one step per `reads` cycles, with
     reads = sum over input bits i < input_bits and digits j < table.digits of ceil(length / rows_per_read[i][j]), less
-    the groups that are left out, and at least 1.
+    the groups that are left out, and at least 1. A deep pipeline has more stages, whose number is that of the instance.
 
     Members beside those of BankSignature (`mode` and `load_*` are not used: cells come in by the programming port)
     -------
     table : word-line table (table_shape), constant while steps are in flight.    skip_zero_groups : likewise.
     program_* : programming port of the macro.
     repair_write, repair_word, repair_spare, repair_column : sets the column (from 1 on) that a spare replaces.
-    verify_enable, verify_connect, verify_word, verify_lines, verify_column, verify_code : write-verify reads a cell.
+    verify_enable, verify_connect, verify_word, verify_lines, verify_column, verify_code : write-verify reads a cell; in
+        a deep pipeline with latency 1.
     adc_write, adc_number, adc_parameter, adc_value : sets one parameter of one ADC.
     noise_write, noise_index, noise_value : sets an entry of the noise table.    seed_write, seed : seeds the noise; the
         seed is that of the bank, to which each column adds its own share.
@@ -64,6 +76,7 @@ class MemristorBank(wiring.Component):
 
     def __init__(self, chip: ChipConfig):
         self._chip = chip
+        self.EXTRA_LATENCY = memristor_latency(chip)
         super().__init__(
             {
                 **BankSignature(chip).members,
@@ -116,34 +129,25 @@ class MemristorBank(wiring.Component):
         tag = Signal(TAG_LAYOUT)
         digit = Signal(range(max(digits, 2)))
         bit = Signal(range(chip.input_planes))
-        through = Signal(chip.rows)  # rows that are done with, for this bit and digit
+        plane = Signal(chip.rows)  # of this bit
+        rest = Signal(chip.rows)  # rows that count and are not done with, for this bit and digit
+        lowest = Signal(chip.rows)  # the first one of them
+        entry = Signal.like(self.table.entries[0])  # of this bit and digit
+        inner = Signal(chip.rows)  # rows that are not the first one of a group
         switch = Signal()  # first read of a digit: the column mux connects its bit lines
         first = Signal()
-        entry = self.table.entries[bit * digits + digit]
-        plane, eligible, rest = Signal(chip.rows), Signal(chip.rows), Signal(chip.rows)
-        starts, above, group, until = Signal(chip.rows), Signal(chip.rows), Signal(chip.rows), Signal(chip.rows)
-        lowest, boundary = Signal(chip.rows), Signal(chip.rows)
-        later = Signal(chip.input_planes)
-        coming = Signal(chip.input_planes)  # `used` of the step that comes in
-        last_group, last_bit, last = Signal(), Signal(), Signal()
-        m.submodules.group_starts = group_starts = _group_starts(chip.rows)
-        starts_port = group_starts.read_port(domain="comb")
-        incoming = self.step.payload
+        along, group, remaining = Signal(chip.rows), Signal(chip.rows), Signal(chip.rows)
+        later, last_bit = Signal(chip.input_planes), Signal()  # bits of `used` behind this one; there is none
+        bit_after, lowest_bit = Signal.like(bit), Signal.like(bit)  # the first one of them; of `used`
+        incoming, coming = self.step.payload, Signal(chip.input_planes)  # `used` of the step that comes in
+        last_group, last = Signal(), Signal()
         m.d.comb += [
-            plane.eq(Array([planes[index] for index in range(chip.input_planes)])[bit]),
-            # A group starts at its first row that counts, and ends before the next multiple of rows_per_read.
-            eligible.eq(Mux(self.skip_zero_groups, plane, filled)),
-            starts_port.addr.eq(entry.rows_per_read),
-            starts.eq(starts_port.data),
-            rest.eq(eligible & ~through),
-            lowest.eq(rest & -rest),
-            above.eq(starts & ~(lowest | (lowest - 1))),
-            boundary.eq(above & -above),
-            group.eq(boundary - lowest),
-            until.eq(boundary - 1),
-            last_group.eq((eligible & ~until) == 0),
-            later.eq(used & ~((2 << bit) - 1)),
-            last_bit.eq(later == 0),
+            # A group starts at its first row that counts, and ends before the next multiple of rows_per_read: a one
+            # that is added behind that row runs along the rows of the group.
+            along.eq(inner + (lowest << 1)),
+            group.eq(lowest | (inner & ~along)),
+            remaining.eq(rest & ~group),
+            last_group.eq(remaining == 0),
             last.eq(last_group & last_bit & (digit + 1 == self.table.digits)),
             coming.eq(
                 Mux(
@@ -159,27 +163,52 @@ class MemristorBank(wiring.Component):
             macro.word.eq(Mux(self.verify_enable, self.verify_word, slot * digits + digit)),
             self.reading.eq(advance & busy & (used != 0)),
         ]
+        # What the next read of another bit or digit has, and the first one of the step that comes in.
+        next_bit, next_digit = Signal.like(bit), Signal.like(digit)
+        first_bit, first_filled = Signal.like(bit), Signal.like(filled)
+        next_later, first_later = Signal.like(later), Signal.like(later)
+        m.d.comb += [
+            next_bit.eq(Mux(last_bit, lowest_bit, bit_after)),
+            next_later.eq(_without_lowest(Mux(last_bit, used, later))),
+            first_later.eq(_without_lowest(coming)),
+            next_digit.eq(digit + last_bit),
+            first_bit.eq(_lowest(coming)),
+            first_filled.eq((1 << incoming.length) - 1),
+        ]
+        next_read = self._read(m, "next", planes, filled, next_bit, next_digit)
+        first_read = self._read(m, "first", incoming.planes, first_filled, first_bit, 0)
+        registers = (plane, rest, lowest, entry, inner)
         with m.If(advance & busy):
-            m.d.sync += [first.eq(0), switch.eq(0), through.eq(until)]
+            m.d.sync += [first.eq(0), switch.eq(0), rest.eq(remaining), lowest.eq(remaining & -remaining)]
             with m.If(last_group):
-                m.d.sync += [through.eq(0), bit.eq(_lowest(later))]
-                with m.If(last_bit):
-                    m.d.sync += [bit.eq(_lowest(used)), digit.eq(digit + 1), switch.eq(1)]
+                m.d.sync += [register.eq(value) for register, value in zip(registers, next_read, strict=True)]
+                m.d.sync += [
+                    bit.eq(next_bit),
+                    later.eq(next_later),
+                    bit_after.eq(_lowest(next_later)),
+                    last_bit.eq(next_later == 0),
+                    digit.eq(next_digit),
+                    switch.eq(last_bit),
+                ]
             with m.If(last):
                 m.d.sync += busy.eq(0)
         with m.If(taken):
+            m.d.sync += [register.eq(value) for register, value in zip(registers, first_read, strict=True)]
             m.d.sync += [
                 busy.eq(1),
                 first.eq(1),
                 switch.eq(1),
                 digit.eq(0),
-                bit.eq(_lowest(coming)),
+                bit.eq(first_bit),
+                later.eq(first_later),
+                bit_after.eq(_lowest(first_later)),
+                last_bit.eq(first_later == 0),
+                lowest_bit.eq(first_bit),
                 used.eq(coming),
-                through.eq(0),
-                planes.eq(self.step.payload.planes),
-                filled.eq((1 << self.step.payload.length) - 1),
-                slot.eq(self.step.payload.address),
-                tag.eq(self.step.payload.tag),
+                planes.eq(incoming.planes),
+                filled.eq(first_filled),
+                slot.eq(incoming.address),
+                tag.eq(incoming.tag),
             ]
         # What travels with a read through the stages: valid, last read of a step, its place and its correction.
         layout = data.StructLayout(
@@ -201,6 +230,11 @@ class MemristorBank(wiring.Component):
         driven, settled, sensed, added = (
             Signal(layout, name=name) for name in ("driven", "settled", "sensed", "added")
         )
+        # A deep pipeline, which never stands still, has registers within its stages, too.
+        deep = chip.deep_pipeline
+        summed = delayed(m, settled, deep, "summed")  # current and noise are added
+        converted = delayed(m, sensed, ADC_STAGES * deep, "converting")
+        placed = delayed(m, added, deep, "placed")  # the codes are shifted to their place
 
         # Stage 1: word lines on. Stage 2: bit lines settle.
         word_lines = Signal(chip.rows)
@@ -221,12 +255,13 @@ class MemristorBank(wiring.Component):
                 driven.bottom.eq(digit == 0),
                 settled.eq(driven),
                 settled.lines.eq(popcount(m, word_lines, "lines")),
-                sensed.eq(settled),
-                added.eq(sensed),
+                sensed.eq(summed),
+                added.eq(converted),
             ]
         m.d.comb += macro.word_lines.eq(Mux(self.verify_enable, self.verify_lines, word_lines))
         bit_lines = [getattr(macro, f"current{number}") for number in range(chip.physical_columns)]
-        m.d.comb += self.verify_code.eq(Array(line[: chip.conductance_bits] for line in bit_lines)[self.verify_column])
+        code = Array(line[: chip.conductance_bits] for line in bit_lines)[self.verify_column]
+        m.d.comb += self.verify_code.eq(delayed(m, code, deep, "verify_code"))
         replaced = self._replaced_columns(m, macro)
         currents = []
         for column in range(chip.memristor_columns):
@@ -250,25 +285,26 @@ class MemristorBank(wiring.Component):
         noisy = []
         for column in range(chip.memristor_columns):
             noise = NoiseSource(chip)
+            own_seed = (self.seed + (NOISE_STRIDE * (column + 1) & 0xFFFFFFFF))[:32]
             m.submodules[f"noise{column}"] = once(noise, "noise", platform)
             m.d.comb += [
-                noise.seed_enable.eq(self.seed_write),
-                noise.seed.eq(self.seed + (NOISE_STRIDE * (column + 1) & 0xFFFFFFFF)),
+                noise.seed_enable.eq(delayed(m, self.seed_write, deep, f"seed_write{column}", reset_less=True)),
+                noise.seed.eq(delayed(m, own_seed, deep, f"seed{column}", reset_less=True)),
                 noise.step.eq(advance & settled.valid & settled.reads),
                 noise.scale.eq(noise_table.read_data),
             ]
             value = Signal(signed(difference_bits(chip) - 1), name=f"noisy{column}")
             m.d.comb += value.eq(currents[column] + noise.noise)
-            noisy.append(value)
+            noisy.append(delayed(m, value, deep, f"summed{column}"))
 
         # Stage 4: ADCs convert. Stage 5: codes are added at their place.
         done = Signal()
         stands = done & self.dpv.valid & ~self.dpv.ready
-        m.d.comb += [done.eq(added.valid & added.last), advance.eq(1 if chip.deep_pipeline else ~stands)]
+        m.d.comb += [done.eq(placed.valid & placed.last), advance.eq(1 if chip.deep_pipeline else ~stands)]
         with m.If(self.dpv.ready):
             m.d.sync += self.dpv.valid.eq(0)
         with m.If(advance & done):
-            m.d.sync += [self.dpv.valid.eq(1), self.dpv.payload.tag.eq(added.tag)]
+            m.d.sync += [self.dpv.valid.eq(1), self.dpv.payload.tag.eq(placed.tag)]
         codes, saturated = [], []
         for number in range(chip.adcs):
             difference = Signal(signed(difference_bits(chip)), name=f"difference{number}")
@@ -297,19 +333,42 @@ class MemristorBank(wiring.Component):
             kept = Signal(signed(SUM_BITS), name=f"kept{kernel}")
             share = Signal(signed(SUM_BITS), name=f"share{kernel}")  # of the read
             total = Signal(signed(SUM_BITS), name=f"total{kernel}")
-            before = Mux(added.first, 0, kept)
-            m.d.comb += [
-                share.eq(Mux(added.reads, self._digit(codes, kernel, added.top) << added.place, 0) - offset),
-                total.eq(Mux(added.negative, before - share, before + share)),
-            ]
+            before = Mux(placed.first, 0, kept)
+            m.d.comb += share.eq(Mux(added.reads, self._digit(codes, kernel, added.top) << added.place, 0) - offset)
+            now = delayed(m, share, deep, f"share{kernel}")
+            m.d.comb += total.eq(Mux(placed.negative, before - now, before + now))
             with m.If(advance):
-                with m.If(added.valid):
+                with m.If(placed.valid):
                     m.d.sync += kept.eq(total)
                 with m.If(done):
                     m.d.sync += self.dpv.payload.sums[0][kernel].eq(total)
-        with m.If(advance & sensed.valid & sensed.reads):
-            m.d.comb += [self.saturations.eq(sum(saturated)), self.lines_on.eq(sensed.lines)]
+        counted = advance & converted.valid & converted.reads
+        over = delayed(m, Mux(counted, Cat(saturated), 0), deep, "over")
+        m.d.comb += [
+            self.saturations.eq(delayed(m, sum(over, Const(0)), deep, "saturations")),
+            self.lines_on.eq(delayed(m, Mux(counted, converted.lines, 0), 2 * deep, "lines_on")),
+        ]
         return m
+
+    def _read(self, m: Module, name: str, planes, filled: Value, bit: Value, digit: Value | int) -> list[Signal]:
+        """Of an input bit and digit: its plane, the rows that count, their first one, its table entry, and rows that
+        start no group."""
+        chip = self._chip
+        plane, rest, lowest, inner = (
+            Signal(chip.rows, name=f"{name}_{part}") for part in ("plane", "rest", "lowest", "inner")
+        )
+        entry = Signal.like(self.table.entries[0], name=f"{name}_entry")
+        m.submodules[f"{name}_groups"] = groups = _inner_rows(chip.rows)
+        port = groups.read_port(domain="comb")
+        m.d.comb += [
+            plane.eq(Array([planes[index] for index in range(chip.input_planes)])[bit]),
+            rest.eq(Mux(self.skip_zero_groups, plane, filled)),
+            lowest.eq(rest & -rest),
+            entry.eq(self.table.entries[bit * len(chip.mode.cells) + digit]),
+            port.addr.eq(entry.rows_per_read),
+            inner.eq(port.data),
+        ]
+        return [plane, rest, lowest, entry, inner]
 
     def _replaced_columns(self, m: Module, macro: MemristorMacro) -> list[Value]:
         """Column (from 1 on; 0: none) that each spare replaces in the word that the macro connects."""

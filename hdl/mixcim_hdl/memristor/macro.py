@@ -97,7 +97,7 @@ class MemristorMacro(wiring.Component):
         m = Module()
         chip = self._chip
         bits = chip.conductance_bits
-        line = Signal(chip.rows * bits)  # cells of the line so far, filled from the top
+        line = Signal(chip.rows * bits, reset_less=True)  # cells of the line so far, filled from the top
         new = Signal(CELLS_PER_WRITE * bits)
         filled = Signal.like(line)
         for cell in range(CELLS_PER_WRITE):

@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..commands import WRITE_STRIDE
 from ..config import ChipConfig
+from ..floating_point.pipeline import delayed
 from ..interfaces import WRITE_LAYOUT
 from ..primitives.ram import Ram
 from ..registers import CELLS_PER_WRITE, WEAR_BITS, WRITTEN_FIELDS
@@ -41,7 +42,7 @@ class WriteVerify(wiring.Component):
 
     The emulated cell under the pulses is a register here: it starts as what the macro's read gives, moves with every
     pulse unless it is held, and goes back to the macro with the rest of its line. `busy` for about (2 + pulses) cycles
-    a cell.
+    a cell, in a deep pipeline (4 + 2 * pulses): half of a pulse's arithmetic is done a cycle before.
 
     Members
     -------
@@ -49,7 +50,8 @@ class WriteVerify(wiring.Component):
         first and last four of the line; `held`: cells of the whole line that do not move.
     registers : WRITE_LAYOUT.    busy : until the four cells are done.    refused, wear : of the last line.
     active_bank, active_word, active_column : of the cells at work.    connect : the macro shall connect the word.
-    word_lines : one-hot, the cell that is read.    code : its code, combinational from word_lines.
+    word_lines : one-hot, the cell that is read.    code : its code, combinational from word_lines, in a deep pipeline
+        a cycle later.
     program_valid, program_last, program_cells : to the macro's programming port.
     written_read, written_address, written_data : what became of each cell of the line (latency 1, WRITTEN_FIELDS).
     wear_read, wear_address, wear_data : wear of a line of all banks (latency 1), while not busy.
@@ -91,7 +93,9 @@ class WriteVerify(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        chip, registers = self._chip, self.registers
+        chip = self._chip
+        deep = chip.deep_pipeline
+        registers = delayed(m, self.registers, deep, "registers")
         bits = chip.conductance_bits
         lines = chip.memristor_words * chip.physical_columns
         state = Signal(State)
@@ -131,10 +135,13 @@ class WriteVerify(wiring.Component):
         distance = Signal(bits + 1)
         after = Signal(32)
         coarse_step = Signal(signed(26))
+        share = Signal(32)  # of the line, in the seed
+        # Of a deep pipeline: coarse_step is that of the generator, and target, held and `code` are those of the row.
+        prepared = Signal(init=1)
         step = Signal(26)
         moved = Signal(signed(28))
         target = Array([targets[cell] for cell in range(CELLS_PER_WRITE)])[row[: (CELLS_PER_WRITE - 1).bit_length()]]
-        held = self.held.bit_select(row, 1)
+        target, held = delayed(m, target, deep, "target"), delayed(m, self.held.bit_select(row, 1), deep, "held")
         accepted, spent = Signal(), Signal()
         result = Signal(data.StructLayout(WRITTEN_FIELDS))
         byte = Signal(8)  # the cell, for the programming port
@@ -145,7 +152,6 @@ class WriteVerify(wiring.Component):
             accepted.eq(distance <= registers.band),
             spent.eq(pulses == registers.retry_limit),
             after.eq(xorshift32(m, generator, "pulse")),
-            coarse_step.eq(registers.step_mean + gauss(after) * registers.step_sigma),
             step.eq(
                 (
                     (Mux(coarse_step < 0, 0, coarse_step) >> Mux(distance < registers.coarse, registers.fine_shift, 0))
@@ -159,6 +165,11 @@ class WriteVerify(wiring.Component):
             result.given_up.eq(~accepted),
             written.write_data.eq(result),
         ]
+        drawn = registers.step_mean + gauss(after) * registers.step_sigma
+        m.d.sync += share.eq((line + 1) * WRITE_STRIDE)
+        m.d.comb += coarse_step.eq(delayed(m, drawn, deep, "drawn"))
+        if deep:
+            m.d.sync += prepared.eq(((state == State.SELECT) | (state == State.PULSE)) & ~prepared)
 
         largest = (1 << bits) - 1
         with m.Switch(state):
@@ -180,7 +191,7 @@ class WriteVerify(wiring.Component):
                 with m.If(first):
                     seed = Signal(32)
                     worn = wear.read_data >= registers.endurance
-                    m.d.comb += seed.eq(registers.seed + (line + 1) * WRITE_STRIDE)
+                    m.d.comb += seed.eq(registers.seed + share)
                     m.d.sync += [
                         generator.eq(Mux(seed == 0, WRITE_STRIDE, seed)),
                         row.eq(0),
@@ -192,9 +203,9 @@ class WriteVerify(wiring.Component):
                 m.d.sync += [generator.eq(after), count.eq(count + 1)]
                 with m.If(count == _WARM_UP - 1):
                     m.d.sync += [count.eq(0), state.eq(State.SELECT)]
-            with m.Case(State.SELECT):
+            with m.Case(State.SELECT), m.If(prepared):
                 m.d.sync += [cell.eq(self.code), pulses.eq(0), state.eq(State.PULSE)]
-            with m.Case(State.PULSE):
+            with m.Case(State.PULSE), m.If(prepared):
                 with m.If(accepted | spent):
                     m.d.comb += written.write_enable.eq(1)
                     m.d.sync += [done.eq(Cat(done[8:], byte)), row.eq(row + 1)]
