@@ -49,7 +49,7 @@ class ChipConfig:
     sram_banks: int = 1  #: SRAM-CIM units
     sram_slots: int = 64  #: slots of each SRAM-CIM bank
     sram_segments: int = 1  #: row segments of its slots, each of another kernel tile if need be; power of two, 1..8
-    sram_planes: int = 1  #: bit planes of a vector that an SRAM-CIM bank takes in a cycle; 1, 2 or 4
+    sram_planes: int = 1  #: bit planes of a vector that an SRAM-CIM bank takes in a cycle, at most 8
     tiny_banks: int = 1  #: tiny-digital units
     tiny_words: int = 1024  #: weight words (of `rows` weights) of each tiny-digital unit
     vector_queue: int = 2  #: vectors that wait in front of each unit, beside the one that it works on; 2..16
@@ -108,7 +108,7 @@ class ChipConfig:
             span(field, 1, 1 << 15)
         span("tiny_words", self.channels, 1 << 15)
         span("accumulator_tiles", 1, 255)
-        power("sram_planes", 1, 4)
+        span("sram_planes", 1, 8)
         power("activation_banks", 2, 32)
         power("feeder_words", 1, min(self.taps_per_vector, self.activation_banks))
         span("window_words", 0, 1024)

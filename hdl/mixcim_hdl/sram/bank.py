@@ -60,6 +60,10 @@ class SramBank(wiring.Component):
             self.step.ready.eq(advance & (~busy | last_bit)),
             taken.eq(self.step.ready & self.step.valid),
         ]
+        if places & places - 1:
+            last_group = sum((self.input_bits > plane for plane in range(places, chip.input_planes, places)), C(0))
+        else:
+            last_group = (self.input_bits - 1) >> (places.bit_length() - 1)
         with m.If(advance & busy):
             m.d.sync += [group.eq(group - 1), first.eq(0)]
             with m.If(last_bit):
@@ -68,7 +72,7 @@ class SramBank(wiring.Component):
             m.d.sync += [
                 busy.eq(1),
                 first.eq(1),
-                group.eq((self.input_bits - 1) >> (places.bit_length() - 1)),
+                group.eq(last_group),
                 packing.eq(self.step.payload.packing),
                 tag.eq(self.step.payload.tag),
             ]
