@@ -68,7 +68,7 @@ class Core(wiring.Component):
         m.submodules.layer_controller = controller = LayerController(chip)
         m.submodules.kernel_controller = kernel_controller = ResetInserter(controller.clear)(KernelController(chip))
         m.submodules.feeder = feeder = ResetInserter(controller.clear)(Feeder(chip))
-        m.submodules.loader = loader = ResetInserter(controller.clear)(Loader())
+        m.submodules.loader = loader = ResetInserter(controller.clear)(Loader(1 + chip.deep_pipeline))
         engines = [Engine(chip) for _ in range(chip.engines)]
         for number, engine in enumerate(engines):
             m.submodules[f"engine{number}"] = once(engine, "engine", platform)
@@ -186,11 +186,13 @@ class Core(wiring.Component):
                 getattr(host, f"{name}_data").eq(store.host_read_data),
             ]
         accessed = Cat(getattr(host, f"{name}_{access}") for name in STORES for access in ("write", "read")).any()
+        # The weight store is the largest memory: its block RAMs lie all over an FPGA.
+        word = delayed(m, weights.read_data, chip.deep_pipeline, "weight_word")
         for engine in engines:
             m.d.comb += [
                 engine.host_address.eq(Mux(accessed, host.window_address, 0)),
                 engine.host_data.eq(Mux(accessed, host.window_data, 0)),
-                engine.load_data.eq(weights.read_data),
+                engine.load_data.eq(word),
             ]
             for name in STORES:
                 for access in (f"{name}_write", f"{name}_read"):
@@ -250,6 +252,8 @@ class Core(wiring.Component):
             m.d.comb += [
                 activations.read_banks.eq(Cat(*(engine.residual_banks for engine in engines), feeder.read_banks)),
                 activations.read_blocked.eq(Cat(C(0, chip.engines), feeder.read_blocked)),
+                # Not the host's: the feeder is at rest then.
+                activations.read_claims.eq(Cat(*(engine.residual_banks for engine in engines))),
             ]
         m.d.comb += activations.read_now.eq(
             Cat(C(1).replicate(chip.engines), feeder.read_now.replicate(chip.feeder_words))

@@ -43,7 +43,8 @@ class State(enum.Enum):
 class LayerController(wiring.Component):
     """Program store -> commands: fetch (words of the command + 1 cycles), check, begin, one after the other.
 
-    A deep pipeline has the words two cycles later, and the check two: four cycles more for each command.
+    A deep pipeline has the words two cycles later, and the check two: four cycles more for each command. It sees faults
+    a cycle later, and `clear` comes a cycle later: with the first cycle of a program, or with the one behind its stop.
 
     ```
      idle --start--> fetch --> issue --> what precedes is done? --+--> load --+
@@ -129,6 +130,14 @@ class LayerController(wiring.Component):
 
         fault, fault_command = Signal(8), Signal.like(self.index)
         halted = Signal()  # by a fault of the cycle before
+        tiles_wrong = Signal()  # not as many as stated
+        # What the datapath resets with; a deep pipeline resets a cycle later, for that is thousands of registers.
+        clear = Signal()
+        m.d.comb += self.clear.eq(delayed(m, clear, chip.deep_pipeline, "clear"))
+        faults, fault_details = (
+            delayed(m, value, chip.deep_pipeline, name)
+            for name, value in (("faults", self.faults), ("fault_details", self.fault_details))
+        )
         detail = Signal(32)
         opcode = fetched[:8]
         table_set, past_end = Signal(), Signal()
@@ -164,14 +173,16 @@ class LayerController(wiring.Component):
                 self.run_cycles.eq(self.run_cycles + 1),
                 idle_cycles.eq(Mux(self.progress | ~(running | loading), 0, idle_cycles + 1)),
             ]
-        m.d.sync += [tiles.eq(tiles + self.written), self.run_start.eq(0)]
+        now_tiles = Signal.like(tiles)
+        m.d.comb += now_tiles.eq(tiles + self.written)
+        m.d.sync += [tiles.eq(now_tiles), tiles_wrong.eq(now_tiles != run.output_tiles), self.run_start.eq(0)]
 
         # The RUN at work; everything has come out when the datapath is no longer busy.
         run_done = running & ~self.run_start & ~self.run_busy
         with m.If(run_done):
             m.d.sync += running.eq(0)
             # Fewer or more tiles than stated is a mistake in the program.
-            with m.If(tiles != run.output_tiles):
+            with m.If(tiles_wrong):
                 m.d.comb += [fault.eq(Fault.ILLEGAL_COMMAND), fault_command.eq(run_index)]
 
         begin, refused = Signal(), Signal()  # the next command begins; or is at fault, all before it being done
@@ -180,7 +191,7 @@ class LayerController(wiring.Component):
             m.d.sync += [self.index.eq(self.index + 1), asked.eq(0), arrived.eq(0), state.eq(State.FETCH)]
         with m.Switch(state):
             with m.Case(State.IDLE), m.If(self.start):
-                m.d.comb += self.clear.eq(1)
+                m.d.comb += clear.eq(1)
                 m.d.sync += [
                     self.done.eq(0),
                     self.fault.eq(0),
@@ -247,19 +258,19 @@ class LayerController(wiring.Component):
         with m.If(self.busy & (self.watchdog != 0) & (idle_cycles >= self.watchdog)):
             m.d.comb += [fault.eq(Fault.WATCHDOG), detail.eq(self.command[:32]), fault_command.eq(run_index)]
         for code in Fault:
-            with m.If(self.busy & self.faults[code]):
-                m.d.comb += [fault.eq(code), detail.eq(self.fault_details[code]), fault_command.eq(run_index)]
+            with m.If(self.busy & ~self.clear & faults[code]):
+                m.d.comb += [fault.eq(code), detail.eq(fault_details[code]), fault_command.eq(run_index)]
         # The stop comes a cycle later: the way from an address to the reset of everything is the longest of the chip.
         found, found_command, found_detail = Signal.like(fault), Signal.like(fault_command), Signal.like(detail)
         m.d.sync += [
-            found.eq(Mux(self.clear, 0, fault)),
+            found.eq(Mux(clear, 0, fault)),
             found_command.eq(fault_command),
             found_detail.eq(detail),
         ]
         m.d.comb += halted.eq(found != 0)
         stopped = self.abort | halted
         with m.If(stopped):
-            m.d.comb += [self.clear.eq(1), self.finished.eq(0), self.load_start.eq(0)]
+            m.d.comb += [clear.eq(1), self.finished.eq(0), self.load_start.eq(0)]
             m.d.sync += [
                 self.done.eq(0),
                 arriving.eq(0),

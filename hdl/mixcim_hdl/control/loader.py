@@ -1,6 +1,6 @@
 """Loader: copies words of the weight store into the memories of compute units (command LOAD)."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -8,12 +8,14 @@ from ..commands import ADDRESS_BITS
 
 
 class Loader(wiring.Component):
-    """`count` words, one per cycle; `busy` for count + 1 cycles after `start`.
+    """`count` words, one per cycle; `busy` for count + `latency` cycles after `start`.
+
+    `latency`: of the weight store, whose word goes straight to the units.
 
     Members
     -------
     start, unit, units, source, destination, count : one cycle.
-    read_enable, read_address : weight store, whose word (latency 1) goes straight to the units.
+    read_enable, read_address : weight store.
     load_enable, load_address : of the units from `first` up to, without, `end`.
     """
 
@@ -31,18 +33,31 @@ class Loader(wiring.Component):
     first: Out(8)
     end: Out(9)
 
+    def __init__(self, latency: int = 1):
+        self._latency = latency
+        super().__init__()
+
     def elaborate(self, platform):
         m = Module()
         remaining = Signal(ADDRESS_BITS)
         destination = Signal(ADDRESS_BITS)
-        m.d.comb += self.busy.eq(self.read_enable | self.load_enable)
+        enables: list[Signal] = [self.read_enable]
+        address = destination
+        for stage in range(1, self._latency + 1):
+            enable, behind = Signal(name=f"enable{stage}"), Signal(ADDRESS_BITS, name=f"address{stage}")
+            m.d.sync += [enable.eq(enables[-1]), behind.eq(address)]
+            enables.append(enable)
+            address = behind
+        m.d.comb += [
+            self.busy.eq(Cat(enables).any()),
+            self.load_enable.eq(enables[-1]),
+            self.load_address.eq(address),
+        ]
         m.d.sync += [
             self.read_enable.eq(self.read_enable & (remaining != 1)),
             remaining.eq(Mux(self.read_enable, remaining - 1, remaining)),
             self.read_address.eq(self.read_address + self.read_enable),
             destination.eq(destination + self.read_enable),
-            self.load_enable.eq(self.read_enable),
-            self.load_address.eq(destination),
         ]
         with m.If(self.start):
             m.d.sync += [

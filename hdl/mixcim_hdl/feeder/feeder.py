@@ -155,6 +155,7 @@ class Feeder(wiring.Component):
             m.d.sync += [prepare.eq(steps.finish), begin.eq(prepare)]
         else:
             m.d.comb += begin.eq(steps.finish)
+        m.d.comb += windows.begin.eq(begin)
         with m.If(begin):
             m.d.sync += walking.eq(1)
         with m.If(windows.step & windows.end):

@@ -18,7 +18,8 @@ class Windows(wiring.Component):
     -------
     run : fields of the command, constant from `start` on.    wide : a group counts twice in addresses.
     start : the first window is there in the next cycle.    step : goes to the next one.
-    base : address of its first tap, of the next window in a cycle of `step`, so that the lanes can load it.
+    begin : the lanes load the first window.    base : address of the first tap of the window that they load in this
+        cycle: of the present one with `begin`, else of the next one.
     top, left : position of the first tap in the tensor.    offset, copy, odd_group : as in vector_layout.
     row_end : last window of a row.    end : of the RUN.
     """
@@ -30,6 +31,7 @@ class Windows(wiring.Component):
                 "wide": In(1),
                 "start": In(1),
                 "step": In(1),
+                "begin": In(1),
                 "base": Out(ADDRESS_BITS),
                 "top": Out(CORNER_SHAPE),
                 "left": Out(CORNER_SHAPE),
@@ -62,7 +64,7 @@ class Windows(wiring.Component):
             group_base.eq(group_start + (1 << self.wide)),
             row_base.eq(Mux(group_end, group_base, row_start + run.window_step_y)),
             window_base.eq(Mux(self.row_end, row_base, window + run.window_step_x)),
-            self.base.eq(Mux(self.step, window_base, window)),
+            self.base.eq(Mux(self.begin, window, window_base)),
         ]
         one_column, one_row = run.output_width <= 1, run.output_height <= 1
         with m.If(self.step):

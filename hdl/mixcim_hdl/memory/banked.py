@@ -36,11 +36,12 @@ class BankedMemory(wiring.Component):
 
     `given`: who reads finds the bank itself, and gives it as a bit of read_banks, for the way from an address to
     `ready` is long; without `pairs` only. The readers from number `given` on are one component's, which tells in
-    read_blocked whether one of lower index among them wants the bank, too.
+    read_blocked whether one of lower index among them wants the bank, too. Each one below tells in read_claims what it
+    wants: its read_banks while it is enabled, or nothing where no reader of higher index can be enabled.
 
     Members, an element per reader or writer
     -------
-    read_banks, read_blocked (if `given`).
+    read_banks, read_claims (below `given`), read_blocked (if `given`).
     read_enable, read_now, read_wide, read_address, read_ready, read_data.
     write_lanes (one enable per lane of a word, for both words; none: not enabled), write_wide, write_address,
     write_ready, write_data.
@@ -57,9 +58,14 @@ class BankedMemory(wiring.Component):
         self._width, self._depth, self._banks, self._lanes, self._pairs = width, depth, banks, lanes, pairs
         self._given = given
         words = 2 if pairs else 1
+        found = {
+            "read_banks": In(data.ArrayLayout(banks, readers)),
+            "read_claims": In(data.ArrayLayout(banks, given)),
+            "read_blocked": In(readers),
+        }
         super().__init__(
             {
-                **({"read_banks": In(data.ArrayLayout(banks, readers)), "read_blocked": In(readers)} if given else {}),
+                **(found if given else {}),
                 "read_enable": In(readers),
                 "read_now": In(readers, init=(1 << readers) - 1),  # pyright: ignore[reportCallIssue]
                 "read_wide": In(readers),
@@ -153,8 +159,7 @@ class BankedMemory(wiring.Component):
             ]
             if given:  # by pairs: a shorter way than through all ports of lower index
                 pairs = [
-                    enables[other] & (self.read_banks[other] & self.read_banks[index]).any()
-                    for other in range(min(index, self._given))
+                    (self.read_claims[other] & self.read_banks[index]).any() for other in range(min(index, self._given))
                 ]
                 m.d.comb += ready[index].eq(~Cat(pairs, self.read_blocked[index]).any())
             else:

@@ -99,15 +99,22 @@ class _Step(wiring.Component):
         self.LATENCY = type(self).LATENCY + deep * self.CUTS
         super().__init__()
 
+    def _normalise(self, m: Module, value: Value, name: str, bits: int) -> tuple[Value, Value, Value]:
+        """normalise by the lowest `bits` of a shift, with a cut half way; and whether `value` is 0."""
+        high, shift_high = normalise(m, value, f"{name}_high", range(bits // 2, bits))
+        high, shift_high, zero = self._cut(m, f"{name}_half", high, shift_high, value == 0)
+        normal, shift_low = normalise(m, high, name, range(bits // 2))
+        return normal, Cat(shift_low, shift_high), zero
+
     def _cut(self, m: Module, name: str, *values: Value | data.View) -> list:
         """Values that go together, behind a register if the step is deep."""
         return [delayed(m, value, self._deep, f"{name}{index}") for index, value in enumerate(values)]
 
 
 class IntegerToFloat(_Step):
-    """int32 -> float32. Latency 2 (deep: 4), one per cycle. Members: integer (int32), result (FLOAT)."""
+    """int32 -> float32. Latency 2 (deep: 5), one per cycle. Members: integer (int32), result (FLOAT)."""
 
-    LATENCY, CUTS = 2, 2
+    LATENCY, CUTS = 2, 3
     integer: In(signed(32))
     result: Out(FLOAT)
 
@@ -120,8 +127,9 @@ class IntegerToFloat(_Step):
         high, shift_high = normalise(m, positive, "high", range(4, 5))
         half, shift_half = Signal(32), Signal.like(shift_high)
         m.d.sync += [sign.eq(negative), half.eq(high), shift_half.eq(shift_high)]
-        normal, shift_low = normalise(m, half, "normal", range(4))
-        normal, shift, sign, zero = self._cut(m, "cut", normal, Cat(shift_low, shift_half), sign, half == 0)
+        normal, shift, zero = self._normalise(m, half, "normal", 4)
+        shift_half, sign = self._cut(m, "normal_shift", shift_half, sign)
+        normal, shift, sign, zero = self._cut(m, "cut", normal, Cat(shift, shift_half), sign, zero)
         mantissa, carry = round_mantissa(m, normal, "integer")
         m.d.sync += [
             self.result.sign.eq(sign),
@@ -132,9 +140,9 @@ class IntegerToFloat(_Step):
 
 
 class FloatMultiply(_Step):
-    """float32 x float32, rounded once. Latency 3 (deep: 4), one per cycle. Members: a, b, result (FLOAT)."""
+    """float32 x float32, rounded once. Latency 3 (deep: 5), one per cycle. Members: a, b, result (FLOAT)."""
 
-    LATENCY, CUTS = 3, 1
+    LATENCY, CUTS = 3, 2
     a: In(FLOAT)
     b: In(FLOAT)
     result: Out(FLOAT)
@@ -150,28 +158,31 @@ class FloatMultiply(_Step):
             b_mantissa.eq(self.b.mantissa),
             exponent1.eq(self.a.exponent + self.b.exponent),
             sign1.eq(self.a.sign ^ self.b.sign),
-            product.eq(a_mantissa * b_mantissa),
-            exponent2.eq(exponent1),
-            sign2.eq(sign1),
         ]
+        # By halves, each a multiplier of an FPGA or two; then their sum.
+        half = MANTISSA // 2
+        parts = [a_mantissa * b_mantissa[:half], a_mantissa * b_mantissa[half:]] if self._deep else []
+        whole = a_mantissa * b_mantissa
+        low, high, exponent, sign = self._cut(m, "parts", *(parts or (whole, C(0))), exponent1, sign1)
+        m.d.sync += [product.eq(low + (high << half)), exponent2.eq(exponent), sign2.eq(sign)]
         normal = Signal(2 * MANTISSA)
-        high = product[-1]
-        m.d.comb += normal.eq(Mux(high, product, product << 1))
+        large = product[-1]
+        m.d.comb += normal.eq(Mux(large, product, product << 1))
         mantissa, carry = round_mantissa(m, normal, "product")
         exponent = Signal(signed(13))
-        m.d.comb += exponent.eq(exponent2 + high)
+        m.d.comb += exponent.eq(exponent2 + large)
         rounded = self._cut(m, "rounded", mantissa, carry, exponent, product == 0, sign2)
         _set_result(m, self.result, *rounded)
         return m
 
 
 class FusedMultiplyAdd(_Step):
-    """integer x float32 + float32, rounded once. Latency 5 (deep: 11), one per cycle.
+    """integer x float32 + float32, rounded once. Latency 5 (deep: 13), one per cycle.
 
     Members: integer (signed 9 bit), scale, addend, result (FLOAT).
     """
 
-    LATENCY, CUTS = 5, 6
+    LATENCY, CUTS = 5, 8
     WIDE = 32  #: bits of the exact product, and of both operands of the addition
     integer: In(signed(9))
     scale: In(FLOAT)
@@ -186,11 +197,14 @@ class FusedMultiplyAdd(_Step):
         addend1 = Signal(FLOAT)
         magnitude = Signal(8)
         m.d.comb += magnitude.eq(Mux(self.integer < 0, -self.integer, self.integer))
+        factor, scale, sign, addend = self._cut(
+            m, "factors", magnitude, self.scale, self.scale.sign ^ (self.integer < 0), self.addend
+        )
         m.d.sync += [
-            product.eq(magnitude * self.scale.mantissa),
-            product_sign.eq(self.scale.sign ^ (self.integer < 0)),
-            product_exponent.eq(self.scale.exponent + (wide - MANTISSA)),
-            addend1.eq(self.addend),
+            product.eq(factor * scale.mantissa),
+            product_sign.eq(sign),
+            product_exponent.eq(scale.exponent + (wide - MANTISSA)),
+            addend1.eq(addend),
         ]
         # 2: normalise it
         high, shift_high = normalise(m, product, "product_high", range(3, 5))
@@ -259,9 +273,10 @@ class FusedMultiplyAdd(_Step):
             exponent4.eq(exponent),
         ]
         # 5: the lower half, and round
-        sum_normal, shift_low = normalise(m, total, "sum", range(4))
+        sum_normal, sum_shift, zero = self._normalise(m, total, "sum", 4)
+        shift, before, sign = self._cut(m, "sum_exponent", shift4, exponent4, sign4)
         sum_normal, sum_shift, before, zero, sign = self._cut(
-            m, "normal", sum_normal, Cat(shift_low, shift4), exponent4, total == 0, sign4
+            m, "normal", sum_normal, Cat(sum_shift, shift), before, zero, sign
         )
         mantissa, carry = round_mantissa(m, sum_normal, "sum")
         exponent = Signal(signed(13))

@@ -44,7 +44,7 @@ class OutputPipeline(wiring.Component):
     tile_enable, tile_address, tile_data : reads an entry of the tile map (registers.Region.TILES), latency 1.
     parameter_enable, parameter_address, parameter_data : reads bias and scale of `output_lanes` channels, latency 1.
     residual_enable, residual_ready, residual_wide, residual_address, residual_data : reader of the activation memory,
-        latency 1.    residual_banks : of a deep pipeline: bit of the address' bank.
+        latency 1.    residual_banks : of a deep pipeline: bit of the address' bank, none while it is not enabled.
     write_lanes, write_ready, write_wide, write_address, write_data : writer of the activation memory.
         Data has two words; the upper one counts if `wide`: the word after an even address.
     exponent_write, exponent_ready, exponent_address, exponent_data : writer of the exponent memory, with a tile's last
@@ -97,19 +97,21 @@ class OutputPipeline(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         advance, written, residual = Signal(), Signal(), Signal()  # no memory refuses; no writer; residual wanted
+        banks = Signal(self._chip.activation_banks)  # of the residual that is wanted, of a deep pipeline
         m.d.comb += [
             written.eq((self.write_ready | ~self.write_lanes.any()) & (self.exponent_ready | ~self.exponent_write)),
             # The word that is there must stay while a write is refused.
             self.residual_enable.eq(residual & written),
+            self.residual_banks.eq(Mux(written, banks, 0)),
             advance.eq(written & (self.residual_ready | ~residual)),
         ]
         stages = Module()
-        self._build_stages(stages, advance, residual, platform)
+        self._build_stages(stages, advance, residual, banks, platform)
         m.submodules.stages = EnableInserter(advance)(stages)
         return m
 
-    def _build_stages(self, m: Module, advance: Signal, residual: Signal, platform: object) -> None:
-        """All registers; they keep their contents without `advance`. Sets `residual`."""
+    def _build_stages(self, m: Module, advance: Signal, residual: Signal, banks: Signal, platform: object) -> None:
+        """All registers; they keep their contents without `advance`. Sets `residual` and `banks`."""
         chip, run, result = self._chip, self.run, self.result
         lanes, beats = chip.output_lanes, chip.channels // chip.output_lanes
         beat_bits = (beats - 1).bit_length()
@@ -122,7 +124,8 @@ class OutputPipeline(wiring.Component):
             last.eq(beat == beats - 1),
             self.parameter_fault.eq(result.valid & (result.payload.parameter >= chip.parameter_tiles)),
             self.parameter.eq(result.payload.parameter),
-            taken.eq(result.valid & ~self.parameter_fault),
+            # A deep pipeline does not wait for the fault, whose reset comes long before the tile is written.
+            taken.eq(result.valid & ~(0 if chip.deep_pipeline else self.parameter_fault)),
             result.ready.eq(taken & last & advance),
             self.tile_enable.eq(taken & (beat == 0) & advance),
             self.tile_address.eq(result.payload.parameter),
@@ -154,7 +157,8 @@ class OutputPipeline(wiring.Component):
         # A deep pipeline has the addresses a cycle before the memories.
         if chip.deep_pipeline:
             used = residual1[: (chip.activation_words - 1).bit_length()]
-            m.d.sync += self.residual_banks.eq(bank_bit(used, chip.activation_banks))
+            wanted = valid1 & (beat1 == 0) & run.residual
+            m.d.sync += banks.eq(Mux(wanted, bank_bit(used, chip.activation_banks), 0))
         valid1, beat1, exponent1, sums1, mask1, write1, residual1, parameters1 = (
             delayed(m, value, chip.deep_pipeline, f"addressed{index}")
             for index, value in enumerate(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import C, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
@@ -49,22 +49,29 @@ class RegisterQueue(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         depth = self._depth
-        level = Signal(range(depth + 1))
-        taken = Signal()
+        # Whether there are more than so many entries: what hangs on it hangs on a register.
+        above = [Signal(name=f"above{index}") for index in range(depth)]
+        given, taken = Signal(), Signal()
         source, target = Value.cast(self.input.payload), Value.cast(self.output.payload)
         entries = [target, *(Signal(len(target), name=f"entry{index}") for index in range(1, depth))]
         m.d.comb += [
-            self.input.ready.eq(level != depth),
-            self.output.valid.eq(level != 0),
+            self.input.ready.eq(~above[-1]),
+            self.output.valid.eq(above[0]),
+            given.eq(self.input.valid & self.input.ready),
             taken.eq(self.output.valid & self.output.ready),
         ]
-        m.d.sync += level.eq(level + (self.input.valid & self.input.ready) - taken)
         for index, entry in enumerate(entries):
             # What an empty entry holds means nothing, so no enable waits for input.valid, nor the last one for `taken`.
             if index + 1 < depth:
-                with m.If(taken | (level <= index)):
-                    m.d.sync += entry.eq(Mux(level > index + 1, entries[index + 1], source))
+                with m.If(taken | ~above[index]):
+                    m.d.sync += entry.eq(Mux(above[index + 1], entries[index + 1], source))
             else:
                 with m.If(self.input.ready):
                     m.d.sync += entry.eq(source)
+            less = above[index - 1] if index else C(1)
+            more = above[index + 1] if index + 1 < depth else C(0)
+            with m.If(given & ~taken):
+                m.d.sync += above[index].eq(less)
+            with m.If(taken & ~given):
+                m.d.sync += above[index].eq(more)
         return m

@@ -50,7 +50,7 @@ struct Tile {
 namespace {
 
 constexpr int32_t ADDRESS = (1 << 24) - 1;  // addresses are taken modulo 2**24
-constexpr int MOST_QUEUED = 16, MOST_STAGES = 4, MOST_LANES = 32, MOST_ALIGNMENT = 2, MOST_POOL_STAGES = 7;
+constexpr int MOST_QUEUED = 16, MOST_STAGES = 9, MOST_LANES = 32, MOST_ALIGNMENT = 2, MOST_POOL_STAGES = 7;
 constexpr int STEPS = 4;  // in a bank of a deep pipeline
 enum Opcode { END = 1, LOAD = 2, TABLE = 3, RUN = 4 };
 enum Fault { NONE = 0, ILLEGAL_COMMAND = 1, INPUT_ADDRESS = 3, OUTPUT_ADDRESS = 4, PARAMETER_ADDRESS = 7 };
@@ -630,12 +630,13 @@ struct Core {
     }
 };
 
-// A word a cycle, its unit one behind.
+// A word a cycle, its unit one behind, in a deep pipeline two.
 struct Loader {
+    int32_t deep;
     int64_t last = -1;  // cycle in which it is busy
     bool busy(int64_t cycle) const { return cycle <= last; }
     void start(int64_t cycle, int32_t count) {
-        if (count) last = cycle + count + 1;
+        if (count) last = cycle + count + 1 + deep;
     }
 };
 
@@ -647,7 +648,7 @@ struct LayerController {
     const UnitRun* units;
     int64_t* begins;
     Core& core;
-    Loader loader = {};
+    Loader loader = {chip.deep};
     int64_t cycle = 0, issue = 0;  // the present one; the first one in which command `index` can begin, fetched by then
     int32_t index = 0, run_command = 0;
     const Run* run = nullptr;

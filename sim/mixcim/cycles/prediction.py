@@ -26,7 +26,8 @@ _OPTIONS = ("-std=c++20", "-O3", "-fvisibility=hidden", "-Wno-parentheses")
 
 #: Constants of the RTL's classes, which are not imported: Amaranth takes a second. Tests hold them to the classes.
 BANK_LATENCY = {UnitKind.MEMRISTOR: 5, UnitKind.SRAM: 2, UnitKind.TINY: 2}  # EXTRA_LATENCY
-LANE_LATENCY, DEEP_LANE_LATENCY, FLOAT_LANE_LATENCY = 20, 37, 28
+DEEP_MEMRISTOR_LATENCY = 10
+LANE_LATENCY, DEEP_LANE_LATENCY, FLOAT_LANE_LATENCY = 20, 43, 28
 ALIGN_LATENCY = 2
 POOL_LANE_LATENCY, FLOAT_ADD_LATENCY = 7, 5
 
@@ -71,7 +72,8 @@ def predict(program: Program, chip: ChipConfig, *, bound: bool = False) -> Predi
             f"cycles of '{program.network}' depend on its data: its word-line table leaves out reads without a word "
             "line (skip_zero_groups); ask for an upper bound, or run it on the RTL"
         )
-    kinds = np.array([(chip.engine_of(unit), BANK_LATENCY[kind] - 1) for unit, kind in enumerate(chip.units)], np.int32)
+    latency = BANK_LATENCY | ({UnitKind.MEMRISTOR: DEEP_MEMRISTOR_LATENCY} if chip.deep_pipeline else {})
+    kinds = np.array([(chip.engine_of(unit), latency[kind] - 1) for unit, kind in enumerate(chip.units)], np.int32)
     tiles = np.stack([program.word_offset, program.lane_mask, program.exponent_offset], axis=1)
     padded = np.zeros((chip.parameter_tiles, tiles.shape[1]), np.int32)
     padded[: len(tiles)] = tiles
