@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hdl.chips import DEEP, NO_FLOAT, OTHER, TINY
+from hdl.chips import DEEP, DEEP_ENGINES, NO_FLOAT, OTHER, TINY
 from mixcim.compile.compiler import compile_network
 from mixcim.compile.formats import parse_formats
 from mixcim.compile.load import load_network
@@ -20,6 +20,7 @@ from mixcim.cycles.prediction import (
     ALIGN_LATENCY,
     BANK_LATENCY,
     DEEP_LANE_LATENCY,
+    DEEP_MEMRISTOR_LATENCY,
     FLOAT_ADD_LATENCY,
     FLOAT_LANE_LATENCY,
     LANE_LATENCY,
@@ -52,7 +53,7 @@ ROOMY = dataclasses.replace(
     OTHER, name="roomy", program_commands=64, memristor_slots=64, sram_slots=64, tiny_words=256, weight_words=1024,
     parameter_tiles=64, activation_words=1024,
 )  # fmt: skip
-CHIPS = [TINY, ENGINES, ROOMY, CROWDED, DEEP]
+CHIPS = [TINY, ENGINES, ROOMY, CROWDED, DEEP, DEEP_ENGINES]
 
 
 def reading_everything(program: Program, chip: ChipConfig) -> Program:
@@ -91,6 +92,7 @@ def test_random_programs(chip: ChipConfig) -> None:
 def test_constants_are_those_of_the_rtl() -> None:
     from mixcim_hdl.floating_point.add import FloatAdd
     from mixcim_hdl.floating_point.align import Align
+    from mixcim_hdl.memristor.bank import memristor_latency
     from mixcim_hdl.output.float_lane import FloatLane
     from mixcim_hdl.output.lane import Lane
     from mixcim_hdl.output.pipeline import OutputPipeline
@@ -101,6 +103,7 @@ def test_constants_are_those_of_the_rtl() -> None:
     assert (Lane.LATENCY, FloatLane.LATENCY, Align.LATENCY) == (LANE_LATENCY, FLOAT_LANE_LATENCY, ALIGN_LATENCY)
     assert (PoolLane.LATENCY, FloatAdd.LATENCY) == (POOL_LANE_LATENCY, FLOAT_ADD_LATENCY)
     assert Lane(deep=1).LATENCY == DEEP_LANE_LATENCY
+    assert memristor_latency(DEEP) == DEEP_MEMRISTOR_LATENCY
     assert OutputPipeline.EXTRA_LATENCY == 2  # cycles 0 and 1 of struct OutputPipeline
 
 

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from hdl.chips import CHIPS, NO_FLOAT, OFFSET, OTHER, TINY, TWO_PLANES, TWOS_COMPLEMENT, WIDEST
+from hdl.chips import CHIPS, DEEP, NO_FLOAT, OFFSET, OTHER, TINY, TWO_PLANES, TWOS_COMPLEMENT, WIDEST
 from hdl.streams import STALLS, latency, receive, send, simulate
 from mixcim_hdl.commands import NOISE_STRIDE, SramMode, TinyMode, noise_state
 from mixcim_hdl.formats import ADC_PARAMETERS, NOISE_BITS, Encoding, conductance_unit
@@ -353,7 +353,8 @@ def test_memristor_bank(chip, stalls, bits, signed, noisy, skip):
 
 
 @pytest.mark.parametrize(
-    ("kind", "chip"), [(SramBank, TINY), (SramBank, TWO_PLANES), (TinyBank, TINY), (MemristorBank, TINY)]
+    ("kind", "chip"),
+    [(SramBank, TINY), (SramBank, TWO_PLANES), (TinyBank, TINY), (MemristorBank, TINY), (MemristorBank, DEEP)],
 )
 def test_latency_and_throughput_are_as_documented(kind, chip):
     bits, rows_per_read = 5, 6
@@ -381,7 +382,7 @@ def test_latency_and_throughput_are_as_documented(kind, chip):
             done_at.extend([cycle] * valid)
 
     simulate(bank, driver)
-    assert done_at[0] - taken_at[0] == work + kind.EXTRA_LATENCY
+    assert done_at[0] - taken_at[0] == work + bank.EXTRA_LATENCY
     assert {b - a for a, b in zip(taken_at, taken_at[1:], strict=False)} == {work}
 
 

@@ -330,8 +330,9 @@ def test_arbiter_loses_and_repeats_nothing(stalls):
     simulate(arbiter, *(sender(unit) for unit in range(3)), check)
 
 
-def test_loader_copies_words_one_per_cycle():
-    loader = Loader()
+@pytest.mark.parametrize("latency", [1, 2])
+def test_loader_copies_words_one_per_cycle(latency):
+    loader = Loader(latency)
     reads, writes = [], []
 
     async def drive(ctx):
@@ -343,15 +344,17 @@ def test_loader_copies_words_one_per_cycle():
             for name in (*fields, "start"):
                 ctx.set(getattr(loader, name), 0)
             assert (ctx.get(loader.first), ctx.get(loader.end)) == (source, source + 3)
-            busy_cycles = 0
+            busy_cycles, due = 0, [0] * latency
             for _ in range(10):
                 *_, read, address, write, target, busy = await ctx.tick().sample(
                     loader.read_enable, loader.read_address, loader.load_enable, loader.load_address, loader.busy
                 )
                 reads.extend([address] * read)
                 writes.extend([target] * write)
+                due.append(read)
+                assert write == due.pop(0)  # a word, so many cycles after it was asked for
                 busy_cycles += busy
-            assert busy_cycles == (count + 1 if count else 0)
+            assert busy_cycles == (count + latency if count else 0)
 
     simulate(loader, drive)
     assert reads == [5, 6, 7, 8, 0]

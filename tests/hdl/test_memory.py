@@ -123,6 +123,10 @@ def test_banked_memory_serves_the_first_of_each_bank(shape):
             if given := size.get("given"):
                 at = [bank_of(address, banks) for *_, address in reads]
                 ctx.set(memory.read_banks, [1 << bank for bank in at])
+                ctx.set(
+                    memory.read_claims,
+                    [enable << bank for (enable, *_), bank in zip(reads[:given], at[:given], strict=True)],
+                )
                 blocked = [any(reads[low][0] and at[low] == at[n] for low in range(given, n)) for n in range(len(at))]
                 ctx.set(memory.read_blocked, sum(bit << n for n, bit in enumerate(blocked)))
             ctx.set(memory.write_lanes, enables)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
-from hdl.chips import FOUR_PLANES, NO_FLOAT, TINY, TWO_PLANES
+from hdl.chips import FOUR_PLANES, NO_FLOAT, SIX_PLANES, TINY, TWO_PLANES
 from mixcim_hdl.formats import WEIGHT_BITS
 from mixcim_hdl.sram.column import SramColumn
 from mixcim_hdl.sram.fpga_column import FpgaColumn
@@ -18,7 +18,7 @@ TALL = dataclasses.replace(TINY, name="tall", rows=64, sram_segments=1, sram_pla
 HALVES = dataclasses.replace(TALL, name="halves", sram_segments=2)
 #: Segments of a pair of rows, with all planes of the widest integers.
 PAIRS = dataclasses.replace(TINY, name="pairs", sram_segments=8, sram_planes=4, aligned_bits=16)
-CHIPS = [TINY, NO_FLOAT, TWO_PLANES, FOUR_PLANES, TALL, HALVES, PAIRS]
+CHIPS = [TINY, NO_FLOAT, TWO_PLANES, FOUR_PLANES, SIX_PLANES, TALL, HALVES, PAIRS]
 
 
 def packed(values: np.ndarray, width: int) -> int:

@@ -21,31 +21,51 @@ COPY = dict.fromkeys(
 ) | {"input_bits": 8, "granule_log2": 2, "clamp_high": 255, "mode[2]": 2}  # fmt: skip
 
 
-@pytest.mark.parametrize("chip", [NO_FLOAT, dataclasses.replace(DEEP, name="deep_abort")], ids=lambda chip: chip.name)
-def test_a_program_behind_an_abort_is_as_from_reset(chip):
-    bus = rtl_processor(chip).bus
+CHIPS = [NO_FLOAT, dataclasses.replace(DEEP, name="deep_abort")]
+END = Opcode.END
 
-    def register(number):
-        return int(bus.read(window_address(Region.REGISTERS, number), 1)[0])
 
-    def set_register(number, value):
-        bus.write(window_address(Region.REGISTERS, number), np.array([value], np.uint32))
+class Chip:
+    """A simulated chip by its registers."""
 
-    def write(*commands):
-        padded = np.zeros((len(commands), program_stride(chip)), np.uint32)
+    def __init__(self, chip):
+        self.chip, self.bus = chip, rtl_processor(chip).bus
+
+    def register(self, number):
+        return int(self.bus.read(window_address(Region.REGISTERS, number), 1)[0])
+
+    def set_register(self, number, value):
+        self.bus.write(window_address(Region.REGISTERS, number), np.array([value], np.uint32))
+
+    def abort_and_set(self, number, value):
+        """Both writes back to back."""
+        values, step = np.array([2, value], np.uint32), number - Register.CONTROL
+        self.bus.write(window_address(Region.REGISTERS, Register.CONTROL), values, step=step)
+
+    def write(self, *commands):
+        """The program."""
+        padded = np.zeros((len(commands), program_stride(self.chip)), np.uint32)
         for row, command in zip(padded, commands, strict=True):
             row[: len(command)] = command
-        bus.write(window_address(Region.PROGRAM), padded.reshape(-1))
+        self.bus.write(window_address(Region.PROGRAM), padded.reshape(-1))
+
+    def outcome(self):
+        """(fault, detail, cycles) of the program that runs."""
+        self.bus.run_until_interrupt(5000)
+        assert self.bus.interrupt
+        self.set_register(Register.INTERRUPT_STATUS, 3)
+        fault = self.register(Register.FAULT)
+        return Fault(fault & 0xFF), self.register(Register.FAULT_DETAIL), self.register(Register.RUN_CYCLES)
+
+
+@pytest.mark.parametrize("chip", CHIPS, ids=lambda chip: chip.name)
+def test_a_program_behind_an_abort_is_as_from_reset(chip):
+    one = Chip(chip)
 
     def outcome(*commands):
-        """(fault, detail, cycles) of a program."""
-        write(*commands)
-        set_register(Register.CONTROL, 1)
-        bus.run_until_interrupt(5000)
-        assert bus.interrupt
-        set_register(Register.INTERRUPT_STATUS, 3)
-        fault = register(Register.FAULT)
-        return Fault(fault & 0xFF), register(Register.FAULT_DETAIL), register(Register.RUN_CYCLES)
+        one.write(*commands)
+        one.set_register(Register.CONTROL, 1)
+        return one.outcome()
 
     end = encode_command(Opcode.END, chip)
     load = {"unit": SRAM, "units": 1, "count": 1}
@@ -54,15 +74,52 @@ def test_a_program_behind_an_abort_is_as_from_reset(chip):
         [encode_command(Opcode.LOAD, chip, **load, destination=chip.sram_slots * chip.channels), end],
         [encode_command(Opcode.LOAD, chip, **load | {"count": 2}, source=chip.weight_words - 1), end],
     ]
-    bus.write(window_address(Region.TILES), np.array([15 << 16, 0], np.uint32))
-    set_register(Register.INTERRUPT_ENABLE, 3)
+    one.bus.write(window_address(Region.TILES), np.array([15 << 16, 0], np.uint32))
+    one.set_register(Register.INTERRUPT_ENABLE, 3)
     expected = [outcome(*program) for program in programs]
     assert [fault for fault, *_ in expected] == [Fault.NONE, Fault.UNIT_ADDRESS, Fault.WEIGHT_ADDRESS]
     for cycles in range(70):
         for program, want in zip(programs, expected, strict=True):
-            write(encode_command(Opcode.RUN, chip, **COPY), end)
-            set_register(Register.CONTROL, 1)
-            bus.run(cycles)
-            set_register(Register.CONTROL, 2)
-            set_register(Register.INTERRUPT_STATUS, 3)
+            one.write(encode_command(Opcode.RUN, chip, **COPY), end)
+            one.set_register(Register.CONTROL, 1)
+            one.bus.run(cycles)
+            one.set_register(Register.CONTROL, 2)
+            one.set_register(Register.INTERRUPT_STATUS, 3)
             assert outcome(*program) == want, f"after an abort in cycle {cycles}"
+
+
+@pytest.mark.parametrize("chip", CHIPS, ids=lambda chip: chip.name)
+def test_an_old_fault_does_not_end_the_next_program(chip):
+    one = Chip(chip)
+    one.bus.write(window_address(Region.TILES), np.array([15 << 16, 0], np.uint32))
+    one.set_register(Register.INTERRUPT_ENABLE, 3)
+    one.write(encode_command(Opcode.RUN, chip, **COPY | {"window_start": chip.activation_words}), [int(END)])
+    one.set_register(Register.CONTROL, 1)
+    expected = one.outcome()
+    assert expected[0] is Fault.INPUT_ADDRESS
+    for cycles in range(70):
+        one.set_register(Register.CONTROL, 1)
+        one.bus.run(cycles)
+        one.set_register(Register.CONTROL, 1)  # around the fault: taken, or not yet
+        one.bus.run(300)
+        assert one.outcome() == expected, f"started again after {cycles} cycles"
+
+
+@pytest.mark.parametrize("chip", CHIPS, ids=lambda chip: chip.name)
+def test_an_abort_leaves_what_the_host_writes_behind_it(chip):
+    one = Chip(chip)
+    cells = [(0x01020304 * (number + 1)) & 0x3F3F3F3F for number in range(chip.rows // 4)]
+    name, memory = next(
+        (name, memory) for name, (memory, *_) in one.bus.memories().items() if "bit_line0.cells" in name
+    )
+    lines = []
+    for behind_abort in (False, True):
+        one.set_register(Register.MEMRISTOR_BANK, 0)
+        one.set_register(Register.MEMRISTOR_LINE, 0)
+        (one.abort_and_set if behind_abort else one.set_register)(Register.MEMRISTOR_DATA, cells[0])
+        for value in cells[1:]:
+            one.set_register(Register.MEMRISTOR_DATA, value)
+        one.bus.run(5)
+        lines.append(memory.copy())
+    assert lines[0].any(), name
+    np.testing.assert_array_equal(lines[0], lines[1])

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from hdl.chips import DEEP
+from hdl.chips import DEEP, DEEP_ENGINES
 from mixcim.model.processor import ProcessorModel
 from mixcim.rtl.processor import rtl_processor
 from mixcim_hdl.presets import PRESETS
@@ -51,6 +51,10 @@ def test_many_banks():
 
 def test_deep_pipeline():
     compare(DEEP, range(40))
+
+
+def test_deep_pipeline_of_two_engines():
+    compare(DEEP_ENGINES, range(20))
 
 
 @pytest.mark.slow
