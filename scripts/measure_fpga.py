@@ -2,12 +2,13 @@
 
     python scripts/measure_fpga.py                         everything (hours on two cores: placement runs one at a time)
     python scripts/measure_fpga.py --parts arrays          the compute arrays alone
-    python scripts/measure_fpga.py --parts boards --boards ulx3s
+    python scripts/measure_fpga.py --parts boards --builds ulx3s
     python scripts/measure_fpga.py --parts tables          only the tables, from docs/fpga.json
 
 What is measured takes the place of what the file has; all else stays. Parts: `arrays` (each between three pins:
-synthesis and placement), `boards` (each board's default chip, as `mixcim fpga build` makes it, and its blocks),
-`cycles` (ResNet-20 on the boards' chips, exact and predicted, and the demo network), `small` (what is too small).
+synthesis and placement), `boards` (BUILDS, as `mixcim fpga build` makes them), `cycles` (ResNet-20 and the demo network
+on their chips, predicted, which is exact), `memristor` (ResNet-20 under device variation on MEMRISTOR: RTL against
+model, and how fast the model is), `blocks` (of chip `ulx3s`).
 """
 
 from __future__ import annotations
@@ -15,18 +16,28 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from measure_chips import ROOT, WORKLOADS, digits, hardware_digest, resnet20
 
 from mixcim.compile.compiler import compile_network
 from mixcim.cycles import predict
+from mixcim.device.cells import apply_device
+from mixcim.device.library import load_device
+from mixcim.device.readout import with_readout
 from mixcim.errors import MixcimError
+from mixcim.host.values import input_codes
+from mixcim.model import ProcessorModel
+from mixcim.model.memristor import Method
+from mixcim.rtl.processor import rtl_processor
 from mixcim_fpga.boards import BOARDS, Board
 from mixcim_fpga.build import build, cells_of, place, reached, synthesise
 from mixcim_fpga.devices import LUT_PLACES, Resources, needed
@@ -36,17 +47,20 @@ from mixcim_fpga.tools import Cost
 from mixcim_hdl.config import ChipConfig, load_chip
 from mixcim_hdl.memristor.bank import MemristorBank
 from mixcim_hdl.presets import PRESETS
+from mixcim_hdl.registers import Event
 from mixcim_hdl.sram.bank import SramBank
 from mixcim_hdl.tiny.bank import TinyBank
 
-PARTS = ("arrays", "boards", "cycles", "small", "tables")
+PARTS = ("arrays", "boards", "cycles", "memristor", "blocks", "tables")
 DOCUMENT = ROOT / "docs" / "fpga.json"
 PAGE = ROOT / "docs" / "fpga_boards.md"
 #: The FPGA that arrays are placed on, that of the ULX3S.
 DEVICE = ["--85k", "--package", "CABGA381", "--speed", "6"]
 RAM_CELLS = ("TRELLIS_DPR16X4",)
 
-_BASE = dataclasses.replace(PRESETS["ulx3s"], name="array", channels=16, sram_planes=2, feeder_words=1, deep_pipeline=0)
+_BASE = dataclasses.replace(
+    PRESETS["ulx3s"], name="array", rows=64, channels=16, sram_slots=16, sram_planes=2, feeder_words=1, deep_pipeline=0
+)
 
 
 def _chip(**fields: Any) -> ChipConfig:
@@ -69,10 +83,33 @@ ARRAYS: dict[str, tuple[Callable[[ChipConfig], Any], ChipConfig, int]] = {
         _chip(rows=32, channels=8, sram_planes=4, aligned_bits=12),
         12,
     ),
+    "SRAM 32 x 8, 6 planes, BF16 in 12 bits": (
+        SramBank,
+        _chip(rows=32, channels=8, sram_planes=6, aligned_bits=12),
+        12,
+    ),
     "tiny-digital 8 lanes": (TinyBank, _chip(rows=32, channels=8), 8),
     "tiny-digital 16 lanes": (TinyBank, _chip(), 8),
     "memristor 16 x 4": (MemristorBank, _chip(rows=16, channels=4, memristor_banks=1, memristor_slots=16), 8),
 }
+
+
+MEMRISTOR = "ulx3s-memristor"
+#: Board, chip and MHz of each build: every board's own, and the chip with a memristor bank.
+BUILDS: dict[str, tuple[Board, str, float]] = {
+    **{name: (board, board.chip, board.megahertz) for name, board in BOARDS.items()},
+    MEMRISTOR: (BOARDS["ulx3s"], MEMRISTOR, 25.0),
+}
+#: Layers of ResNet-20 that MEMRISTOR has on its memristor bank, the others are on SRAM-CIM; and its word-line table.
+ON_MEMRISTOR = (
+    *(f"layer1.{block}.conv{number}=memristor" for block in range(3) for number in (1, 2)),
+    "layer2.0.conv1=memristor",
+)
+WORD_LINES = "32"
+#: A device with every non-ideality, and inputs to run on the model by the definition and by the compiled kernel.
+DEVICE_FILE = ROOT / "docs" / "everything.toml"
+DEVICE_SEED, DEVICE_TIME_S = 1, 1e4
+INPUTS = {Method.DEFINITION: 2, Method.FASTEST: 64}
 
 
 def work_per_cycle(component: Callable[[ChipConfig], Any], chip: ChipConfig, bits: int) -> float:
@@ -167,16 +204,46 @@ def blocks_of(statistics: Mapping[str, Any], top: str) -> Iterator[tuple[str, in
 def measure_cycles(chip: ChipConfig, workloads: Path) -> dict[str, Any]:
     """Cycles of an input of ResNet-20 and of the demo network on a chip, predicted exactly; or why it does not fit."""
     found: dict[str, Any] = {}
+    rules, lines = (ON_MEMRISTOR, WORD_LINES) if chip.name == MEMRISTOR else ((), "16")
     for name, load in {"resnet20_cifar100": resnet20, "digits_resnet": digits}.items():
         try:
             network, _ = load(workloads)
-            program = compile_network(network, chip, (), "16")
+            program = compile_network(network, chip, rules if load is resnet20 else (), lines)
         except (MixcimError, OSError) as error:
             found[name] = {"reason": str(error)}
             continue
         found[name] = {"cycles": predict(program, chip).total}
         say(f"{chip.name}: {name}: {found[name]['cycles']:,} cycles")
     return found
+
+
+def measure_memristor(workloads: Path) -> dict[str, Any]:
+    """ResNet-20 under every non-ideality: RTL and model agree on an input, and inputs a second of the model."""
+    chip = load_chip(MEMRISTOR)
+    network, inputs = resnet20(workloads)
+    program = compile_network(network, chip, ON_MEMRISTOR, WORD_LINES)
+    device = load_device(str(DEVICE_FILE), "fit")
+    program = apply_device(program, chip, device, seed=DEVICE_SEED, time_s=DEVICE_TIME_S)
+    program = with_readout(program, chip, device, DEVICE_SEED)
+    codes = input_codes(program, inputs[: max(INPUTS.values())])
+    found: dict[str, Any] = {"device": DEVICE_FILE.name, "seed": DEVICE_SEED, "time_s": DEVICE_TIME_S}
+    found["cores"] = os.cpu_count()
+    model = ProcessorModel(chip, program)
+    for method, count in INPUTS.items():
+        model.method = method
+        start = time.perf_counter()
+        outputs = model.run(codes[:count])
+        found[method.value] = {"inputs": count, "seconds": time.perf_counter() - start}
+        say(f"model, {method.value}: {count} inputs in {found[method.value]['seconds']:.1f} s")
+    processor = rtl_processor(chip)
+    processor.load(program)
+    output, counters = processor.infer(codes[0])
+    events = {event.name.lower(): int(getattr(model, event.name.lower())[0]) for event in Event}
+    counted = {name: getattr(counters, name) for name in events}
+    if not np.array_equal(output, outputs[0]) or counted != events:
+        raise SystemExit(f"{chip.name}: RTL and model differ; nothing is written")
+    say(f"RTL = model, {counters.cycles:,} cycles")
+    return {**found, "cycles": counters.cycles, **events}
 
 
 def say(text: str) -> None:
@@ -187,7 +254,8 @@ def say(text: str) -> None:
 def write_tables(document: Mapping[str, Any]) -> None:
     """Put the tables between their markers in docs/fpga_boards.md."""
     page = PAGE.read_text()
-    tables = {"arrays": _arrays(document), "boards": boards_table(document), "blocks": _blocks(document)}
+    tables = {"arrays": _arrays(document), "boards": boards_table(document), "blocks": _blocks(document),
+              "memristor": _memristor(document)}  # fmt: skip
     for name, lines in tables.items():
         begin, end = f"<!-- measured:{name} -->\n", f"<!-- measured end:{name} -->"
         head, rest = page.split(begin)
@@ -201,7 +269,9 @@ def _arrays(document: Mapping[str, Any]) -> list[str]:
         "| without memory |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for name, item in document.get("arrays", {}).items():
+    for name in ARRAYS:
+        if (item := document.get("arrays", {}).get(name)) is None:
+            continue
         rest, clock = item["luts"] - item["memory_luts"], item["megahertz"]
         lines.append(
             f"| {name} | {item['work']:g} | {item['luts']:,} | {item['memory_luts']:,} | {item['flip_flops']:,} | "
@@ -218,7 +288,8 @@ def boards_table(document: Mapping[str, Any]) -> list[str]:
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name, item in document.get("boards", {}).items():
-        title, have = BOARDS[name].title, BOARDS[name].resources
+        board = BUILDS[name][0]
+        title, have = board.title, board.resources
         if "luts" not in item:
             lines.append(f"| {title} | {item['chip']} | {item['reason']} | | | | | | | |")
             continue
@@ -255,11 +326,29 @@ def _blocks(document: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def _memristor(document: Mapping[str, Any]) -> list[str]:
+    item, build = document.get("memristor", {}).get(MEMRISTOR), document.get("boards", {}).get(MEMRISTOR, {})
+    if item is None:
+        return []
+    definition, fastest = (item[method.value]["inputs"] / item[method.value]["seconds"] for method in INPUTS)
+    lines = ["| what evaluates ResNet-20 | images/s | to the definition | to the kernel |", "| --- | --- | --- | --- |"]
+    rows = [
+        ("model, numpy, by the definition", definition),
+        (f"model, compiled kernel, {item['cores']} cores", fastest),
+    ]
+    if "luts" in build:
+        clock = build["wanted"]
+        rows.append((f"chip `{MEMRISTOR}`, {item['cycles']:,} cycles at {clock:g} MHz", 1e6 * clock / item["cycles"]))
+    return lines + [
+        f"| {name} | {rate:.3g} | {rate / definition:.3g} x | {rate / fastest:.2g} x |" for name, rate in rows
+    ]
+
+
 def main() -> None:
     """Measure what is asked for and write the file after each figure."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="default: all")
-    parser.add_argument("--boards", nargs="+", choices=list(BOARDS), default=list(BOARDS), help="default: all")
+    parser.add_argument("--builds", nargs="+", choices=list(BUILDS), default=list(BUILDS), help="default: all")
     parser.add_argument("--arrays", nargs="+", choices=list(ARRAYS), default=list(ARRAYS), help="default: all")
     parser.add_argument("--unplaced", action="store_true", help="arrays: cells alone, which takes seconds")
     parser.add_argument("--seed", type=int, default=1, help="of placement")
@@ -277,14 +366,16 @@ def main() -> None:
     if "arrays" in chosen.parts:
         for name in chosen.arrays:
             save("arrays", name, measure_array(name, not chosen.unplaced))
-    for name in chosen.boards:
-        board = BOARDS[name]
-        chip = load_chip(board.chip)
+    for name in chosen.builds:
+        board, chip_name, clock = BUILDS[name]
+        chip = load_chip(chip_name)
         if "cycles" in chosen.parts:
             save("cycles", chip.name, measure_cycles(chip, chosen.workloads))
         if "boards" in chosen.parts:
-            save("boards", name, measure_board(board, chip, board.megahertz, chosen.seed, chosen.keep))
-    if "small" in chosen.parts:
+            save("boards", name, measure_board(board, chip, clock, chosen.seed, chosen.keep))
+    if "memristor" in chosen.parts:
+        save("memristor", MEMRISTOR, measure_memristor(chosen.workloads))
+    if "blocks" in chosen.parts:
         for block, item in measure_blocks(PRESETS["ulx3s"]).items():
             save("blocks", block, item)
     write_tables(document)
