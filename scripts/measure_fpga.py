@@ -109,7 +109,7 @@ WORD_LINES = "32"
 #: A device with every non-ideality, and inputs to run on the model by the definition and by the compiled kernel.
 DEVICE_FILE = ROOT / "docs" / "everything.toml"
 DEVICE_SEED, DEVICE_TIME_S = 1, 1e4
-INPUTS = {Method.DEFINITION: 2, Method.FASTEST: 64}
+INPUTS = {Method.DEFINITION: 16, Method.FASTEST: 512}
 
 
 def work_per_cycle(component: Callable[[ChipConfig], Any], chip: ChipConfig, bits: int) -> float:
