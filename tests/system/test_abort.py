@@ -22,7 +22,6 @@ COPY = dict.fromkeys(
 
 
 CHIPS = [NO_FLOAT, dataclasses.replace(DEEP, name="deep_abort")]
-END = Opcode.END
 
 
 class Chip:
@@ -93,7 +92,10 @@ def test_an_old_fault_does_not_end_the_next_program(chip):
     one = Chip(chip)
     one.bus.write(window_address(Region.TILES), np.array([15 << 16, 0], np.uint32))
     one.set_register(Register.INTERRUPT_ENABLE, 3)
-    one.write(encode_command(Opcode.RUN, chip, **COPY | {"window_start": chip.activation_words}), [int(END)])
+    one.write(
+        encode_command(Opcode.RUN, chip, **COPY | {"window_start": chip.activation_words}),
+        encode_command(Opcode.END, chip),
+    )
     one.set_register(Register.CONTROL, 1)
     expected = one.outcome()
     assert expected[0] is Fault.INPUT_ADDRESS

@@ -257,6 +257,7 @@ class LayerController(wiring.Component):
         # Last, so that they win over every state.
         with m.If(self.busy & (self.watchdog != 0) & (idle_cycles >= self.watchdog)):
             m.d.comb += [fault.eq(Fault.WATCHDOG), detail.eq(self.command[:32]), fault_command.eq(run_index)]
+        # Not what is left of the program before, which is reset in this cycle.
         for code in Fault:
             with m.If(self.busy & ~self.clear & faults[code]):
                 m.d.comb += [fault.eq(code), detail.eq(fault_details[code]), fault_command.eq(run_index)]

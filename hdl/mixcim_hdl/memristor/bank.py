@@ -40,6 +40,12 @@ def _lowest(bits: Signal) -> Value:
     return result
 
 
+def _go_to(registers, read: list[Signal], bit: Signal, later: Signal) -> list:
+    """On to a read of that input bit, with those bits behind it."""
+    values = (*read, bit, later, _lowest(later), later == 0)
+    return [register.eq(value) for register, value in zip(registers, values, strict=True)]
+
+
 def memristor_latency(chip: ChipConfig) -> int:
     """EXTRA_LATENCY of a chip's banks."""
     return MemristorBank.EXTRA_LATENCY + chip.deep_pipeline * (2 + ADC_STAGES)
@@ -177,32 +183,24 @@ class MemristorBank(wiring.Component):
         ]
         next_read = self._read(m, "next", planes, filled, next_bit, next_digit)
         first_read = self._read(m, "first", incoming.planes, first_filled, first_bit, 0)
-        registers = (plane, rest, lowest, entry, inner)
+        registers = (plane, rest, lowest, entry, inner, bit, later, bit_after, last_bit)
         with m.If(advance & busy):
             m.d.sync += [first.eq(0), switch.eq(0), rest.eq(remaining), lowest.eq(remaining & -remaining)]
             with m.If(last_group):
-                m.d.sync += [register.eq(value) for register, value in zip(registers, next_read, strict=True)]
                 m.d.sync += [
-                    bit.eq(next_bit),
-                    later.eq(next_later),
-                    bit_after.eq(_lowest(next_later)),
-                    last_bit.eq(next_later == 0),
+                    *_go_to(registers, next_read, next_bit, next_later),
                     digit.eq(next_digit),
                     switch.eq(last_bit),
                 ]
             with m.If(last):
                 m.d.sync += busy.eq(0)
         with m.If(taken):
-            m.d.sync += [register.eq(value) for register, value in zip(registers, first_read, strict=True)]
             m.d.sync += [
+                *_go_to(registers, first_read, first_bit, first_later),
                 busy.eq(1),
                 first.eq(1),
                 switch.eq(1),
                 digit.eq(0),
-                bit.eq(first_bit),
-                later.eq(first_later),
-                bit_after.eq(_lowest(first_later)),
-                last_bit.eq(first_later == 0),
                 lowest_bit.eq(first_bit),
                 used.eq(coming),
                 planes.eq(incoming.planes),

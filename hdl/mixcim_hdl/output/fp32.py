@@ -159,11 +159,13 @@ class FloatMultiply(_Step):
             exponent1.eq(self.a.exponent + self.b.exponent),
             sign1.eq(self.a.sign ^ self.b.sign),
         ]
-        # By halves, each a multiplier of an FPGA or two; then their sum.
+        # A deep step multiplies by halves, each a multiplier of an FPGA or two, and adds a cycle later.
         half = MANTISSA // 2
-        parts = [a_mantissa * b_mantissa[:half], a_mantissa * b_mantissa[half:]] if self._deep else []
-        whole = a_mantissa * b_mantissa
-        low, high, exponent, sign = self._cut(m, "parts", *(parts or (whole, C(0))), exponent1, sign1)
+        if self._deep:
+            low, high = a_mantissa * b_mantissa[:half], a_mantissa * b_mantissa[half:]
+        else:
+            low, high = a_mantissa * b_mantissa, C(0)
+        low, high, exponent, sign = self._cut(m, "parts", low, high, exponent1, sign1)
         m.d.sync += [product.eq(low + (high << half)), exponent2.eq(exponent), sign2.eq(sign)]
         normal = Signal(2 * MANTISSA)
         large = product[-1]

@@ -60,7 +60,7 @@ class SramBank(wiring.Component):
             self.step.ready.eq(advance & (~busy | last_bit)),
             taken.eq(self.step.ready & self.step.valid),
         ]
-        if places & places - 1:
+        if places & places - 1:  # else a shift does it, which takes fewer LUTs
             last_group = sum((self.input_bits > plane for plane in range(places, chip.input_planes, places)), C(0))
         else:
             last_group = (self.input_bits - 1) >> (places.bit_length() - 1)
