@@ -10,7 +10,7 @@ from amaranth.sim import Simulator
 
 from mixcim_fpga.errors import BoardError
 from mixcim_fpga.tools import run_tool
-from mixcim_hdl.primitives.masked_sum import ADDER_MODULE, MASKED_SUM_MODULE, MASKED_SUM_VERILOG, MaskedSum
+from mixcim_hdl.primitives.masked_sum import ADDERS_MODULE, MASKED_SUM_MODULE, MASKED_SUM_VERILOG, MaskedSum
 
 _PROOF = """
 read_verilog sum.v; chparam {parameters} {module}; hierarchy -top {module}; proc; flatten; rename {module} gold
@@ -32,19 +32,25 @@ def prove(folder: Path, verilog: str, module: str, **parameters: int) -> None:
     run_tool("yosys", ["-q", "-s", "proof.ys"], folder)
 
 
-@pytest.mark.parametrize(("width", "masked"), [(8, 1), (9, 0), (12, 0), (13, 0)])
-def test_adder_of_carry_cells(tmp_path, width, masked):
-    prove(tmp_path, MASKED_SUM_VERILOG, ADDER_MODULE, WIDTH=width, MASKED=masked)
+@pytest.mark.parametrize(
+    ("count", "width", "masked"), [(1, 8, 1), (4, 8, 1), (2, 9, 0), (2, 10, 0), (1, 12, 0), (4, 12, 0), (3, 13, 1)]
+)
+def test_adders_of_carry_cells(tmp_path, count, width, masked):
+    prove(tmp_path, MASKED_SUM_VERILOG, ADDERS_MODULE, COUNT=count, WIDTH=width, MASKED=masked)
 
 
 def test_sum_of_eight_words(tmp_path):
     prove(tmp_path, MASKED_SUM_VERILOG, MASKED_SUM_MODULE, WORDS=8, WIDTH=4, RESULT=7)
 
 
-def test_a_wrong_cell_is_found(tmp_path):
-    wrong = MASKED_SUM_VERILOG.replace("16'h7888", "16'h7880")
+@pytest.mark.parametrize(
+    ("right", "wrong"), [("16'h7888", "16'h7880"), ("cell ? ADD : 16'h0000", "ADD")], ids=["mask", "carry"]
+)
+def test_a_wrong_cell_is_found(tmp_path, right, wrong):
+    """Also one that takes the carry of the adder before it in the chain."""
+    assert right in MASKED_SUM_VERILOG
     with pytest.raises(BoardError, match="proof did fail"):
-        prove(tmp_path, wrong, ADDER_MODULE, WIDTH=8, MASKED=1)
+        prove(tmp_path, MASKED_SUM_VERILOG.replace(right, wrong), ADDERS_MODULE, COUNT=2, WIDTH=8, MASKED=1)
 
 
 @pytest.mark.parametrize(("count", "width"), [(1, 8), (2, 8), (16, 8), (4, 12)])

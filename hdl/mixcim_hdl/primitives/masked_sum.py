@@ -10,18 +10,20 @@ from ..emission import VerilogPlatform
 
 MASKED_SUM_MODULE = "mixcim_masked_sum"
 
-ADDER_MODULE = "mixcim_masked_adder"
+ADDERS_MODULE = "mixcim_masked_adders"
 
 #: ECP5: a carry cell has four inputs in front of each sum bit, which are a bit of both words and their mask bits, so
 #: that masking costs nothing (init 0x7888 is (A & B) ^ (C & D)), where yosys would mask in LUTs of their own. The
-#: lowest half of the first cell makes the carry 0 (init 0), which takes less than the cells that nextpnr puts before
-#: and behind a chain whose ends are connected.
+#: lowest half of an adder's first cell makes the carry 0 (init 0), which takes less than the cells that nextpnr puts
+#: before and behind a chain whose ends are connected, and lets adders follow each other in one chain. A chain begins
+#: with a logic tile of four carry cells: as many adders are in one as fill whole tiles.
 MASKED_SUM_VERILOG = f"""\
-// Sum of the signed words whose mask bit is 1: a tree of adders, each a module of its own.
+// Sum of the signed words whose mask bit is 1 (of all, if not MASKED): adders of two words, and the sum of their sums.
 module {MASKED_SUM_MODULE} #(
   parameter WORDS = 2,
   parameter WIDTH = 8,
-  parameter RESULT = 9
+  parameter RESULT = 9,
+  parameter MASKED = 1
 ) (
   input wire [WORDS*WIDTH-1:0] words,
   input wire [WORDS-1:0] mask,
@@ -29,79 +31,95 @@ module {MASKED_SUM_MODULE} #(
 );
   generate
     if (WORDS == 1) begin : single
-      assign sum = words & {{WIDTH{{mask[0]}}}};
-    end else if (WORDS == 2) begin : pair
-      {ADDER_MODULE} #(.WIDTH(WIDTH), .MASKED(1)) adder
-        (.low(words[0 +: WIDTH]), .high(words[WIDTH +: WIDTH]), .mask(mask), .sum(sum));
+      assign sum = MASKED ? words & {{WIDTH{{mask[0]}}}} : words;
     end else begin : tree
-      localparam HALF = WORDS / 2;
-      wire [RESULT-2:0] low;
-      wire [RESULT-2:0] high;
-      {MASKED_SUM_MODULE} #(.WORDS(HALF), .WIDTH(WIDTH), .RESULT(RESULT-1))
-        low_half (.words(words[0 +: HALF*WIDTH]), .mask(mask[0 +: HALF]), .sum(low));
-      {MASKED_SUM_MODULE} #(.WORDS(HALF), .WIDTH(WIDTH), .RESULT(RESULT-1))
-        high_half (.words(words[HALF*WIDTH +: HALF*WIDTH]), .mask(mask[HALF +: HALF]), .sum(high));
-      {ADDER_MODULE} #(.WIDTH(RESULT-1), .MASKED(0)) adder (.low(low), .high(high), .mask(2'b11), .sum(sum));
+      localparam PAIRS = WORDS / 2;
+      localparam CELLS = (WIDTH + 3) / 2;
+      localparam FULL = CELLS % 4 == 0 ? 1 : CELLS % 2 == 0 ? 2 : 4;
+      localparam COUNT = FULL < PAIRS ? FULL : PAIRS;
+      wire [PAIRS*(WIDTH+1)-1:0] sums;
+      genvar chain;
+      for (chain = 0; chain < PAIRS / COUNT; chain = chain + 1) begin : chains
+        {ADDERS_MODULE} #(.COUNT(COUNT), .WIDTH(WIDTH), .MASKED(MASKED)) adders (
+          .words(words[chain*2*COUNT*WIDTH +: 2*COUNT*WIDTH]),
+          .mask(mask[chain*2*COUNT +: 2*COUNT]),
+          .sums(sums[chain*COUNT*(WIDTH+1) +: COUNT*(WIDTH+1)])
+        );
+      end
+      {MASKED_SUM_MODULE} #(.WORDS(PAIRS), .WIDTH(WIDTH+1), .RESULT(RESULT), .MASKED(0))
+        rest (.words(sums), .mask({{PAIRS{{1'b1}}}}), .sum(sum));
     end
   endgenerate
 endmodule
 
-// Sum of two signed words, each only where its mask bit is 1 if MASKED.
-module {ADDER_MODULE} #(
+// COUNT sums of two signed words each, each word only where its mask bit is 1 if MASKED.
+module {ADDERS_MODULE} #(
+  parameter COUNT = 1,
   parameter WIDTH = 8,
   parameter MASKED = 0
 ) (
-  input wire signed [WIDTH-1:0] low,
-  input wire signed [WIDTH-1:0] high,
-  input wire [1:0] mask,
-  output wire [WIDTH:0] sum
+  input wire [2*COUNT*WIDTH-1:0] words,
+  input wire [2*COUNT-1:0] mask,
+  output wire [COUNT*(WIDTH+1)-1:0] sums
 );
 `ifdef MIXCIM_ECP5
   localparam CELLS = (WIDTH + 3) / 2;
   localparam [15:0] ADD = MASKED ? 16'h7888 : 16'h96AA;
-  wire [2*CELLS-1:0] a;
-  wire [2*CELLS-1:0] c;
-  wire [2*CELLS-1:0] total;
-  wire [CELLS-1:0] carry;
-  assign a = {{{{2*CELLS-WIDTH-1{{low[WIDTH-1]}}}}, low, 1'b0}};
-  assign c = {{{{2*CELLS-WIDTH-1{{high[WIDTH-1]}}}}, high, 1'b0}};
-  assign sum = total[WIDTH+1:1];
-  genvar cell;
+  wire [COUNT*CELLS-1:0] carry;
+`endif
+  genvar adder;
   generate
-    for (cell = 0; cell < CELLS; cell = cell + 1) begin : bits
-      wire [1:0] b;
-      wire [1:0] third;
-      wire fourth;
-      assign b = MASKED ? {{2{{mask[0]}}}} : c[2*cell +: 2];
-      assign third = MASKED ? c[2*cell +: 2] : 2'b00;
-      assign fourth = MASKED ? mask[1] : 1'b1;
-      if (cell == 0) begin : first
-        CCU2C #(.INIT0(16'h0000), .INIT1(ADD), .INJECT1_0("NO"), .INJECT1_1("NO")) adder (
-          .COUT(carry[0]), .A0(1'b1), .B0(1'b1), .C0(1'b1), .D0(1'b1), .S0(total[0]),
-          .A1(a[1]), .B1(b[1]), .C1(third[1]), .D1(fourth), .S1(total[1])
-        );
-      end else if (cell < CELLS - 1) begin : middle
-        CCU2C #(.INIT0(ADD), .INIT1(ADD), .INJECT1_0("NO"), .INJECT1_1("NO")) adder (
-          .CIN(carry[cell-1]), .COUT(carry[cell]),
-          .A0(a[2*cell]), .B0(b[0]), .C0(third[0]), .D0(fourth), .S0(total[2*cell]),
-          .A1(a[2*cell+1]), .B1(b[1]), .C1(third[1]), .D1(fourth), .S1(total[2*cell+1])
-        );
-      end else begin : last
-        CCU2C #(.INIT0(ADD), .INIT1(ADD), .INJECT1_0("NO"), .INJECT1_1("NO")) adder (
-          .CIN(carry[cell-1]),
-          .A0(a[2*cell]), .B0(b[0]), .C0(third[0]), .D0(fourth), .S0(total[2*cell]),
-          .A1(a[2*cell+1]), .B1(b[1]), .C1(third[1]), .D1(fourth), .S1(total[2*cell+1])
-        );
+    for (adder = 0; adder < COUNT; adder = adder + 1) begin : adders
+      wire signed [WIDTH-1:0] low;
+      wire signed [WIDTH-1:0] high;
+      assign low = words[2*adder*WIDTH +: WIDTH];
+      assign high = words[(2*adder+1)*WIDTH +: WIDTH];
+`ifdef MIXCIM_ECP5
+      wire [2*CELLS-1:0] a;
+      wire [2*CELLS-1:0] c;
+      wire [2*CELLS-1:0] total;
+      assign a = {{{{2*CELLS-WIDTH-1{{low[WIDTH-1]}}}}, low, 1'b0}};
+      assign c = {{{{2*CELLS-WIDTH-1{{high[WIDTH-1]}}}}, high, 1'b0}};
+      assign sums[adder*(WIDTH+1) +: WIDTH+1] = total[WIDTH+1:1];
+      genvar cell;
+      for (cell = 0; cell < CELLS; cell = cell + 1) begin : bits
+        localparam PLACE = adder*CELLS + cell;  // in the chain
+        localparam [15:0] LOWER = cell ? ADD : 16'h0000;
+        wire [3:0] lower;
+        wire [3:0] upper;
+        assign lower = !cell ? 4'b1111 : MASKED ? {{mask[2*adder+1], c[2*cell], mask[2*adder], a[2*cell]}}
+                                                : {{2'b10, c[2*cell], a[2*cell]}};
+        assign upper = MASKED ? {{mask[2*adder+1], c[2*cell+1], mask[2*adder], a[2*cell+1]}}
+                              : {{2'b10, c[2*cell+1], a[2*cell+1]}};
+        if (PLACE == 0) begin : first
+          CCU2C #(.INIT0(LOWER), .INIT1(ADD), .INJECT1_0("NO"), .INJECT1_1("NO")) adder (
+            .COUT(carry[0]),
+            .A0(lower[0]), .B0(lower[1]), .C0(lower[2]), .D0(lower[3]), .S0(total[2*cell]),
+            .A1(upper[0]), .B1(upper[1]), .C1(upper[2]), .D1(upper[3]), .S1(total[2*cell+1])
+          );
+        end else if (PLACE < COUNT*CELLS - 1) begin : middle
+          CCU2C #(.INIT0(LOWER), .INIT1(ADD), .INJECT1_0("NO"), .INJECT1_1("NO")) adder (
+            .CIN(carry[PLACE-1]), .COUT(carry[PLACE]),
+            .A0(lower[0]), .B0(lower[1]), .C0(lower[2]), .D0(lower[3]), .S0(total[2*cell]),
+            .A1(upper[0]), .B1(upper[1]), .C1(upper[2]), .D1(upper[3]), .S1(total[2*cell+1])
+          );
+        end else begin : last
+          CCU2C #(.INIT0(LOWER), .INIT1(ADD), .INJECT1_0("NO"), .INJECT1_1("NO")) adder (
+            .CIN(carry[PLACE-1]),
+            .A0(lower[0]), .B0(lower[1]), .C0(lower[2]), .D0(lower[3]), .S0(total[2*cell]),
+            .A1(upper[0]), .B1(upper[1]), .C1(upper[2]), .D1(upper[3]), .S1(total[2*cell+1])
+          );
+        end
       end
+`else
+      wire signed [WIDTH-1:0] first;
+      wire signed [WIDTH-1:0] second;
+      assign first = MASKED ? low & {{WIDTH{{mask[2*adder]}}}} : low;
+      assign second = MASKED ? high & {{WIDTH{{mask[2*adder+1]}}}} : high;
+      assign sums[adder*(WIDTH+1) +: WIDTH+1] = first + second;
+`endif
     end
   endgenerate
-`else
-  wire signed [WIDTH-1:0] first;
-  wire signed [WIDTH-1:0] second;
-  assign first = MASKED ? low & {{WIDTH{{mask[0]}}}} : low;
-  assign second = MASKED ? high & {{WIDTH{{mask[1]}}}} : high;
-  assign sum = first + second;
-`endif
 endmodule
 """
 

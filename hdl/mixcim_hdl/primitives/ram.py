@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import ClockSignal, Instance, Module
+from amaranth.hdl import ClockSignal, Instance, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from ..emission import VerilogPlatform
+from ..emission import VerilogPlatform, for_fpga
 
+#: Words up to which a memory for an FPGA stays whole: those of ECP5's block RAM at its widest, 36 bits.
+CUT_DEPTH = 512
 RAM_MODULE = "mixcim_ram"
 
 #: The module behind every memory in the Verilog; replace its body by a foundry's SRAM macro.
@@ -59,7 +61,7 @@ class Ram(wiring.Component):
     """`depth` words of `width` bits, written in `lanes` equal parts; 0 at power-up.
 
     Read latency 1: `read_data` follows `read_enable` by a cycle and stays until the next read. Reading a word in the
-    cycle that writes it gives the old contents, but from an FPGA's block RAM anything.
+    cycle that writes it gives the old contents, but from an FPGA's block RAM anything. Addresses must be below `depth`.
 
     `quick`: on an FPGA in LUTs, which have the word a quarter of a cycle earlier than block RAM.
 
@@ -84,6 +86,8 @@ class Ram(wiring.Component):
         )
 
     def elaborate(self, platform):
+        if for_fpga(platform) and self._depth > CUT_DEPTH and self._depth & self._depth - 1:
+            return self._cut()
         if isinstance(platform, VerilogPlatform):
             return Instance(
                 RAM_MODULE,
@@ -112,4 +116,32 @@ class Ram(wiring.Component):
             read.addr.eq(self.read_address),
             self.read_data.eq(read.data),
         ]
+        return m
+
+    def _cut(self) -> Module:
+        """As a memory of a power of two words and one of the rest.
+
+        A block RAM holds a power of two words of few bits. As one, yosys would stack such of many bits, every one with
+        all of its pins in use and a wide multiplexer behind them: more wires than an FPGA has where they are. Only a
+        reset, which leaves the data of a whole memory, may change `read_data` before the next read.
+        """
+        m = Module()
+        low_depth = 1 << (self._depth - 1).bit_length() - 1
+        m.submodules.low = low = Ram(self._width, low_depth, self._lanes, quick=self._quick)
+        m.submodules.high = high = Ram(self._width, self._depth - low_depth, self._lanes, quick=self._quick)
+        from_high = Signal()
+        with m.If(self.read_enable):
+            m.d.sync += from_high.eq(self.read_address[-1])
+        for part, chosen_write, chosen_read in (
+            (low, ~self.write_address[-1], ~self.read_address[-1]),
+            (high, self.write_address[-1], self.read_address[-1]),
+        ):
+            m.d.comb += [
+                part.write_enable.eq(Mux(chosen_write, self.write_enable, 0)),
+                part.write_address.eq(self.write_address[:-1]),
+                part.write_data.eq(self.write_data),
+                part.read_enable.eq(self.read_enable & chosen_read),
+                part.read_address.eq(self.read_address[:-1]),
+            ]
+        m.d.comb += self.read_data.eq(Mux(from_high, high.read_data, low.read_data))
         return m
