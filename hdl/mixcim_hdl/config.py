@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from .floating import ALIGNED_BITS
-from .formats import ACTIVATION_BITS, SUM_BITS, WEIGHT_MODES, Encoding, WeightMode
+from .formats import ACTIVATION_BITS, SUM_BITS, WEIGHT_BITS, WEIGHT_MODES, Encoding, WeightMode
 
 
 class ConfigError(ValueError):
@@ -59,6 +59,7 @@ class ChipConfig:
     feeder_words: int = 1  #: activation words that the feeder takes in a cycle; power of two, up to a vector's
     window_words: int = 32  #: words of the last window that the feeder keeps; 0, or a multiple of feeder_words
     weight_words: int = 16384  #: words of the weight store (`rows` weights each)
+    load_cycles: int = 1  #: cycles of a weight word's way to a bank, a part in each; power of two, 1..rows / 4
     program_commands: int = 256  #: commands that the program store holds
     parameter_tiles: int = 512  #: kernel tiles in the output pipeline's parameter memory
     output_lanes: int = 4  #: channels that the output pipeline converts per cycle; divides `channels`
@@ -124,6 +125,7 @@ class ChipConfig:
                 f"({self.activation_banks}), not {self.activation_words}"
             )
         span("weight_words", 1, 1 << 20)
+        power("load_cycles", 1, self.rows // 4)
         span("program_commands", 2, 4096)
         span("parameter_tiles", 1, 1 << 15)
         power("output_lanes", 1, self.channels)
@@ -197,6 +199,11 @@ class ChipConfig:
     def sram_cycles(self, input_bits: Any) -> Any:
         """Cycles that an SRAM-CIM bank takes for a vector of integers of so many bits; int or array of them."""
         return -(-input_bits // self.sram_planes)
+
+    @property
+    def load_bits(self) -> int:
+        """Width of the way from the weight store to the banks: `rows` weights in `load_cycles` parts."""
+        return self.rows * WEIGHT_BITS // self.load_cycles
 
     @property
     def accumulator_bits(self) -> int:

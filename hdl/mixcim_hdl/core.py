@@ -68,7 +68,9 @@ class Core(wiring.Component):
         m.submodules.layer_controller = controller = LayerController(chip)
         m.submodules.kernel_controller = kernel_controller = ResetInserter(controller.clear)(KernelController(chip))
         m.submodules.feeder = feeder = ResetInserter(controller.clear)(Feeder(chip))
-        m.submodules.loader = loader = ResetInserter(controller.clear)(Loader(1 + chip.deep_pipeline))
+        m.submodules.loader = loader = ResetInserter(controller.clear)(
+            Loader(1 + 2 * chip.deep_pipeline, chip.load_cycles)
+        )
         engines = [Engine(chip) for _ in range(chip.engines)]
         for number, engine in enumerate(engines):
             m.submodules[f"engine{number}"] = once(engine, "engine", platform)
@@ -161,7 +163,8 @@ class Core(wiring.Component):
                 engine.load_address.eq(loader.load_address),
             ]
             for local, unit in enumerate(engine_units(chip, number)):
-                loaded = (unit >= loader.first) & (unit < loader.end)
+                # It is long there when the first word comes.
+                loaded = delayed(m, (unit >= loader.first) & (unit < loader.end), chip.deep_pipeline, f"loaded{unit}")
                 m.d.comb += [
                     *(engine.fields[local][name].eq(run[f"{name}[{unit}]"]) for name in UNIT_FIELDS),
                     kernel_controller.active[unit].eq(run[f"tiles[{unit}]"] != 0),
@@ -175,7 +178,9 @@ class Core(wiring.Component):
         """Memories that the host fills, and who reads them. All engines hold the same parameters and tile map."""
         chip = self.chip
         m.submodules.program = program = Store(32, chip.program_commands * program_stride(chip))
-        m.submodules.weights = weights = Store(chip.rows * 8, chip.weight_words)
+        m.submodules.weights = weights = Store(
+            chip.load_bits, chip.weight_words * chip.load_cycles, late=chip.deep_pipeline
+        )
         m.submodules.cycle_log = cycle_log = Ram(32, chip.program_commands)
         for name, store in {"program": program, "weights": weights}.items():
             m.d.comb += [

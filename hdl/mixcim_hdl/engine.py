@@ -9,10 +9,10 @@ from amaranth.hdl import Array, C, Cat, Module, Mux, ResetInserter, Signal, Valu
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Member, Out, connect
 
-from .commands import ADDRESS_BITS, Pooling
+from .commands import Pooling
 from .config import ChipConfig, UnitKind
 from .emission import for_fpga, once
-from .interfaces import UNIT_LAYOUT, result_layout, run_view, vector_layout
+from .interfaces import UNIT_LAYOUT, load_members, result_layout, run_view, vector_layout
 from .memory.store import Store
 from .output.arbiter import ResultArbiter
 from .output.pipeline import TILE_BITS, OutputPipeline
@@ -80,7 +80,7 @@ class Engine(wiring.Component):
     run : fields of the command, constant while vectors are in flight.    fields : those of each unit.
     valid, ready, payload : vector stream, with one handshake per unit.
     pool_valid, pool_ready, pool_payload : result stream of the float pool, taken instead of the units' if run.pooling.
-    load_enable (one bit per unit), load_address, load_data : a weight word.
+    load_* : a part of a weight word, for any of the units (load_members).
     host_address, host_data, <store>_write, <store>_read, <store>_data : the host's access to each of STORES.
     MEMORY_PORTS, REPORTS : see OutputPipeline.    memristor_inputs : see MemristorBank.
     verify_code : of the bank whose verify_enable is high.
@@ -106,9 +106,7 @@ class Engine(wiring.Component):
                 "pool_valid": In(1),
                 "pool_ready": Out(1),
                 "pool_payload": In(result_layout(chip)),
-                "load_enable": In(len(kinds)),
-                "load_address": In(ADDRESS_BITS),
-                "load_data": In(chip.rows * 8),
+                **load_members(chip, len(kinds)),
                 "host_address": In(26),
                 "host_data": In(32),
                 **{f"{store}_{access}": In(1) for store in STORES for access in ("write", "read")},

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 from amaranth.hdl import signed
 from amaranth.lib import data, stream
-from amaranth.lib.wiring import In, Out, Signature
+from amaranth.lib.wiring import In, Member, Out, Signature
 
 from .commands import ADDRESS_BITS, RUN_FIELDS, TABLE_ENTRY_FIELDS, TABLE_FIELDS, UNIT_FIELDS, pack_layout, run_layout
 from .config import ChipConfig
@@ -139,12 +139,22 @@ WRITE_NAMES = [register.name.removeprefix("WRITE_").lower() for register in WRIT
 WRITE_LAYOUT = data.StructLayout(dict(zip(WRITE_NAMES, WRITE_REGISTERS.values(), strict=True)))
 
 
+def load_members(chip: ChipConfig, units: int = 1) -> dict[str, Member]:
+    """Way of the weights to `units` compute units. load_enable: of each. load_address: weight word * `load_cycles` +
+    part of it. load_data: the part, the word's first rows in part 0."""
+    return {
+        "load_enable": In(units),
+        "load_address": In(ADDRESS_BITS + (chip.load_cycles - 1).bit_length()),
+        "load_data": In(chip.load_bits),
+    }
+
+
 class BankSignature(Signature):
     """The one interface of all kinds of compute unit; a fourth kind needs a component with this signature, no more.
 
     `step` comes in and, in the same order, one `dpv` goes out for each, of `tiles` kernel tiles at most. `load_*`
-    writes one weight word. `input_bits`, `input_signed` (the top one of them counts negative) and `mode` are constant
-    while steps are in flight.
+    writes a part of a weight word (load_members). `input_bits`, `input_signed` (the top one of them counts negative)
+    and `mode` are constant while steps are in flight.
     """
 
     def __init__(self, chip: ChipConfig, tiles: int = 1):
@@ -155,8 +165,6 @@ class BankSignature(Signature):
                 "input_bits": In(5),
                 "input_signed": In(1),
                 "mode": In(2),
-                "load_enable": In(1),
-                "load_address": In(ADDRESS_BITS),
-                "load_data": In(chip.rows * 8),
+                **load_members(chip),
             }
         )

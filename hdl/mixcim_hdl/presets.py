@@ -64,6 +64,7 @@ PRESETS = {
             feeder_words=4,
             window_words=0,
             weight_words=4616,
+            load_cycles=4,
             program_commands=144,
             parameter_tiles=128,
             output_lanes=2,

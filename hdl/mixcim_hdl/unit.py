@@ -9,12 +9,13 @@ from amaranth.hdl import Module, Mux, ResetInserter, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect
 
-from .commands import ADDRESS_BITS, TinyMode
+from .commands import TinyMode
 from .config import ChipConfig, UnitKind
 from .control.accumulator import Accumulator
 from .control.sequencer import Sequencer
 from .emission import for_fpga
-from .interfaces import UNIT_LAYOUT, BankSignature, dpv_layout, result_layout, run_view, vector_layout
+from .floating_point.pipeline import delayed
+from .interfaces import UNIT_LAYOUT, BankSignature, dpv_layout, load_members, result_layout, run_view, vector_layout
 from .memristor.bank import MemristorBank
 from .primitives.queues import MemoryQueue, RegisterQueue
 from .sram.bank import SramBank
@@ -24,7 +25,7 @@ from .tiny.bank import TinyBank
 BANKS = {UnitKind.MEMRISTOR: MemristorBank, UnitKind.SRAM: SramBank, UnitKind.TINY: TinyBank}
 
 
-STEPS = 4  #: in a bank of a deep pipeline; a fifth one would make ResNet-20 4 % faster, and a bank 700 LUTs larger
+STEPS = 4  #: in a bank of a deep pipeline; a fifth one would make ResNet-20 7 % faster, and a bank 700 LUTs larger
 
 
 def own_members(kind: UnitKind, chip: ChipConfig) -> dict[str, wiring.Member]:
@@ -42,7 +43,8 @@ class ComputeUnit(wiring.Component):
     ```
 
     A deep pipeline lets STEPS steps into the bank at most, and has room for all of their dpvs before the accumulator:
-    so the bank never stands still, and no way leads from the accumulator to it.
+    so the bank never waits for it, and no way leads from the accumulator to it. Steps shorter than the bank's latency /
+    STEPS wait for each other: four steps of one cycle on SRAM-CIM take six.
 
     Latency: 1 (queue) + that of the bank + 2 (accumulator), + 1 in a deep pipeline. Its pace is that of the slowest of
     sequencer (a step a cycle), bank and accumulator (1 or 2 cycles a tile).
@@ -52,7 +54,7 @@ class ComputeUnit(wiring.Component):
     clear : resets all but what the host has set.    start : one cycle, begins a layer.
     run : fields of the command, constant while vectors are in flight.    fields : those of this unit.
     vector, result : streams.
-    load_enable, load_address, load_data : a weight word for the bank.
+    load_* : a part of a weight word for the bank (load_members).
     Those of the kind's own: see its bank.
     fault : it was to read past its memory.    moving : it takes a step.    busy : vectors, steps or results are inside.
     """
@@ -67,9 +69,7 @@ class ComputeUnit(wiring.Component):
                 "fields": In(UNIT_LAYOUT),
                 "vector": In(stream.Signature(vector_layout(chip))),
                 "result": Out(stream.Signature(result_layout(chip))),
-                "load_enable": In(1),
-                "load_address": In(ADDRESS_BITS),
-                "load_data": In(chip.rows * 8),
+                **load_members(chip),
                 **own_members(kind, chip),
                 "fault": Out(1),
                 "moving": Out(1),
@@ -109,22 +109,23 @@ class ComputeUnit(wiring.Component):
         else:
             connect(m, bank.dpv, accumulator.dpv)
         connect(m, accumulator.result, wiring.flipped(self.result))
+        mode = delayed(m, fields.mode, chip.deep_pipeline, "mode")  # there long before the first vector
         stride: object = 1
         if kind is UnitKind.TINY:
-            broadcast = Mux(fields.mode == TinyMode.BROADCAST, chip.channels, 1)
-            stride = Mux(fields.mode == TinyMode.MAX, 0, broadcast)
-            m.d.comb += accumulator.maximum.eq(fields.mode == TinyMode.MAX)
+            broadcast = Mux(mode == TinyMode.BROADCAST, chip.channels, 1)
+            stride = Mux(mode == TinyMode.MAX, 0, broadcast)
+            m.d.comb += accumulator.maximum.eq(mode == TinyMode.MAX)
         m.d.comb += [
             sequencer.start.eq(self.start),
             sequencer.tiles.eq(fields.tiles),
             sequencer.slot.eq(fields.slot),
             sequencer.parameter.eq(fields.parameter),
             sequencer.stride.eq(stride),
-            sequencer.mode.eq(fields.mode),
+            sequencer.mode.eq(mode),
             sequencer.slices.eq(run.weight_slices),
             bank.input_bits.eq(run.input_bits),
             bank.input_signed.eq(run.input_signed),
-            bank.mode.eq(fields.mode),
+            bank.mode.eq(mode),
             *(getattr(bank, name).eq(getattr(self, name)) for name in ("load_enable", "load_address", "load_data")),
             self.fault.eq(sequencer.fault),
             self.moving.eq(bank.step.valid & bank.step.ready),

@@ -19,8 +19,8 @@ from mixcim.cycles import predict
 from mixcim.cycles.prediction import (
     ALIGN_LATENCY,
     BANK_LATENCY,
+    DEEP_BANK_LATENCY,
     DEEP_LANE_LATENCY,
-    DEEP_MEMRISTOR_LATENCY,
     FLOAT_ADD_LATENCY,
     FLOAT_LANE_LATENCY,
     LANE_LATENCY,
@@ -31,7 +31,7 @@ from mixcim.host.processor import Processor
 from mixcim.host.values import input_codes
 from mixcim.rtl.processor import rtl_processor
 from mixcim_hdl.commands import Opcode, encode_command, table_layout
-from mixcim_hdl.config import ChipConfig
+from mixcim_hdl.config import ChipConfig, UnitKind
 from mixcim_hdl.program import Program
 from mixcim_hdl.registers import Region, window_address
 from model.random_program import random_program
@@ -103,7 +103,8 @@ def test_constants_are_those_of_the_rtl() -> None:
     assert (Lane.LATENCY, FloatLane.LATENCY, Align.LATENCY) == (LANE_LATENCY, FLOAT_LANE_LATENCY, ALIGN_LATENCY)
     assert (PoolLane.LATENCY, FloatAdd.LATENCY) == (POOL_LANE_LATENCY, FLOAT_ADD_LATENCY)
     assert Lane(deep=1).LATENCY == DEEP_LANE_LATENCY
-    assert memristor_latency(DEEP) == DEEP_MEMRISTOR_LATENCY
+    assert memristor_latency(DEEP) == DEEP_BANK_LATENCY[UnitKind.MEMRISTOR]
+    assert {kind: bank(DEEP).EXTRA_LATENCY for kind, bank in BANKS.items()} == BANK_LATENCY | DEEP_BANK_LATENCY
     assert OutputPipeline.EXTRA_LATENCY == 2  # cycles 0 and 1 of struct OutputPipeline
 
 

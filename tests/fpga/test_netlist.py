@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -21,22 +23,25 @@ from mixcim_hdl.processor import Processor as Hardware
 
 #: The chip that fits the smallest of the boards.
 CHIP = PRESETS["ecp5-25f"]
+#: What the larger boards' chip has beside it: weight words in parts, several planes, a weight store that is cut twice.
+PARTS = dataclasses.replace(CHIP, name="parts", load_cycles=4, sram_planes=4, weight_words=2440)
 
 
 @pytest.mark.slow
-def test_netlist_runs_the_demo_network(tmp_path):
+@pytest.mark.parametrize("chip", [CHIP, PARTS], ids=lambda chip: chip.name)
+def test_netlist_runs_the_demo_network(chip, tmp_path):
     network = load_network(DIGITS_RESNET)
-    program = compile_network(network, CHIP, (), "16")
+    program = compile_network(network, chip, (), "16")
     codes = input_codes(program, digits_data()[2][:3])
-    verilog = netlist_verilog(Hardware(CHIP), "mixcim", tmp_path)
+    verilog = netlist_verilog(Hardware(chip), "mixcim", tmp_path)
     assert verilog.count("\nmodule ") == 1  # every cell has become its model
-    processor = Processor(Simulator(build_library(verilog, "mixcim", optimisation=("-O1",))), CHIP)
+    processor = Processor(Simulator(build_library(verilog, "mixcim", optimisation=("-O1",))), chip)
     processor.load(program)
     outputs = []
     for code in codes:
         output, _ = processor.infer(code)
         outputs.append(output)
-    np.testing.assert_array_equal(outputs, ProcessorModel(CHIP, program).run(codes))
+    np.testing.assert_array_equal(outputs, ProcessorModel(chip, program).run(codes))
 
 
 @pytest.mark.parametrize("cell", ["LUT4", "CCU2C"])

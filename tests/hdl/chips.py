@@ -22,15 +22,16 @@ NO_FLOAT = dataclasses.replace(TINY, name="no_float", aligned_bits=0)
 WIDEST = dataclasses.replace(TINY, name="widest", aligned_bits=16)
 #: SRAM-CIM banks that take several bit planes in a cycle.
 TWO_PLANES = dataclasses.replace(TINY, name="two_planes", sram_planes=2)
-FOUR_PLANES = dataclasses.replace(NO_FLOAT, name="four_planes", sram_planes=4)
+FOUR_PLANES = dataclasses.replace(NO_FLOAT, name="four_planes", sram_planes=4, load_cycles=4)
 SIX_PLANES = dataclasses.replace(TINY, name="six_planes", sram_planes=6)
 #: Long ways halved, as on boards.
 DEEP = dataclasses.replace(
-    NO_FLOAT, name="deep", deep_pipeline=1, feeder_words=2, window_words=16, activation_banks=4, sram_planes=2
-)
+    NO_FLOAT, name="deep", deep_pipeline=1, feeder_words=2, window_words=16, activation_banks=4, sram_planes=2,
+    load_cycles=2,
+)  # fmt: skip
 DEEP_ENGINES = dataclasses.replace(
     DEEP, name="deep_engines", engines=2, memristor_banks=2, sram_banks=4, tiny_banks=2, spare_columns=2,
     feeder_words=4, window_words=12, vector_queue=3, sram_planes=3, encoding="offset", conductance_bits=4,
-    output_lanes=4,
+    output_lanes=4, load_cycles=4,
 )  # fmt: skip
 CHIPS = [TINY, OTHER, NO_FLOAT, WIDEST, TWO_PLANES, FOUR_PLANES, SIX_PLANES, DEEP]

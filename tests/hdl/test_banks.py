@@ -54,12 +54,16 @@ def random_steps(chip, rng, count: int, slots: int, bits: int, signed: bool = Fa
 
 
 async def load(ctx, bank, words: dict[int, np.ndarray]) -> None:
-    """Write weight words through the load port."""
+    """Write weight words through the load port, each in as many parts as it takes."""
     ctx.set(bank.load_enable, 1)
     for address, weights in words.items():
-        ctx.set(bank.load_address, address)
-        ctx.set(bank.load_data, int.from_bytes(weights.astype(np.int8).tobytes(), "little"))
-        await ctx.tick()
+        data = weights.astype(np.int8).tobytes()
+        size = len(bank.load_data) // 8
+        parts = len(data) // size
+        for part in range(parts):
+            ctx.set(bank.load_address, address * parts + part)
+            ctx.set(bank.load_data, int.from_bytes(data[part * size : (part + 1) * size], "little"))
+            await ctx.tick()
     ctx.set(bank.load_enable, 0)
 
 

@@ -330,9 +330,9 @@ def test_arbiter_loses_and_repeats_nothing(stalls):
     simulate(arbiter, *(sender(unit) for unit in range(3)), check)
 
 
-@pytest.mark.parametrize("latency", [1, 2])
-def test_loader_copies_words_one_per_cycle(latency):
-    loader = Loader(latency)
+@pytest.mark.parametrize(("latency", "parts"), [(1, 1), (3, 1), (3, 4)])
+def test_loader_copies_words_a_part_per_cycle(latency, parts):
+    loader = Loader(latency, parts)
     reads, writes = [], []
 
     async def drive(ctx):
@@ -345,7 +345,7 @@ def test_loader_copies_words_one_per_cycle(latency):
                 ctx.set(getattr(loader, name), 0)
             assert (ctx.get(loader.first), ctx.get(loader.end)) == (source, source + 3)
             busy_cycles, due = 0, [0] * latency
-            for _ in range(10):
+            for _ in range(6 + 4 * parts):
                 *_, read, address, write, target, busy = await ctx.tick().sample(
                     loader.read_enable, loader.read_address, loader.load_enable, loader.load_address, loader.busy
                 )
@@ -354,8 +354,8 @@ def test_loader_copies_words_one_per_cycle(latency):
                 due.append(read)
                 assert write == due.pop(0)  # a word, so many cycles after it was asked for
                 busy_cycles += busy
-            assert busy_cycles == (count + latency if count else 0)
+            assert busy_cycles == (count * parts + latency if count else 0)
 
     simulate(loader, drive)
-    assert reads == [5, 6, 7, 8, 0]
-    assert writes == [100, 101, 102, 103, 7]
+    assert reads == [word * parts + part for word in (5, 6, 7, 8, 0) for part in range(parts)]
+    assert writes == [word * parts + part for word in (100, 101, 102, 103, 7) for part in range(parts)]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import random
 
 import pytest
+from amaranth.hdl import Instance, Module
 
 from hdl.chips import CHIPS
 from hdl.streams import simulate
+from mixcim_hdl.emission import Technology, VerilogPlatform
 from mixcim_hdl.memory.activation import ActivationMemory
 from mixcim_hdl.memory.banked import BankedMemory, bank_of
 from mixcim_hdl.memory.exponent import ExponentMemory
@@ -15,9 +17,18 @@ from mixcim_hdl.memory.store import Store
 from mixcim_hdl.primitives.ram import Ram
 
 
-@pytest.mark.parametrize(("width", "depth", "lanes"), [(8, 1, 1), (32, 5, 4), (24, 16, 3)])
-def test_ram_reads_old_data_and_writes_by_lane(width, depth, lanes):
-    ram, rng = Ram(width, depth, lanes), random.Random(1)
+class CutRam(Ram):
+    """The form for FPGAs of memories that are cut; its parts are whole."""
+
+    def elaborate(self, platform):
+        return self._cut()
+
+
+@pytest.mark.parametrize(
+    ("form", "width", "depth", "lanes"), [(Ram, 8, 1, 1), (Ram, 32, 5, 4), (Ram, 24, 16, 3), (CutRam, 32, 11, 4)]
+)
+def test_ram_reads_old_data_and_writes_by_lane(form, width, depth, lanes):
+    ram, rng = form(width, depth, lanes), random.Random(1)
     contents, lane = [0] * depth, width // lanes
 
     async def drive(ctx):
@@ -38,14 +49,26 @@ def test_ram_reads_old_data_and_writes_by_lane(width, depth, lanes):
     simulate(ram, drive)
 
 
+@pytest.mark.parametrize(("depth", "parts"), [(18464, [16384, 2048, 32]), (1536, [1024, 512]), (512, []), (2048, [])])
+def test_fpga_memories_are_cut_at_powers_of_two(depth, parts):
+    platform = VerilogPlatform(Technology.FPGA)
+    found, block = [], Ram(32, depth).elaborate(platform)
+    while isinstance(block, Module):
+        found.append(block._named_submodules["low"][0]._depth)
+        rest = block._named_submodules["high"][0]
+        block = rest.elaborate(platform)
+    assert found + ([rest._depth] if found else []) == parts
+    assert isinstance(Ram(32, depth).elaborate(VerilogPlatform()), Instance)
+
+
 def test_ram_refuses_lanes_that_do_not_divide_the_width():
     with pytest.raises(ValueError, match=r"width must be a multiple of lanes \(3\), not 32"):
         Ram(32, 4, 3)
 
 
-@pytest.mark.parametrize(("width", "depth"), [(32, 8), (128, 4)])
-def test_store_is_little_endian_for_the_host(width, depth):
-    store, rng = Store(width, depth), random.Random(2)
+@pytest.mark.parametrize(("width", "depth", "late"), [(32, 8, 0), (128, 4, 0), (128, 4, 1), (32, 8, 1)])
+def test_store_is_little_endian_for_the_host(width, depth, late):
+    store, rng = Store(width, depth, late=late), random.Random(2)
     words = [rng.getrandbits(32) for _ in range(store.host_words)]
 
     async def drive(ctx):
@@ -56,7 +79,7 @@ def test_store_is_little_endian_for_the_host(width, depth):
             await ctx.tick()
         ctx.set(store.host_write, 0)
         ctx.set(store.host_read, 1)
-        for address, before in enumerate([None, *words]):  # one a cycle, two later
+        for address, before in enumerate([None] * (1 + late) + words):  # one a cycle, two or three later
             ctx.set(store.host_address, address)
             ctx.set(store.host_read, address < len(words))
             await ctx.tick()
@@ -65,7 +88,8 @@ def test_store_is_little_endian_for_the_host(width, depth):
         parts = width // 32
         for address in range(depth):
             ctx.set(store.read_address, address)
-            await ctx.tick()
+            for _ in range(1 + late):
+                await ctx.tick()
             whole = sum(word << 32 * n for n, word in enumerate(words[address * parts : (address + 1) * parts]))
             assert ctx.get(store.read_data) == whole
 
@@ -78,6 +102,16 @@ SHAPES = {
     "two_banks": {"width": 6, "depth": 22, "banks": 2, "readers": 2, "writers": 1, "lanes": 3, "pairs": True},
     "no_pairs": {"width": 4, "depth": 40, "banks": 8, "readers": 5, "writers": 3},
     "given": {"width": 6, "depth": 32, "banks": 4, "readers": 5, "writers": 2, "given": 2},
+    "late": {
+        "width": 6,
+        "depth": 32,
+        "banks": 4,
+        "readers": 5,
+        "writers": 2,
+        "lanes": 2,
+        "pairs": True,
+        "late_writes": 1,
+    },
     "row_each": {"width": 5, "depth": 16, "banks": 16, "readers": 4, "writers": 4, "pairs": True},
 }
 
@@ -89,6 +123,7 @@ def test_banked_memory_serves_the_first_of_each_bank(shape):
     memory, rng = BankedMemory(**size), random.Random(3)
     width, depth, banks, lanes = (size[name] for name in ("width", "depth", "banks", "lanes"))
     contents, refused = [0] * depth, {"read": 0, "write": 0}
+    on_their_way: list[list[tuple[int, int, int]]] = [[]] * size.get("late_writes", 0)  # (word, mask, value)
 
     def traffic(ports: int) -> list[tuple[bool, int, int]]:
         """(enabled, wide, address) of each port; few addresses, so that they meet."""
@@ -143,11 +178,14 @@ def test_banked_memory_serves_the_first_of_each_bank(shape):
                 assert [got >> width * half & (1 << width) - 1 for half in range(len(expected[index]))] == expected[
                     index
                 ]
+            on_their_way.append([])
             for index, (_, wide, address) in enumerate(writes):
                 lane = width // lanes
                 mask = sum((1 << lane) - 1 << lane * n for n in range(lanes) if enables[index] >> n & 1)
                 for half, word in enumerate(words(wide, address) if write_served[index] else []):
-                    contents[word] = (contents[word] & ~mask) | (values[index] >> width * half & mask)
+                    on_their_way[-1].append((word, mask, values[index] >> width * half))
+            for word, mask, value in on_their_way.pop(0):
+                contents[word] = (contents[word] & ~mask) | (value & mask)
 
     simulate(memory, drive)
     assert refused["read"] > 50 and (size["writers"] == 1 or refused["write"] > 50)

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
-from hdl.chips import FOUR_PLANES, NO_FLOAT, SIX_PLANES, TINY, TWO_PLANES
+from hdl.chips import DEEP, FOUR_PLANES, NO_FLOAT, SIX_PLANES, TINY, TWO_PLANES
 from mixcim_hdl.formats import WEIGHT_BITS
 from mixcim_hdl.sram.column import SramColumn
 from mixcim_hdl.sram.fpga_column import FpgaColumn
 
 #: More rows than FpgaColumn sums before its register, and one, two, four of its groups in a segment.
-TALL = dataclasses.replace(TINY, name="tall", rows=64, sram_segments=1, sram_planes=2)
+TALL = dataclasses.replace(TINY, name="tall", rows=64, sram_segments=1, sram_planes=2, load_cycles=8)
 HALVES = dataclasses.replace(TALL, name="halves", sram_segments=2)
 #: Segments of a pair of rows, with all planes of the widest integers.
 PAIRS = dataclasses.replace(TINY, name="pairs", sram_segments=8, sram_planes=4, aligned_bits=16)
-CHIPS = [TINY, NO_FLOAT, TWO_PLANES, FOUR_PLANES, SIX_PLANES, TALL, HALVES, PAIRS]
+CHIPS = [TINY, NO_FLOAT, TWO_PLANES, FOUR_PLANES, SIX_PLANES, TALL, HALVES, PAIRS, DEEP]
 
 
 def packed(values: np.ndarray, width: int) -> int:
@@ -37,10 +37,11 @@ def test_sums(chip, form):
 
     async def bench(ctx):
         for slot, word in enumerate(words):
-            ctx.set(column.load_enable, 1)
             ctx.set(column.load_address, slot)
-            ctx.set(column.load_data, packed(word, WEIGHT_BITS))
-            await ctx.tick()
+            for part, weights in enumerate(np.split(word, chip.load_cycles)):
+                ctx.set(column.load_enable, 1 << part)
+                ctx.set(column.load_data, packed(weights, WEIGHT_BITS))
+                await ctx.tick()
         ctx.set(column.load_enable, 0)
         for case in range(24):
             slot = case % len(words)
@@ -58,7 +59,8 @@ def test_sums(chip, form):
             ctx.set(column.negative, negative)
             for plane in range(planes):
                 ctx.set(column.planes[plane], 0)  # without `enable` the sums stay
-            await ctx.tick()
+            for _ in range(1 + chip.deep_pipeline):
+                await ctx.tick()
             signs = places * np.where((np.arange(planes) == planes - 1) & bool(negative), -1, 1)
             products = (signs @ bits) * words[slot]
             expected = products.reshape(segments, -1).sum(axis=1)

@@ -20,8 +20,8 @@ MANY_BANKS = dataclasses.replace(
 )  # fmt: skip
 
 
-#: Stores in every engine, memory banks by more than one group of address bits.
-ENGINES = dataclasses.replace(MANY_BANKS, name="engines", engines=2, feeder_words=2, activation_banks=8)
+#: Stores in every engine, memory banks by more than one group of address bits, weight words in parts.
+ENGINES = dataclasses.replace(MANY_BANKS, name="engines", engines=2, feeder_words=2, activation_banks=8, load_cycles=2)
 
 
 def simulator(processor: Processor) -> Simulator:

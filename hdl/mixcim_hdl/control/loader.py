@@ -8,43 +8,47 @@ from ..commands import ADDRESS_BITS
 
 
 class Loader(wiring.Component):
-    """`count` words, one per cycle; `busy` for count + `latency` cycles after `start`.
+    """`count` words, each in `parts` parts, one per cycle; `busy` for count * parts + `latency` cycles after `start`.
 
-    `latency`: of the weight store, whose word goes straight to the units.
+    `latency`: of the weight store, whose part goes straight to the units. `parts`: a power of two.
 
     Members
     -------
     start, unit, units, source, destination, count : one cycle.
-    read_enable, read_address : weight store.
+    read_enable, read_address : weight store; word * parts + part, as the next one.
     load_enable, load_address : of the units from `first` up to, without, `end`.
     """
 
-    start: In(1)
-    unit: In(8)
-    units: In(8)
-    source: In(ADDRESS_BITS)
-    destination: In(ADDRESS_BITS)
-    count: In(ADDRESS_BITS)
-    busy: Out(1)
-    read_enable: Out(1)
-    read_address: Out(ADDRESS_BITS)
-    load_enable: Out(1)
-    load_address: Out(ADDRESS_BITS)
-    first: Out(8)
-    end: Out(9)
-
-    def __init__(self, latency: int = 1):
+    def __init__(self, latency: int = 1, parts: int = 1):
         self._latency = latency
-        super().__init__()
+        self._part_bits = (parts - 1).bit_length()
+        super().__init__(
+            {
+                "start": In(1),
+                "unit": In(8),
+                "units": In(8),
+                "source": In(ADDRESS_BITS),
+                "destination": In(ADDRESS_BITS),
+                "count": In(ADDRESS_BITS),
+                "busy": Out(1),
+                "read_enable": Out(1),
+                "read_address": Out(ADDRESS_BITS + self._part_bits),
+                "load_enable": Out(1),
+                "load_address": Out(ADDRESS_BITS + self._part_bits),
+                "first": Out(8),
+                "end": Out(9),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
-        remaining = Signal(ADDRESS_BITS)
-        destination = Signal(ADDRESS_BITS)
+        bits = ADDRESS_BITS + self._part_bits
+        remaining = Signal(bits)
+        destination = Signal(bits)
         enables: list[Signal] = [self.read_enable]
         address = destination
         for stage in range(1, self._latency + 1):
-            enable, behind = Signal(name=f"enable{stage}"), Signal(ADDRESS_BITS, name=f"address{stage}")
+            enable, behind = Signal(name=f"enable{stage}"), Signal(bits, name=f"address{stage}")
             m.d.sync += [enable.eq(enables[-1]), behind.eq(address)]
             enables.append(enable)
             address = behind
@@ -61,10 +65,10 @@ class Loader(wiring.Component):
         ]
         with m.If(self.start):
             m.d.sync += [
-                remaining.eq(self.count),
+                remaining.eq(self.count << self._part_bits),
                 self.read_enable.eq(self.count != 0),
-                self.read_address.eq(self.source),
-                destination.eq(self.destination),
+                self.read_address.eq(self.source << self._part_bits),
+                destination.eq(self.destination << self._part_bits),
                 self.first.eq(self.unit),
                 self.end.eq(self.unit + self.units),
             ]

@@ -39,13 +39,14 @@ class RegisterBank(wiring.Component):
      request --> register --> registers, or access to a memory --> memory --> word --> response
     ```
 
-    While write-verify is busy, requests wait, and for a cycle behind a write of CONTROL, in which it takes effect.
+    While write-verify is busy, requests wait, and for a cycle behind a write of CONTROL, in which it takes effect. In a
+    deep pipeline an activation word is written a cycle late: a read has it behind the write's response, as AXI says.
 
     Members
     -------
     request, response : streams of axi_lite.
     window_address (32-bit word in the region), window_data; per region <name>_write, <name>_read, <name>_data
-        (latency 2); of a memory that the chip has not they are idle.
+        (latency 2, of the weights in a deep pipeline 3); of a memory that the chip has not they are idle.
     start, abort : one cycle.    watchdog : its register.    interrupt : level.
     busy, done, fault, fault_command, fault_detail, run_cycles, index, finished, failed : from the layer controller.
     event_counts : of EventCounters.
@@ -55,10 +56,11 @@ class RegisterBank(wiring.Component):
     write_* : write-verify of four cells at program_word and program_column (WriteVerify).
     """
 
-    LATENCY = 6  #: from a request taken to its response
+    LATENCY = 6  #: from a request taken to its response; one more in a deep pipeline
 
     def __init__(self, chip: ChipConfig):
         self._chip = chip
+        self.LATENCY = type(self).LATENCY + chip.deep_pipeline
         banks = max(chip.memristor_banks, 1)
         windows = {}
         for region in WINDOWS:
@@ -299,15 +301,16 @@ class RegisterBank(wiring.Component):
                     from_window[number].eq(~request.write),
                 ]
 
-        # Of an access: its memory's word is there three cycles later, and in a register after another one.
+        # Of an access: its memory's word is there three cycles later (of the latest memory), one more and it is in a
+        # register.
         answers, kept_error, kept_data, kept_from = (
             delayed(m, value, self.LATENCY - 2, name)
             for name, value in {"answers": accept, "error": error, "data": read_data, "from": from_window}.items()
         )
         words = [Signal(32, name=f"word_of_{window.name.lower()}") for window in windows]
-        m.d.sync += [
-            word.eq(getattr(self, f"{window.name.lower()}_data")) for word, window in zip(words, windows, strict=True)
-        ]
+        for word, window in zip(words, windows, strict=True):
+            name = f"{window.name.lower()}_data"
+            m.d.sync += word.eq(delayed(m, getattr(self, name), chip.deep_pipeline * (window != Region.WEIGHTS), name))
         answer = Signal(32)
         m.d.comb += answer.eq(kept_data)
         for number, word in enumerate(words):

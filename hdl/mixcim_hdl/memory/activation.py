@@ -25,4 +25,5 @@ class ActivationMemory(BankedMemory):
             lanes=chip.channels,
             pairs=chip.floating_point,
             given=chip.engines if chip.deep_pipeline else 0,
+            late_writes=chip.deep_pipeline,
         )

@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 from ..banks import bank_of
 from ..commands import ADDRESS_BITS
 from ..emission import once
+from ..floating_point.pipeline import delayed
 from ..primitives.ram import Ram
 
 
@@ -34,6 +35,8 @@ class BankedMemory(wiring.Component):
     `read_now` comes last of all: a port that is served but has it low does not read. It must be so where that hinders
     no port of higher index that reads.
 
+    `late_writes`: 1: a word is written a cycle after it is taken, from registers at its bank.
+
     `given`: who reads finds the bank itself, and gives it as a bit of read_banks, for the way from an address to
     `ready` is long; without `pairs` only. The readers from number `given` on are one component's, which tells in
     read_blocked whether one of lower index among them wants the bank, too. Each one below tells in read_claims what it
@@ -49,14 +52,14 @@ class BankedMemory(wiring.Component):
 
     def __init__(
         self, width: int, depth: int, banks: int, readers: int, writers: int, lanes: int = 1, pairs: bool = False,
-        given: int = 0,
+        given: int = 0, late_writes: int = 0,
     ):  # fmt: skip
         if banks < 2 or banks & (banks - 1):
             raise ValueError(f"banks must be a power of two, at least 2, not {banks}")
         if depth % banks:
             raise ValueError(f"depth must be a multiple of banks ({banks}), not {depth}")
         self._width, self._depth, self._banks, self._lanes, self._pairs = width, depth, banks, lanes, pairs
-        self._given = given
+        self._given, self._late_writes = given, late_writes
         words = 2 if pairs else 1
         found = {
             "read_banks": In(data.ArrayLayout(banks, readers)),
@@ -95,7 +98,7 @@ class BankedMemory(wiring.Component):
         m.d.comb += [read_rows.eq(Cat(read_row)), write_rows.eq(Cat(write_row))]
         banks = []
         for number in range(self._banks):
-            bank = _Bank(self._width, depth, readers, writers, self._lanes, self._pairs)
+            bank = _Bank(self._width, depth, readers, writers, self._lanes, self._pairs, self._late_writes)
             name = f"bank_{self._width}x{depth}_{readers}r{writers}w"
             m.d.comb += [
                 bank.read_select.eq(Cat(served[number] for served in read_served)),
@@ -176,8 +179,9 @@ class _Bank(wiring.Component):
     (the bank has the upper half of this writer's data), write_lanes, write_row, write_data.
     """
 
-    def __init__(self, width: int, depth: int, readers: int, writers: int, lanes: int, pairs: bool):
+    def __init__(self, width: int, depth: int, readers: int, writers: int, lanes: int, pairs: bool, late_writes: int):
         self._width, self._depth, self._lanes, self._pairs = width, depth, lanes, pairs
+        self._late_writes = late_writes
         row, words = (depth - 1).bit_length(), 2 if pairs else 1
         super().__init__(
             {
@@ -200,17 +204,16 @@ class _Bank(wiring.Component):
             ram.read_enable.eq((self.read_select & self.read_now).any()),
             ram.read_address.eq(_selected(self.read_select, self.read_row)),
             self.read_data.eq(ram.read_data),
-            ram.write_enable.eq(_selected(self.write_select, self.write_lanes)),
-            ram.write_address.eq(_selected(self.write_select, self.write_row)),
         ]
-        chosen = Signal(len(self.write_data) // len(self.write_select))
-        m.d.comb += [
-            chosen.eq(_selected(self.write_select, self.write_data)),
-            ram.write_data.eq(chosen),
-        ]
+        data = _selected(self.write_select, self.write_data)
         if self._pairs:
-            with m.If((self.write_select & self.write_upper).any()):
-                m.d.comb += ram.write_data.eq(chosen[self._width :])
+            data = Mux((self.write_select & self.write_upper).any(), data[self._width :], data[: self._width])
+        for name, value in (
+            ("write_enable", _selected(self.write_select, self.write_lanes)),
+            ("write_address", _selected(self.write_select, self.write_row)),
+            ("write_data", data),
+        ):
+            m.d.comb += getattr(ram, name).eq(delayed(m, value, self._late_writes, name))
         return m
 
 

@@ -8,6 +8,7 @@ from amaranth.lib import data, wiring
 from ..commands import SramMode
 from ..config import ChipConfig
 from ..emission import for_fpga, once
+from ..floating_point.pipeline import delayed
 from ..formats import SUM_BITS
 from ..interfaces import TAG_LAYOUT, BankSignature, planes_layout
 from .column import SramColumn, sum_shape
@@ -28,20 +29,24 @@ class SramBank(wiring.Component):
 
     `sram_planes` of the chip at a time: a step takes n = ceil(input_bits / sram_planes) cycles.
 
-    Latency: n + EXTRA_LATENCY cycles from a step taken to its dpv. One step per n cycles.
-    Load address: slot * channels + kernel.
+    Latency: n + EXTRA_LATENCY cycles from a step taken to its dpv; an instance's EXTRA_LATENCY is its own, in a deep
+    pipeline one more. One step per n cycles.
+    Weight word: slot * channels + kernel.
     """
 
     EXTRA_LATENCY = 2
 
     def __init__(self, chip: ChipConfig):
         self._chip = chip
+        self.EXTRA_LATENCY = type(self).EXTRA_LATENCY + chip.deep_pipeline
         super().__init__(BankSignature(chip, chip.sram_segments))
 
     def elaborate(self, platform):
         m = Module()
         chip = self._chip
         kernel_bits = (chip.channels - 1).bit_length()
+        part_bits = (chip.load_cycles - 1).bit_length()
+        load_part, load_word = self.load_address[:part_bits], self.load_address[part_bits:]
         form = FpgaColumn if for_fpga(platform) else SramColumn
         columns = [form(chip) for _ in range(chip.channels)]
         places = chip.sram_planes
@@ -90,8 +95,15 @@ class SramBank(wiring.Component):
         sum_valid, sum_first, sum_last = Signal(), Signal(), Signal()
         sum_tag, sum_packing = Signal(TAG_LAYOUT), Signal(2)
         with m.If(advance):
-            m.d.sync += [sum_valid.eq(busy), sum_first.eq(first), sum_last.eq(last_bit), sum_tag.eq(tag)]
-            m.d.sync += sum_packing.eq(packing)
+            at_work = {"valid": busy, "first": first, "last": last_bit, "tag": tag, "packing": packing}
+            now = {name: delayed(m, value, chip.deep_pipeline, name) for name, value in at_work.items()}
+            m.d.sync += [
+                sum_valid.eq(now["valid"]),
+                sum_first.eq(now["first"]),
+                sum_last.eq(now["last"]),
+                sum_tag.eq(now["tag"]),
+                sum_packing.eq(now["packing"]),
+            ]
         done = Signal()
         m.d.comb += [
             done.eq(sum_valid & sum_last),
@@ -106,8 +118,8 @@ class SramBank(wiring.Component):
         for kernel, column in enumerate(columns):
             m.submodules[f"column{kernel}"] = once(column, "sram_column", platform)
             m.d.comb += [
-                column.load_enable.eq(self.load_enable & (self.load_address[:kernel_bits] == kernel)),
-                column.load_address.eq(self.load_address[kernel_bits:]),
+                column.load_enable.eq((self.load_enable & (load_word[:kernel_bits] == kernel)) << load_part),
+                column.load_address.eq(load_word[kernel_bits:]),
                 column.load_data.eq(self.load_data),
                 column.read_enable.eq(taken),
                 column.read_address.eq(self.step.payload.address),

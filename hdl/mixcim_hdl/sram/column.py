@@ -5,11 +5,14 @@ Source: Wen et al., Science 384, 325 (2024): a compute unit holds W0, W1 and the
 
 from __future__ import annotations
 
+from typing import Any
+
 from amaranth.hdl import Cat, Module, Mux, Shape, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import ChipConfig
+from ..floating_point.pipeline import delayed
 from ..formats import WEIGHT_BITS
 from ..primitives.popcount import popcount
 from ..primitives.ram import Ram
@@ -19,9 +22,9 @@ def column_signature(chip: ChipConfig) -> dict[str, wiring.Member]:
     """Members of a column in each of its forms."""
     address = range(chip.sram_slots)
     return {
-        "load_enable": In(1),
+        "load_enable": In(chip.load_cycles),
         "load_address": In(address),
-        "load_data": In(chip.rows * WEIGHT_BITS),
+        "load_data": In(chip.load_bits),
         "read_enable": In(1),
         "read_address": In(address),
         "planes": In(data.ArrayLayout(chip.rows, chip.sram_planes)),
@@ -49,10 +52,12 @@ class SramColumn(wiring.Component):
 
     Members
     -------
-    load_* : writes one slot; row r's weight is bits 8r+7..8r; the pair sums are formed here.
+    load_* : writes a part of a slot, rows / load_cycles rows, by its bit of load_enable; its row r has the weight in
+        bits 8r+7..8r; the pair sums are formed here.
     read_enable, read_address : fetch a slot; its weights apply from the next cycle on until the next fetch.
     planes : input bits, planes[i][r] of row r, whose place is i.    enable : without it the register stays.
-    sums : of each segment, sum over planes and its rows of planes[i][r] * weight[r] * 2**i. Latency 1.
+    sums : of each segment, sum over planes and its rows of planes[i][r] * weight[r] * 2**i. Latency 1; in a deep
+        pipeline all inputs but `negative` come in a cycle later, from registers of the column's own.
     negative : the last plane of the sum that is there counts negative.
     """
 
@@ -64,18 +69,22 @@ class SramColumn(wiring.Component):
         m = Module()
         pairs = self._chip.rows // 2
         # Bit plane j of W0, W1 and W0+W1: bit p belongs to pair p. The last plane is the sign, with a negative place.
-        plane = data.StructLayout({"w0": pairs, "w1": pairs, "both": pairs})
-        layout = data.ArrayLayout(plane, WEIGHT_BITS + 1)
-        m.submodules.weights = memory = Ram(layout.size, self._chip.sram_slots)
-        written, stored = data.View(layout, memory.write_data), data.View(layout, memory.read_data)
+        parts = self._chip.load_cycles
+        bit_plane = data.StructLayout({"w0": pairs // parts, "w1": pairs // parts, "both": pairs // parts})
+        part = data.ArrayLayout(bit_plane, WEIGHT_BITS + 1)
+        m.submodules.weights = memory = Ram(part.size * parts, self._chip.sram_slots, lanes=parts)
+        given = column_inputs(m, self, self._chip)
+        written = Signal(part)
+        stored = data.View(data.ArrayLayout(part, parts), memory.read_data)
         m.d.comb += [
-            memory.write_enable.eq(self.load_enable),
-            memory.write_address.eq(self.load_address),
-            memory.read_enable.eq(self.read_enable),
-            memory.read_address.eq(self.read_address),
+            memory.write_data.eq(written.as_value().replicate(parts)),
+            memory.write_enable.eq(given["load_enable"]),
+            memory.write_address.eq(given["load_address"]),
+            memory.read_enable.eq(given["read_enable"]),
+            memory.read_address.eq(given["read_address"]),
         ]
-        for pair in range(pairs):
-            w0, w1 = (self.load_data.word_select(2 * pair + row, WEIGHT_BITS).as_signed() for row in (0, 1))
+        for pair in range(pairs // parts):
+            w0, w1 = (given["load_data"].word_select(2 * pair + row, WEIGHT_BITS).as_signed() for row in (0, 1))
             both = Signal(signed(WEIGHT_BITS + 1), name=f"both{pair}")
             m.d.comb += both.eq(w0 + w1)
             for bit in range(WEIGHT_BITS + 1):
@@ -87,24 +96,32 @@ class SramColumn(wiring.Component):
                 ]
         segments = self._chip.sram_segments
         kept: list[list[Value]] = [[] for _ in range(segments)]  # of a segment: of each plane
-        for index, given in enumerate(self.planes):
+        for index in range(self._chip.sram_planes):
+            plane = given["planes"][index]
             x0, x1 = Signal(pairs, name=f"x0_{index}"), Signal(pairs, name=f"x1_{index}")
-            m.d.comb += [x0.eq(Cat(given[0::2])), x1.eq(Cat(given[1::2]))]
+            m.d.comb += [x0.eq(Cat(plane[0::2])), x1.eq(Cat(plane[1::2]))]
             terms: list[list[Value]] = [[] for _ in range(segments)]
             for bit in range(WEIGHT_BITS + 1):
-                selected = (stored[bit].both & x0 & x1) | (stored[bit].w0 & x0 & ~x1) | (stored[bit].w1 & x1 & ~x0)
+                w0, w1, both = (Cat(own[bit][name] for own in stored) for name in ("w0", "w1", "both"))
+                selected = (both & x0 & x1) | (w0 & x0 & ~x1) | (w1 & x1 & ~x0)
                 for segment in range(segments):
                     own = selected.word_select(segment, pairs // segments)
                     terms[segment].append(popcount(m, own, f"plane{index}_bit{bit}_segment{segment}") << bit)
             for segment, own in enumerate(terms):
                 total = Signal(sum_shape(self._chip), name=f"total{index}_{segment}")
-                with m.If(self.enable):
+                with m.If(given["enable"]):
                     m.d.sync += total.eq(sum(own[:-1]) - own[-1])
                 kept[segment].append(total)
         m.d.comb += [
             self.sums[segment].eq(joined(self._chip, planes, self.negative)) for segment, planes in enumerate(kept)
         ]
         return m
+
+
+def column_inputs(m: Module, column: wiring.Component, chip: ChipConfig) -> dict[str, Any]:
+    """What a column takes in, by name; in a deep pipeline from registers, for there are wires from afar to it."""
+    names = ("load_enable", "load_address", "load_data", "read_enable", "read_address", "planes", "enable")
+    return {name: delayed(m, getattr(column, name), chip.deep_pipeline, f"{name}_here", True) for name in names}
 
 
 def joined(chip: ChipConfig, sums: list[Value], negative: Value) -> Value:

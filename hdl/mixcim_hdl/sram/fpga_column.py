@@ -9,7 +9,7 @@ from ..config import ChipConfig
 from ..formats import WEIGHT_BITS
 from ..primitives.masked_sum import MaskedSum
 from ..primitives.ram import Ram
-from .column import column_signature, joined
+from .column import column_inputs, column_signature, joined
 
 GROUP = 16  #: rows that are summed before the register: as many levels of adders before it as fit a cycle beside it
 
@@ -32,20 +32,23 @@ class FpgaColumn(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         rows = self._chip.rows
-        m.submodules.weights = memory = Ram(rows * WEIGHT_BITS, self._chip.sram_slots)
+        parts = self._chip.load_cycles
+        m.submodules.weights = memory = Ram(rows * WEIGHT_BITS, self._chip.sram_slots, lanes=parts)
+        given = column_inputs(m, self, self._chip)
         m.d.comb += [
-            memory.write_enable.eq(self.load_enable),
-            memory.write_address.eq(self.load_address),
-            memory.write_data.eq(self.load_data),
-            memory.read_enable.eq(self.read_enable),
-            memory.read_address.eq(self.read_address),
+            memory.write_enable.eq(given["load_enable"]),
+            memory.write_address.eq(given["load_address"]),
+            memory.write_data.eq(given["load_data"].replicate(parts)),
+            memory.read_enable.eq(given["read_enable"]),
+            memory.read_address.eq(given["read_address"]),
         ]
         segments = self._chip.sram_segments
         size = min(GROUP, rows // segments)
         groups = rows // size // segments  # of a segment
         width = WEIGHT_BITS + size.bit_length() - 1
         totals: list[list[Value]] = [[] for _ in range(segments)]  # of a segment: of each plane
-        for index, plane in enumerate(self.planes):
+        for index in range(self._chip.sram_planes):
+            plane = given["planes"][index]
             kept = Signal(width * groups * segments, name=f"kept{index}")
             for number in range(groups * segments):
                 m.submodules[f"plane{index}_group{number}"] = group = MaskedSum(size, WEIGHT_BITS)
@@ -53,7 +56,7 @@ class FpgaColumn(wiring.Component):
                     group.words.eq(memory.read_data.word_select(number, size * WEIGHT_BITS)),
                     group.mask.eq(plane.word_select(number, size)),
                 ]
-                with m.If(self.enable):
+                with m.If(given["enable"]):
                     m.d.sync += kept.word_select(number, width).eq(group.sum)
             for segment in range(segments):
                 m.submodules[f"plane{index}_segment{segment}"] = total = MaskedSum(groups, width)

@@ -21,7 +21,7 @@ class TinyBank(wiring.Component):
     ```
 
     Latency: cycles + EXTRA_LATENCY from a step taken to its dpv. Throughput: a step per `length` cycles (BROADCAST) or
-    length / channels cycles (DEPTHWISE, MAX). Load address: weight word. `input_bits` and `input_signed` are not used:
+    length / channels cycles (DEPTHWISE, MAX). Weight word: address. `input_bits` and `input_signed` are not used:
     with floating point a row's bit planes are a whole sign-extended integer, without it a code.
     """
 
@@ -37,11 +37,12 @@ class TinyBank(wiring.Component):
         planes = chip.input_planes
         element, least = (signed(planes), -1 << (planes - 1)) if chip.floating_point else (unsigned(planes), 0)
         taps, word_bits = chip.taps_per_vector, chip.channels * WEIGHT_BITS
-        m.submodules.weights = memory = Ram(chip.rows * WEIGHT_BITS, chip.tiny_words)
+        m.submodules.weights = memory = Ram(chip.rows * WEIGHT_BITS, chip.tiny_words, lanes=chip.load_cycles)
+        part = (chip.load_cycles - 1).bit_length()
         m.d.comb += [
-            memory.write_enable.eq(self.load_enable),
-            memory.write_address.eq(self.load_address),
-            memory.write_data.eq(self.load_data),
+            memory.write_enable.eq(self.load_enable << self.load_address[:part]),
+            memory.write_address.eq(self.load_address[part:]),
+            memory.write_data.eq(self.load_data.replicate(chip.load_cycles)),
         ]
 
         broadcast, maximum = Signal(), Signal()

@@ -95,7 +95,7 @@ def _portion(
         units = min(sharers[kind], -(-count // work.window.split))
         size = unit_size(kind, work.window, tiles_each(count, units, work.window), chip)
         loads += units
-        loaded += units * size * (chip.channels if kind is UnitKind.SRAM else 1)
+        loaded += units * size * (chip.channels if kind is UnitKind.SRAM else 1) * chip.load_cycles
         beside = beside and 2 * size <= chip.unit_capacity(kind)
     cost = (max(cycles, loaded) if beside else cycles + loaded) + (1 + loads) * work.command_cost
     return Portion(tiles, copies, cycles, cost)

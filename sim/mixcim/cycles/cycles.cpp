@@ -14,7 +14,7 @@ extern "C" {
 struct Chip {
     int32_t engines, units, vector_queue, activation_words, activation_banks, beats, output_lanes, parameter_tiles;
     int32_t rows, feeder_words, window_words, alignment_latency, lane_latency, float_lane_latency;
-    int32_t pool_period, pool_lane_latency, deep;  // deep: 1: the chip's deep_pipeline
+    int32_t pool_period, pool_lane_latency, deep, load_cycles;  // deep: 1: the chip's deep_pipeline
 };
 
 // A compute unit. `stages`: registers that the last read of a step passes on its way to the dpv register.
@@ -630,13 +630,13 @@ struct Core {
     }
 };
 
-// A word a cycle, its unit one behind, in a deep pipeline two.
+// A part of a word a cycle, its unit one behind, in a deep pipeline three.
 struct Loader {
-    int32_t deep;
+    int32_t deep, parts;
     int64_t last = -1;  // cycle in which it is busy
     bool busy(int64_t cycle) const { return cycle <= last; }
     void start(int64_t cycle, int32_t count) {
-        if (count) last = cycle + count + 1 + deep;
+        if (count) last = cycle + int64_t(count) * parts + 1 + 2 * deep;
     }
 };
 
@@ -648,7 +648,7 @@ struct LayerController {
     const UnitRun* units;
     int64_t* begins;
     Core& core;
-    Loader loader = {chip.deep};
+    Loader loader = {chip.deep, chip.load_cycles};
     int64_t cycle = 0, issue = 0;  // the present one; the first one in which command `index` can begin, fetched by then
     int32_t index = 0, run_command = 0;
     const Run* run = nullptr;

@@ -26,7 +26,8 @@ _OPTIONS = ("-std=c++20", "-O3", "-fvisibility=hidden", "-Wno-parentheses")
 
 #: Constants of the RTL's classes, which are not imported: Amaranth takes a second. Tests hold them to the classes.
 BANK_LATENCY = {UnitKind.MEMRISTOR: 5, UnitKind.SRAM: 2, UnitKind.TINY: 2}  # EXTRA_LATENCY
-DEEP_MEMRISTOR_LATENCY = 10
+#: The same of a deep pipeline, where it is another.
+DEEP_BANK_LATENCY = {UnitKind.MEMRISTOR: 10, UnitKind.SRAM: 3}
 LANE_LATENCY, DEEP_LANE_LATENCY, FLOAT_LANE_LATENCY = 20, 43, 28
 ALIGN_LATENCY = 2
 POOL_LANE_LATENCY, FLOAT_ADD_LATENCY = 7, 5
@@ -72,7 +73,7 @@ def predict(program: Program, chip: ChipConfig, *, bound: bool = False) -> Predi
             f"cycles of '{program.network}' depend on its data: its word-line table leaves out reads without a word "
             "line (skip_zero_groups); ask for an upper bound, or run it on the RTL"
         )
-    latency = BANK_LATENCY | ({UnitKind.MEMRISTOR: DEEP_MEMRISTOR_LATENCY} if chip.deep_pipeline else {})
+    latency = BANK_LATENCY | (DEEP_BANK_LATENCY if chip.deep_pipeline else {})
     kinds = np.array([(chip.engine_of(unit), latency[kind] - 1) for unit, kind in enumerate(chip.units)], np.int32)
     tiles = np.stack([program.word_offset, program.lane_mask, program.exponent_offset], axis=1)
     padded = np.zeros((chip.parameter_tiles, tiles.shape[1]), np.int32)
@@ -105,7 +106,7 @@ def _sizes(chip: ChipConfig) -> np.ndarray:
             *(chip.engines, len(chip.units), chip.vector_queue, chip.activation_words, chip.activation_banks),
             *(chip.channels // chip.output_lanes, chip.output_lanes, chip.parameter_tiles),
             *(chip.rows, chip.feeder_words, chip.window_words, alignment, lane, FLOAT_LANE_LATENCY),
-            *(max(chip.channels // chip.output_lanes, FLOAT_ADD_LATENCY), POOL_LANE_LATENCY, deep),
+            *(max(chip.channels // chip.output_lanes, FLOAT_ADD_LATENCY), POOL_LANE_LATENCY, deep, chip.load_cycles),
         ],
         np.int32,
     )
