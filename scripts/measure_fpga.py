@@ -59,7 +59,15 @@ DEVICE = ["--85k", "--package", "CABGA381", "--speed", "6"]
 RAM_CELLS = ("TRELLIS_DPR16X4",)
 
 _BASE = dataclasses.replace(
-    PRESETS["ulx3s"], name="array", rows=64, channels=16, sram_slots=16, sram_planes=2, feeder_words=1, deep_pipeline=0
+    PRESETS["ulx3s"],
+    name="array",
+    rows=64,
+    channels=16,
+    sram_slots=16,
+    sram_planes=2,
+    feeder_words=1,
+    deep_pipeline=0,
+    load_cycles=1,
 )
 
 
@@ -77,6 +85,8 @@ ARRAYS: dict[str, tuple[Callable[[ChipConfig], Any], ChipConfig, int]] = {
     "SRAM 64 x 16, 2 planes": (SramBank, _chip(), 8),
     "SRAM 32 x 8, 4 planes": (SramBank, _chip(rows=32, channels=8, sram_planes=4), 8),
     "SRAM 64 x 16, 4 planes": (SramBank, _chip(sram_planes=4), 8),
+    "SRAM 32 x 8, 8 planes": (SramBank, _chip(rows=32, channels=8, sram_planes=8), 8),
+    "SRAM 64 x 8, 8 planes": (SramBank, _chip(channels=8, sram_planes=8), 8),
     "SRAM 32 x 8, 4 planes, BF16 in 8 bits": (SramBank, _chip(rows=32, channels=8, sram_planes=4, aligned_bits=8), 8),
     "SRAM 32 x 8, 4 planes, BF16 in 12 bits": (
         SramBank,
@@ -95,9 +105,10 @@ ARRAYS: dict[str, tuple[Callable[[ChipConfig], Any], ChipConfig, int]] = {
 
 
 MEMRISTOR = "ulx3s-memristor"
-#: Board, chip and MHz of each build: every board's own, and the chip with a memristor bank.
+#: Board, chip and MHz of each build: every board's own, the chip that is built soonest, and that with a memristor bank.
 BUILDS: dict[str, tuple[Board, str, float]] = {
     **{name: (board, board.chip, board.megahertz) for name, board in BOARDS.items()},
+    "ecp5-25f": (BOARDS["ulx3s"], "ecp5-25f", 50.0),
     MEMRISTOR: (BOARDS["ulx3s"], MEMRISTOR, 25.0),
 }
 #: Layers of ResNet-20 that MEMRISTOR has on its memristor bank, the others are on SRAM-CIM; and its word-line table.
@@ -266,8 +277,8 @@ def write_tables(document: Mapping[str, Any]) -> None:
 def _arrays(document: Mapping[str, Any]) -> list[str]:
     lines = [
         "| array (rows x kernels) | MAC/cycle | LUT4 | of it weight memory | FF | DSP | MHz | LUT4 per MAC/cycle "
-        "| without memory |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| without memory | LUT4 cells alone |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name in ARRAYS:
         if (item := document.get("arrays", {}).get(name)) is None:
@@ -276,7 +287,7 @@ def _arrays(document: Mapping[str, Any]) -> list[str]:
         lines.append(
             f"| {name} | {item['work']:g} | {item['luts']:,} | {item['memory_luts']:,} | {item['flip_flops']:,} | "
             f"{item['multipliers']} | {f'{clock:.0f}' if clock else '-'} | {item['luts'] / item['work']:.0f} | "
-            f"{rest / item['work']:.0f} |"
+            f"{rest / item['work']:.0f} | {item['cells'].get('LUT4', 0) / item['work']:.0f} |"
         )
     return lines
 

@@ -139,7 +139,8 @@ def place(
     arguments = [*device, "--json", "placed.json", "--top", top, "--freq", f"{megahertz:g}", "--seed", str(seed)]
     arguments += ["--report", "report.json", "--textcfg", "top.config", "--timing-allow-fail"]
     # The default, router1, reaches up to a tenth more, but on a device that is three quarters full it takes hours.
-    arguments += ["--router", "router2"]
+    # On such a device ripping up by timing, too, makes up for it.
+    arguments += ["--router", "router2", "--tmg-ripup"]
     if lpf is None:
         arguments.append("--lpf-allow-unconstrained")
     else:
