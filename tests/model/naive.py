@@ -131,8 +131,9 @@ def float32_from(bits: int) -> np.float32:
 
 
 def float32_fraction(value: Fraction) -> np.float32:
-    """Nearest float32; 0 is +0."""
-    return np.float32(float(to_float32(value)))
+    """Nearest float32; 0 is +0, a number that is too small keeps its sign."""
+    rounded = np.float32(float(to_float32(value)))
+    return np.float32(-0.0) if rounded == 0 and value < 0 else rounded
 
 
 def split(scale: np.float32) -> tuple[int, np.float32]:
