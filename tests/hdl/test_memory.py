@@ -52,12 +52,11 @@ def test_ram_reads_old_data_and_writes_by_lane(form, width, depth, lanes):
 @pytest.mark.parametrize(("depth", "parts"), [(18464, [16384, 2048, 32]), (1536, [1024, 512]), (512, []), (2048, [])])
 def test_fpga_memories_are_cut_at_powers_of_two(depth, parts):
     platform = VerilogPlatform(Technology.FPGA)
-    found, block = [], Ram(32, depth).elaborate(platform)
-    while isinstance(block, Module):
+    found, part = [], Ram(32, depth)
+    while isinstance(block := part.elaborate(platform), Module):
         found.append(block._named_submodules["low"][0]._depth)
-        rest = block._named_submodules["high"][0]
-        block = rest.elaborate(platform)
-    assert found + ([rest._depth] if found else []) == parts
+        part = block._named_submodules["high"][0]
+    assert found + ([part._depth] if found else []) == parts
     assert isinstance(Ram(32, depth).elaborate(VerilogPlatform()), Instance)
 
 
