@@ -206,6 +206,11 @@ class ChipConfig:
         return self.rows * WEIGHT_BITS // self.load_cycles
 
     @property
+    def load_part_bits(self) -> int:
+        """Lowest bits of a load address: which part of a weight word it is."""
+        return (self.load_cycles - 1).bit_length()
+
+    @property
     def accumulator_bits(self) -> int:
         """Width of a window's sum: 16 x 16 bits and 2**16 rows with floating point."""
         return 48 if self.floating_point else SUM_BITS

@@ -18,13 +18,13 @@ from .control.register_bank import RegisterBank
 from .emission import once
 from .engine import OF_EACH_BANK, STORES, Engine, engine_kinds, engine_units, memristor_inputs
 from .feeder.feeder import Feeder
-from .floating_point.pipeline import delayed
 from .interfaces import command_view, run_view
 from .memory.activation import ActivationMemory
 from .memory.exponent import ExponentMemory
 from .memory.store import Store
 from .memristor.write_verify import WriteVerify
 from .pool.float_pool import FloatPool
+from .primitives.delayed import delayed
 from .primitives.queues import RegisterQueue
 from .primitives.ram import Ram
 from .registers import program_stride
@@ -68,9 +68,10 @@ class Core(wiring.Component):
         m.submodules.layer_controller = controller = LayerController(chip)
         m.submodules.kernel_controller = kernel_controller = ResetInserter(controller.clear)(KernelController(chip))
         m.submodules.feeder = feeder = ResetInserter(controller.clear)(Feeder(chip))
-        m.submodules.loader = loader = ResetInserter(controller.clear)(
-            Loader(1 + 2 * chip.deep_pipeline, chip.load_cycles)
-        )
+        weights = Store(chip.load_bits, chip.weight_words * chip.load_cycles, late=chip.deep_pipeline)
+        # In a deep pipeline a word is in a register behind the store, too (_build_stores).
+        loader = Loader(chip, weights.latency + chip.deep_pipeline)
+        m.submodules.loader = ResetInserter(controller.clear)(loader)
         engines = [Engine(chip) for _ in range(chip.engines)]
         for number, engine in enumerate(engines):
             m.submodules[f"engine{number}"] = once(engine, "engine", platform)
@@ -83,7 +84,7 @@ class Core(wiring.Component):
 
         self._build_control(m, host, controller, feeder, loader, engines)
         self._build_units(m, controller, kernel_controller, loader, engines)
-        self._build_stores(m, host, controller, loader, engines)
+        self._build_stores(m, host, controller, loader, weights, engines)
         activations = self._build_activations(m, host, controller, feeder, engines)
         if chip.floating_point:
             self._build_exponents(m, host, controller, feeder, engines)
@@ -174,13 +175,11 @@ class Core(wiring.Component):
                     engine.load_enable[local].eq(loader.load_enable & loaded),
                 ]
 
-    def _build_stores(self, m, host, controller, loader, engines):
+    def _build_stores(self, m, host, controller, loader, weights, engines):
         """Memories that the host fills, and who reads them. All engines hold the same parameters and tile map."""
         chip = self.chip
         m.submodules.program = program = Store(32, chip.program_commands * program_stride(chip))
-        m.submodules.weights = weights = Store(
-            chip.load_bits, chip.weight_words * chip.load_cycles, late=chip.deep_pipeline
-        )
+        m.submodules.weights = weights
         m.submodules.cycle_log = cycle_log = Ram(32, chip.program_commands)
         for name, store in {"program": program, "weights": weights}.items():
             m.d.comb += [

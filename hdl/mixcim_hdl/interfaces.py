@@ -144,7 +144,7 @@ def load_members(chip: ChipConfig, units: int = 1) -> dict[str, Member]:
     part of it. load_data: the part, the word's first rows in part 0."""
     return {
         "load_enable": In(units),
-        "load_address": In(ADDRESS_BITS + (chip.load_cycles - 1).bit_length()),
+        "load_address": In(ADDRESS_BITS + chip.load_part_bits),
         "load_data": In(chip.load_bits),
     }
 

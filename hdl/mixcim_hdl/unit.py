@@ -14,9 +14,9 @@ from .config import ChipConfig, UnitKind
 from .control.accumulator import Accumulator
 from .control.sequencer import Sequencer
 from .emission import for_fpga
-from .floating_point.pipeline import delayed
 from .interfaces import UNIT_LAYOUT, BankSignature, dpv_layout, load_members, result_layout, run_view, vector_layout
 from .memristor.bank import MemristorBank
+from .primitives.delayed import delayed
 from .primitives.queues import MemoryQueue, RegisterQueue
 from .sram.bank import SramBank
 from .tiny.bank import TinyBank

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 
 import pytest
@@ -332,7 +333,7 @@ def test_arbiter_loses_and_repeats_nothing(stalls):
 
 @pytest.mark.parametrize(("latency", "parts"), [(1, 1), (3, 1), (3, 4)])
 def test_loader_copies_words_a_part_per_cycle(latency, parts):
-    loader = Loader(latency, parts)
+    loader = Loader(dataclasses.replace(TINY, load_cycles=parts), latency)
     reads, writes = [], []
 
     async def drive(ctx):

@@ -23,9 +23,9 @@ from ..commands import (
 )
 from ..config import ChipConfig, UnitKind
 from ..floating import ALIGNED_BITS, ElementFormat
-from ..floating_point.pipeline import delayed
 from ..formats import LARGEST_SLICES
 from ..interfaces import command_view, table_shape
+from ..primitives.delayed import delayed
 from ..registers import program_stride
 
 _LOAD_LAYOUT = pack_layout(LOAD_FIELDS)[0]

@@ -5,23 +5,23 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..commands import ADDRESS_BITS
+from ..config import ChipConfig
 
 
 class Loader(wiring.Component):
-    """`count` words, each in `parts` parts, one per cycle; `busy` for count * parts + `latency` cycles after `start`.
+    """`count` words, a part per cycle; `busy` for count * load_cycles of the chip + `latency` cycles after `start`.
 
-    `latency`: of the weight store, whose part goes straight to the units. `parts`: a power of two.
+    `latency`: from read_address to the part of a word that the units take.
 
     Members
     -------
     start, unit, units, source, destination, count : one cycle.
-    read_enable, read_address : weight store; word * parts + part, as the next one.
+    read_enable, read_address : weight store; word * load_cycles + part, as the next one.
     load_enable, load_address : of the units from `first` up to, without, `end`.
     """
 
-    def __init__(self, latency: int = 1, parts: int = 1):
-        self._latency = latency
-        self._part_bits = (parts - 1).bit_length()
+    def __init__(self, chip: ChipConfig, latency: int):
+        self._latency, self._part_bits = latency, chip.load_part_bits
         super().__init__(
             {
                 "start": In(1),

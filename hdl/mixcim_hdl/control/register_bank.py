@@ -7,9 +7,9 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import ChipConfig
-from ..floating_point.pipeline import delayed
 from ..formats import ADC_PARAMETERS, NOISE_BITS
 from ..interfaces import WRITE_LAYOUT, WRITE_NAMES
+from ..primitives.delayed import delayed
 from ..registers import (
     CELLS_PER_WRITE,
     CONTRACT_VERSION,

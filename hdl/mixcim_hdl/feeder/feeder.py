@@ -12,9 +12,9 @@ from ..config import ChipConfig
 from ..emission import once
 from ..floating import ElementFormat
 from ..floating_point.align import EXPONENT_BITS
-from ..floating_point.pipeline import delayed
 from ..formats import ACTIVATION_BITS
 from ..interfaces import COPY_BITS, run_view, vector_layout
+from ..primitives.delayed import delayed
 from ..primitives.queues import RegisterQueue
 from .exponents import ENTRY_LAYOUT, WindowExponents
 from .plane import Plane

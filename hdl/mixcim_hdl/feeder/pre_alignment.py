@@ -10,8 +10,8 @@ from ..commands import RUN_FIELDS
 from ..config import ChipConfig
 from ..floating import ElementFormat
 from ..floating_point.align import EXPONENT_BITS, SIGNIFICAND_BITS, Align
-from ..floating_point.pipeline import delayed
 from ..formats import ACTIVATION_BITS
+from ..primitives.delayed import delayed
 
 
 class PreAlignment(wiring.Component):

@@ -7,8 +7,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..floating import FloatFormat
+from ..primitives.delayed import delayed
 from .pack import round_and_pack
-from .pipeline import delayed
 from .shift import normalise, shift_right
 from .unpack import unpack
 

@@ -7,7 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..floating import ALIGNED_BITS, ElementFormat, Rounding
-from .pipeline import delayed
+from ..primitives.delayed import delayed
 from .shift import shift_right
 
 _FORMATS = [item.floating for item in ElementFormat if item.floating]

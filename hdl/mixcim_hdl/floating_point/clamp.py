@@ -7,7 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..floating import FloatFormat
-from .pipeline import delayed
+from ..primitives.delayed import delayed
 from .unpack import order, unpack
 
 

@@ -7,8 +7,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..floating import FP8_E4M3, FP16, FP32, ElementFormat
+from ..primitives.delayed import delayed
 from .convert import FloatConvert
-from .pipeline import delayed
 
 ELEMENT_BITS = 16  #: width of the widest element
 

@@ -7,8 +7,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..floating import FP32
+from ..primitives.delayed import delayed
 from .pack import round_and_pack, sticky
-from .pipeline import delayed
 from .shift import left_or_right, normalise, shift_right
 
 

@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from ..banks import bank_of
 from ..commands import ADDRESS_BITS
 from ..emission import once
-from ..floating_point.pipeline import delayed
+from ..primitives.delayed import delayed
 from ..primitives.ram import Ram
 
 

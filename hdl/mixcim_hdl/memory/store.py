@@ -6,7 +6,7 @@ from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..floating_point.pipeline import delayed
+from ..primitives.delayed import delayed
 from ..primitives.ram import Ram
 
 HOST_BITS = 32
@@ -44,6 +44,11 @@ class Store(wiring.Component):
     def host_words(self) -> int:
         """Size in 32-bit words."""
         return self._depth * self._parts
+
+    @property
+    def latency(self) -> int:
+        """Cycles from the processor's read_address to its read_data."""
+        return 1 + self._late
 
     def elaborate(self, platform):
         m = Module()

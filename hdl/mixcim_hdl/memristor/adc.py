@@ -8,8 +8,8 @@ from amaranth.lib.wiring import In, Out
 
 from ..commands import TABLE_ENTRY_FIELDS
 from ..config import ChipConfig
-from ..floating_point.pipeline import delayed
 from ..formats import ADC_GAIN, ADC_PARAMETERS, ADC_SEGMENTS, WEIGHT_MODES, conductance_unit
+from ..primitives.delayed import delayed
 from .macro import current_bits
 from .noise import noise_range
 

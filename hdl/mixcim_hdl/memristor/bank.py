@@ -10,9 +10,9 @@ from amaranth.lib.wiring import In, Out
 from ..commands import NOISE_STRIDE
 from ..config import ChipConfig
 from ..emission import once
-from ..floating_point.pipeline import delayed
 from ..formats import ADC_PARAMETERS, NOISE_BITS, SUM_BITS, WEIGHT_BITS, Encoding
 from ..interfaces import TAG_LAYOUT, BankSignature, planes_layout, table_shape
+from ..primitives.delayed import delayed
 from ..primitives.popcount import popcount
 from ..primitives.ram import Ram
 from ..registers import CELLS_PER_WRITE

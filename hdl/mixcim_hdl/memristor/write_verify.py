@@ -10,8 +10,8 @@ from amaranth.lib.wiring import In, Out
 
 from ..commands import WRITE_STRIDE
 from ..config import ChipConfig
-from ..floating_point.pipeline import delayed
 from ..interfaces import WRITE_LAYOUT
+from ..primitives.delayed import delayed
 from ..primitives.ram import Ram
 from ..registers import CELLS_PER_WRITE, WEAR_BITS, WRITTEN_FIELDS
 from .noise import gauss, xorshift32

@@ -14,10 +14,10 @@ from ..floating_point.convert import FloatConvert
 from ..floating_point.element import ELEMENT_BITS, ElementToFloat
 from ..floating_point.integer_to_float import IntegerToFloat
 from ..floating_point.multiply import FloatMultiply
-from ..floating_point.pipeline import delayed
 from ..floating_point.unpack import unpack
 from ..formats import ACTIVATION_BITS
 from ..interfaces import EXPONENT_LAYOUT
+from ..primitives.delayed import delayed
 from ..registers import EXPONENT_FIELDS
 from .fp32 import FloatToInteger, unpack_float32
 from .lane import clamp

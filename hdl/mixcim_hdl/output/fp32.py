@@ -10,7 +10,7 @@ from amaranth.hdl import C, Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..floating_point.pipeline import delayed
+from ..primitives.delayed import delayed
 
 MANTISSA = 24  #: bits of a float32 mantissa with the hidden one
 

@@ -4,8 +4,8 @@ from amaranth.hdl import EnableInserter, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..floating_point.pipeline import delayed
 from ..formats import ACTIVATION_BITS, SUM_BITS
+from ..primitives.delayed import delayed
 from .fp32 import FloatMultiply, FloatToInteger, FusedMultiplyAdd, IntegerToFloat, unpack_float32
 
 

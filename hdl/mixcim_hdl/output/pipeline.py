@@ -13,9 +13,9 @@ from ..emission import once
 from ..floating import ElementFormat
 from ..floating_point.element import ELEMENT_BITS
 from ..floating_point.max_exponent import largest
-from ..floating_point.pipeline import delayed
 from ..formats import ACTIVATION_BITS
 from ..interfaces import EXPONENT_LAYOUT, result_layout, run_view
+from ..primitives.delayed import delayed
 from ..registers import EXPONENT_FIELDS
 from .float_lane import FloatLane
 from .lane import Lane, lane_latency

@@ -11,7 +11,7 @@ from ..floating import FP32, ElementFormat
 from ..floating_point.add import FloatAdd
 from ..floating_point.clamp import FloatClamp
 from ..floating_point.element import ELEMENT_BITS, ElementToFloat
-from ..floating_point.pipeline import delayed
+from ..primitives.delayed import delayed
 
 
 class PoolLane(wiring.Component):

@@ -8,9 +8,9 @@ from amaranth.lib import data, wiring
 from ..commands import SramMode
 from ..config import ChipConfig
 from ..emission import for_fpga, once
-from ..floating_point.pipeline import delayed
 from ..formats import SUM_BITS
 from ..interfaces import TAG_LAYOUT, BankSignature, planes_layout
+from ..primitives.delayed import delayed
 from .column import SramColumn, sum_shape
 from .fpga_column import FpgaColumn
 
@@ -45,8 +45,7 @@ class SramBank(wiring.Component):
         m = Module()
         chip = self._chip
         kernel_bits = (chip.channels - 1).bit_length()
-        part_bits = (chip.load_cycles - 1).bit_length()
-        load_part, load_word = self.load_address[:part_bits], self.load_address[part_bits:]
+        load_part, load_word = self.load_address[: chip.load_part_bits], self.load_address[chip.load_part_bits :]
         form = FpgaColumn if for_fpga(platform) else SramColumn
         columns = [form(chip) for _ in range(chip.channels)]
         places = chip.sram_planes

@@ -12,8 +12,8 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import ChipConfig
-from ..floating_point.pipeline import delayed
 from ..formats import WEIGHT_BITS
+from ..primitives.delayed import delayed
 from ..primitives.popcount import popcount
 from ..primitives.ram import Ram
 

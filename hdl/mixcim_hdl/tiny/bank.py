@@ -38,10 +38,9 @@ class TinyBank(wiring.Component):
         element, least = (signed(planes), -1 << (planes - 1)) if chip.floating_point else (unsigned(planes), 0)
         taps, word_bits = chip.taps_per_vector, chip.channels * WEIGHT_BITS
         m.submodules.weights = memory = Ram(chip.rows * WEIGHT_BITS, chip.tiny_words, lanes=chip.load_cycles)
-        part = (chip.load_cycles - 1).bit_length()
         m.d.comb += [
-            memory.write_enable.eq(self.load_enable << self.load_address[:part]),
-            memory.write_address.eq(self.load_address[part:]),
+            memory.write_enable.eq(self.load_enable << self.load_address[: chip.load_part_bits]),
+            memory.write_address.eq(self.load_address[chip.load_part_bits :]),
             memory.write_data.eq(self.load_data.replicate(chip.load_cycles)),
         ]
 
