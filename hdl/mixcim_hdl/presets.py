@@ -87,6 +87,7 @@ PRESETS = {
             activation_words=4096,
             feeder_words=2,
             weight_words=8192,
+            load_cycles=4,
             program_commands=144,
             parameter_tiles=128,
             output_lanes=2,
