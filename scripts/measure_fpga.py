@@ -141,7 +141,7 @@ def measure_array(name: str, placed: bool) -> dict[str, Any]:
         statistics = json.loads((Path(folder) / "stat.json").read_text())
         (module,) = (module for module in statistics["modules"] if module.endswith(BLOCK))
         cells = cells_of(statistics, module.lstrip("\\"))
-        report, placing = place(Path(folder), "top", DEVICE, 100.0, seed=1) if placed else (None, Cost(0, 0))
+        report, placing = place(Path(folder), "top", DEVICE, 100.0, 1, rip_up=False) if placed else (None, Cost(0, 0))
     need = needed(cells)
     memory = sum(LUT_PLACES[cell] * cells.get(cell, 0) for cell in RAM_CELLS)
     found = {

@@ -12,6 +12,7 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import json
+import re
 import tempfile
 import time
 from collections import Counter
@@ -32,12 +33,15 @@ from .constraints import constraints
 from .devices import Resources, needed, too_much
 from .errors import BoardError, ClockMissed
 from .pll import pll_dividers
-from .tools import Cost, check_tools, run_tool
+from .tools import Cost, ToolStopped, check_tools, run_tool
 from .top import BoardTop
 
 TOP = "mixcim_board"
 #: Modules that stay apart in synthesis: as one, yosys would turn their adders into compressors of twice the area.
 KEPT = ("*sram_column*", "*masked_sum*", "*masked_adder*", "*popcount*")
+
+_RIP_UP = "--tmg-ripup"  #: nextpnr routes wires again that are late, and ends when none is
+_LATE_ROUNDS = 100  #: after so many rounds that all leave some, it is not going to end
 
 
 @dataclass(frozen=True)
@@ -125,9 +129,10 @@ def cells_of(statistics: Mapping[str, Any], top: str) -> Counter[str]:
 
 def place(
     folder: Path, top: str, device: list[str], megahertz: float, seed: int,
-    waiting: Callable[[float], None] | None = None, lpf: str | None = None,
+    waiting: Callable[[float], None] | None = None, lpf: str | None = None, rip_up: bool = True,
 ) -> tuple[dict[str, Any], Cost]:  # fmt: skip
     """Place and route `folder`/top.json into top.config; nextpnr's report. Misses of the clock are in it, no error.
+    `rip_up`: wires that are late are routed again, which makes up for what router2 is worse at than router1.
 
     What `folder` has of the same netlist, options and constraints is not made again: it may take the better part of an
     hour.
@@ -139,8 +144,9 @@ def place(
     arguments = [*device, "--json", "placed.json", "--top", top, "--freq", f"{megahertz:g}", "--seed", str(seed)]
     arguments += ["--report", "report.json", "--textcfg", "top.config", "--timing-allow-fail"]
     # The default, router1, reaches up to a tenth more, but on a device that is three quarters full it takes hours.
-    # On such a device ripping up by timing, too, makes up for it.
-    arguments += ["--router", "router2", "--tmg-ripup"]
+    arguments += ["--router", "router2"]
+    if rip_up:
+        arguments.append(_RIP_UP)
     if lpf is None:
         arguments.append("--lpf-allow-unconstrained")
     else:
@@ -154,10 +160,21 @@ def place(
         if kept["inputs"] == inputs and (folder / "top.config").is_file():
             return json.loads((folder / "report.json").read_text()), Cost(kept["seconds"], kept["megabytes"])
     done.unlink(missing_ok=True)
-    cost = run_tool("nextpnr-ecp5", arguments, folder, waiting)
+    try:
+        cost = run_tool("nextpnr-ecp5", arguments, folder, waiting, _rips_up_for_ever if rip_up else None)
+    except ToolStopped as stopped:  # The clock is out of reach; how near it comes is still to be told.
+        before, arguments = stopped.cost, [argument for argument in arguments if argument != _RIP_UP]
+        cost = run_tool("nextpnr-ecp5", arguments, folder, waiting and (lambda now: waiting(before.seconds + now)))
+        cost = Cost(before.seconds + cost.seconds, max(before.megabytes, cost.megabytes))
     report = json.loads((folder / "report.json").read_text())
     write_whole(done, json.dumps({"inputs": inputs, **dataclasses.asdict(cost)}).encode())
     return report, cost
+
+
+def _rips_up_for_ever(log: str) -> bool:
+    """Whether a log of nextpnr ends with rounds that all leave wires late: with _RIP_UP it then goes on without end."""
+    late = [int(count) for count in re.findall(r"iter=\d+ .*tmgfail=(\d+)", log)[-_LATE_ROUNDS:]]
+    return len(late) == _LATE_ROUNDS and all(late)
 
 
 def reached(report: Mapping[str, Any]) -> float:

