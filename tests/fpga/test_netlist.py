@@ -21,27 +21,24 @@ from mixcim_fpga.tools import run_tool
 from mixcim_hdl.presets import PRESETS
 from mixcim_hdl.processor import Processor as Hardware
 
-#: The chip that fits the smallest of the boards.
-CHIP = PRESETS["ecp5-25f"]
-#: What the larger boards' chip has beside it: weight words in parts, several planes, a weight store that is cut twice.
-PARTS = dataclasses.replace(CHIP, name="parts", load_cycles=4, sram_planes=4, weight_words=2440)
+#: The chip of the smallest board, with what the larger boards' chip has beside it: a weight store that is cut up.
+CHIP = dataclasses.replace(PRESETS["ecp5-25f"], name="cut", weight_words=2440)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("chip", [CHIP, PARTS], ids=lambda chip: chip.name)
-def test_netlist_runs_the_demo_network(chip, tmp_path):
+def test_netlist_runs_the_demo_network(tmp_path):
     network = load_network(DIGITS_RESNET)
-    program = compile_network(network, chip, (), "16")
+    program = compile_network(network, CHIP, (), "16")
     codes = input_codes(program, digits_data()[2][:3])
-    verilog = netlist_verilog(Hardware(chip), "mixcim", tmp_path)
+    verilog = netlist_verilog(Hardware(CHIP), "mixcim", tmp_path)
     assert verilog.count("\nmodule ") == 1  # every cell has become its model
-    processor = Processor(Simulator(build_library(verilog, "mixcim", optimisation=("-O1",))), chip)
+    processor = Processor(Simulator(build_library(verilog, "mixcim", optimisation=("-O1",))), CHIP)
     processor.load(program)
     outputs = []
     for code in codes:
         output, _ = processor.infer(code)
         outputs.append(output)
-    np.testing.assert_array_equal(outputs, ProcessorModel(chip, program).run(codes))
+    np.testing.assert_array_equal(outputs, ProcessorModel(CHIP, program).run(codes))
 
 
 @pytest.mark.parametrize("cell", ["LUT4", "CCU2C"])
