@@ -107,8 +107,8 @@ ARRAYS: dict[str, tuple[Callable[[ChipConfig], Any], ChipConfig, int]] = {
 
 TOP = "mixcim"  #: of a chip without a board
 MEMRISTOR = "ulx3s-memristor"
-#: Board, chip and MHz of each build: every board's own, the chip that is built soonest, that with a memristor bank, and the
-#: one beside it that fits, which has floating point and no registers on the long ways.
+#: Board, chip and MHz of each build: every board's own, the chip that is built soonest, that with a memristor bank, and
+#: the tests' chip, which has floating point and no registers on the long ways.
 BUILDS: dict[str, tuple[Board, str, float]] = {
     **{name: (board, board.chip, board.megahertz) for name, board in BOARDS.items()},
     "ecp5-25f": (BOARDS["ulx3s"], "ecp5-25f", 50.0),
