@@ -58,6 +58,8 @@ PRIMITIVES = {
     POPCOUNT_MODULE: POPCOUNT_VERILOG,
     MASKED_SUM_MODULE: MASKED_SUM_VERILOG,
 }
+#: Names of all modules in them, which no block may have.
+_TAKEN = {name for text in PRIMITIVES.values() for name in re.findall(r"^module (\w+)", text, re.MULTILINE)}
 
 
 class VerilogError(RuntimeError):
@@ -244,7 +246,7 @@ def _merge(module: _Module, modules: dict[str, _Module], survivors: dict[bytes, 
 
 
 def _block_names(top: str, paths: list[str]) -> dict[str, str]:
-    """A short name for each instance path, `top.engine_2.bank_0` -> `top_bank`; longer where two would be equal."""
+    """A short name for each instance path, `top.engine_2.bank_0` -> `top_bank`; longer where two would be equal, or a primitive's."""
     parts = {path: path.split(".")[1:] for path in paths}
     level = dict.fromkeys(paths, 0)
 
@@ -259,7 +261,7 @@ def _block_names(top: str, paths: list[str]) -> dict[str, str]:
         groups: dict[str, list[str]] = {}
         for path in paths:
             groups.setdefault(name(path), []).append(path)
-        clashes = [path for group in groups.values() if len(group) > 1 for path in group]
+        clashes = [path for text, group in groups.items() if len(group) > 1 or text in _TAKEN for path in group]
         if not clashes:
             return {path: name(path) for path in paths}
         longer = [path for path in clashes if level[path] < 2 * len(parts[path]) - 1]

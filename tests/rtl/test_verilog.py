@@ -16,7 +16,7 @@ from amaranth.lib.wiring import In, Out
 
 from mixcim.rtl.build import lint
 from mixcim.rtl.processor import write_verilog
-from mixcim_hdl.emission import once
+from mixcim_hdl.emission import Technology, once
 from mixcim_hdl.presets import PRESETS
 from mixcim_hdl.primitives.ram import Ram
 from mixcim_hdl.verilog import VerilogError, _block_names, merge_equal_modules, to_verilog
@@ -110,6 +110,25 @@ def test_short_names_grow_where_they_clash() -> None:
     assert names["chip.engine_0.bank_0"] == "chip_bank_0"
     assert names["chip.engine_0.bus"] == "chip_engine_bus"
     assert len(set(names.values())) == len(paths)
+
+
+class CutMemory(wiring.Component):
+    """A memory below a block, which has parts in the form for FPGAs and so is a module of its own."""
+
+    def __init__(self) -> None:
+        super().__init__({"address": In(10), "y": Out(8)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.block = block = Module()
+        block.submodules.ram = ram = Ram(8, 600)
+        m.d.comb += [ram.read_enable.eq(1), ram.read_address.eq(self.address), self.y.eq(ram.read_data)]
+        return m
+
+
+def test_no_block_takes_the_name_of_a_primitive() -> None:
+    names = modules(to_verilog(CutMemory(), "mixcim", "x", Technology.FPGA))
+    assert len(names) == len(set(names)) and {"mixcim_ram", "mixcim_block_ram"} <= set(names)
 
 
 def test_a_wide_design_is_converted_quickly() -> None:
