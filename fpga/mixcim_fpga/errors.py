@@ -5,6 +5,10 @@ class BoardError(RuntimeError):
     """A board that is unknown, a chip too big for one, a tool missing or failing. The message is one line."""
 
 
+class DoesNotFit(BoardError):
+    """A chip that needs more than the board's FPGA has."""
+
+
 class ClockMissed(BoardError):
     """A chip that fits, but reaches only `megahertz`."""
 

@@ -26,7 +26,9 @@ def load(board: Board, bitstream: Path) -> str:
             f"{board.title} is loaded with {names}, which is not installed; install it, and put it on PATH"
         )
     try:
-        result = subprocess.run([*command, str(bitstream)], capture_output=True, text=True, check=False)
+        result = subprocess.run(
+            [*command, str(bitstream)], capture_output=True, text=True, errors="replace", check=False
+        )
     except OSError as error:
         raise BoardError(f"{command[0]} does not start: {error.strerror}") from None
     if result.returncode:

@@ -24,7 +24,7 @@ class PllDividers:
 def pll_dividers(crystal: float, wanted: float) -> PllDividers:
     """Dividers that make exactly `wanted` MHz of `crystal` MHz. Raises BoardError, with the nearest clock that can be
     made, if there are none."""
-    nearest = 0.0
+    makes = []
     for reference in range(1, LARGEST_DIVIDER + 1):
         if not PHASE_DETECTOR[0] <= crystal / reference <= PHASE_DETECTOR[1]:
             continue
@@ -36,8 +36,8 @@ def pll_dividers(crystal: float, wanted: float) -> PllDividers:
                 continue
             if abs(made - wanted) < 1e-6:
                 return PllDividers(reference, feedback, output)
-            if abs(made - wanted) < abs(nearest - wanted):
-                nearest = made
+            makes.append(made)
+    nearest = min(makes, key=lambda made: abs(made - wanted))
     raise BoardError(
         f"the board's PLL makes no {wanted:g} MHz of its {crystal:g} MHz; the nearest is {nearest:g}: choose --clock"
     )

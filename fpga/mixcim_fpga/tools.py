@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import resource
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -59,21 +62,37 @@ def run_tool(
     log = folder / f"{tool}.log"
     code = f"import sys, {module}; sys.exit({module}.{function}(sys.argv[1:]))"
     begin = time.perf_counter()
-    with log.open("w") as output:
+    with tempfile.TemporaryDirectory(prefix="tool_", dir=folder) as scratch, log.open("w") as output:
+        # YoWASP would leave its files behind when it is killed.
+        environment = os.environ | {"TMPDIR": scratch}
         # Paths in the arguments are relative: the tools see a file system of their own.
         process = subprocess.Popen(
-            [sys.executable, "-c", code, *arguments], cwd=folder, stdout=output, stderr=subprocess.STDOUT
-        )
+            [sys.executable, "-c", code, *arguments],
+            cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        usage = _wait(process, log, begin, waiting, endless)
+    if process.returncode < 0:
+        raise BoardError(f"{tool} was killed by signal {-process.returncode}; is there too little memory?")
+    if process.returncode:
+        raise BoardError(f"{tool} failed: {_reason(log)}")
+    return Cost(time.perf_counter() - begin, usage.ru_maxrss / 1024)
+
+
+def _wait(
+    process: subprocess.Popen[bytes], log: Path, begin: float, waiting: Callable[[float], None] | None,
+    endless: Callable[[str], bool] | None,
+) -> resource.struct_rusage:  # fmt: skip
+    """Wait for a tool, see run_tool; what it used. It does not outlive this function."""
     try:
         while True:
             ended, status, usage = os.wait4(process.pid, os.WNOHANG)
             if ended:
                 process.returncode = os.waitstatus_to_exitcode(status)
-                break
+                return usage
             if waiting is not None:
                 waiting(time.perf_counter() - begin)
             if endless is not None and endless(_tail(log)):
-                process.kill()
+                os.kill(process.pid, signal.SIGKILL)  # not process.kill(), which would take an end in between away
                 _, _, usage = os.wait4(process.pid, 0)
                 process.returncode = 0
                 raise ToolStopped(Cost(time.perf_counter() - begin, usage.ru_maxrss / 1024))
@@ -82,9 +101,6 @@ def run_tool(
         process.kill()
         process.wait()
         raise
-    if process.returncode:
-        raise BoardError(f"{tool} failed: {_reason(log)}")
-    return Cost(time.perf_counter() - begin, usage.ru_maxrss / 1024)
 
 
 def _tail(log: Path) -> str:

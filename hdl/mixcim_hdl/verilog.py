@@ -246,7 +246,8 @@ def _merge(module: _Module, modules: dict[str, _Module], survivors: dict[bytes, 
 
 
 def _block_names(top: str, paths: list[str]) -> dict[str, str]:
-    """A short name for each instance path, `top.engine_2.bank_0` -> `top_bank`; longer where two would be equal, or a primitive's."""
+    """A short name for each instance path, `top.engine_2.bank_0` -> `top_bank`; longer where two would be equal,
+    or one a primitive's."""
     parts = {path: path.split(".")[1:] for path in paths}
     level = dict.fromkeys(paths, 0)
 

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -17,7 +22,7 @@ from mixcim_fpga import build as building
 from mixcim_fpga import load as loading
 from mixcim_fpga import tools
 from mixcim_fpga.boards import BOARDS, board_named, pins
-from mixcim_fpga.build import cells_of, reached
+from mixcim_fpga.build import LATE_ROUNDS, cells_of, reached, stays_late
 from mixcim_fpga.constraints import constraints
 from mixcim_fpga.devices import ECP5, needed, too_much
 from mixcim_fpga.errors import BoardError
@@ -72,6 +77,10 @@ def test_pll(crystal, wanted):
 def test_pll_tells_the_nearest_clock():
     with pytest.raises(BoardError, match=r"no 51.3 MHz of its 25 MHz; the nearest is 50: choose --clock"):
         pll_dividers(25, 51.3)
+    with pytest.raises(BoardError, match=r"no 1 MHz of its 25 MHz; the nearest is 12.5: choose --clock"):
+        pll_dividers(25, 1)
+    with pytest.raises(BoardError, match=r"no nan MHz"):
+        pll_dividers(25, float("nan"))
 
 
 def test_resources_are_counted_over_all_instances():
@@ -91,11 +100,28 @@ def test_resources_are_counted_over_all_instances():
     assert phrase == "57 of 56 block RAMs (lessen weight_words, activation_words and tiny_words)"
 
 
-def test_the_slowest_clock_counts():
-    report = {
-        "fmax": {"clk": {"achieved": 51.0, "constraint": 50.0}, "crystal": {"achieved": 20.0, "constraint": 25.0}}
-    }
-    assert reached(report) == 20.0  # a crystal's clock that fails is a failure, too
+@pytest.mark.parametrize(
+    ("clock", "crystal", "megahertz"), [(71.5, 200.0, 71.5), (57.0, 200.0, 57.0), (71.5, 80, 48.0)]
+)
+def test_every_clock_counts(clock, crystal, megahertz):
+    """A crystal's clock that fails is a failure, too, even if it is faster than the chip's."""
+    fmax = {"clk": {"achieved": clock, "constraint": 60.0}, "crystal": {"achieved": crystal, "constraint": 100.0}}
+    assert reached({"fmax": fmax}, 60.0) == pytest.approx(megahertz)
+
+
+def test_routing_is_stopped_only_when_it_stays_late():
+    def log(rounds):
+        return "".join(
+            f"Info:     iter={index} wires=9 overused={used} overuse=0 tmgfail={late} archfail=NA\n"
+            for index, (used, late) in enumerate(rounds)
+        )
+
+    ended = [(0, 4)] * LATE_ROUNDS
+    assert stays_late(log(ended)) and stays_late(log([(5, 0), *ended[1:], (3, 2)]))
+    assert not stays_late(log(ended[1:]))
+    assert not stays_late(log([*ended, (0, 0)]))
+    assert not stays_late(log([(50, 3)] * LATE_ROUNDS))  # congestion is still being solved
+    assert not stays_late("Info: Running router2...\n")
 
 
 def cli(capsys, *arguments: str) -> str:
@@ -111,6 +137,7 @@ def test_refusals(capsys, tmp_path, monkeypatch):
     assert "nearest is" in cli(capsys, "build", "--board", "ulx3s", "--clock", "51.3", "-o", str(tmp_path / "x.bit"))
     missing = str(tmp_path / "none" / "x.bit")
     assert "does not exist; create it" in cli(capsys, "build", "--board", "ulx3s", "-o", missing)
+    assert "cannot be written; choose a file" in cli(capsys, "build", "--board", "ulx3s", "-o", str(tmp_path))
     absent = str(tmp_path / "none.bit")
     assert "is not a file; make it with 'mixcim fpga build --board ulx3s'" in cli(
         capsys, "program", "--board", "ulx3s", absent
@@ -134,7 +161,7 @@ def test_a_loader_is_called_and_its_failure_told(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     assert loading.load(BOARDS["ulx3s"], bitstream) == "openFPGALoader"
     assert (tmp_path / "called").read_text() == f"-b ulx3s -m {bitstream}\n"
-    loader.write_text("#!/bin/sh\necho unable to open ftdi device >&2\nexit 1\n")
+    loader.write_text("#!/bin/sh\nprintf 'caf\\351\\n'\necho unable to open ftdi device >&2\nexit 1\n")
     with pytest.raises(BoardError, match="openFPGALoader failed: unable to open ftdi device"):
         loading.load(BOARDS["ulx3s"], bitstream)
 
@@ -192,6 +219,80 @@ def test_a_failing_tool_gives_its_reason(tmp_path):
         tools.run_tool("yosys", ["-q", "-p", "nix"], tmp_path)
 
 
+class Tool:
+    """A Python module in the place of a tool, which runs its arguments."""
+
+    def __init__(self, folder, monkeypatch):
+        (folder / "a_tool.py").write_text("def run(arguments):\n    exec(arguments[0])\n")
+        monkeypatch.setenv("PYTHONPATH", str(folder))
+        monkeypatch.setitem(tools.TOOLS, "tool", ("a_tool", "run"))
+        self.folder = folder
+
+    def __call__(self, code, *rest):
+        return tools.run_tool("tool", [code], self.folder, *rest)
+
+
+@pytest.fixture
+def tool(tmp_path, monkeypatch):
+    return Tool(tmp_path, monkeypatch)
+
+
+def test_a_tool_that_is_killed_is_told_as_that(tool):
+    with pytest.raises(BoardError, match="tool was killed by signal 9; is there too little memory"):
+        tool("import os; print('some progress', flush=True); os.kill(os.getpid(), 9)")
+
+
+def test_a_tool_is_stopped_by_what_it_says_and_leaves_nothing(tool):
+    code = "import tempfile, time; tempfile.mkdtemp(); print('round and round', flush=True); time.sleep(60)"
+    with pytest.raises(tools.ToolStopped) as stopped:
+        tool(code, None, lambda log: "round" in log)
+    assert 0 < stopped.value.cost.seconds < 30 and stopped.value.cost.megabytes > 1
+    assert sorted(path.name for path in tool.folder.iterdir() if path.name != "__pycache__") == [
+        "a_tool.py",
+        "tool.log",
+    ]
+
+
+def test_a_tool_that_ends_while_its_log_is_read_is_stopped_all_the_same(tool):
+    def endless(_):
+        while "done" not in (tool.folder / "tool.log").read_text():
+            time.sleep(0.05)
+        time.sleep(0.5)  # it has ended by now, without anybody having asked
+        return True
+
+    with pytest.raises(tools.ToolStopped):
+        tool("print('done', flush=True)", None, endless)
+
+
+def test_a_tool_does_not_outlive_ctrl_c(tool):
+    def waiting(seconds):
+        if (tool.folder / "process").exists() and (tool.folder / "process").read_text():
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tool("import os, time; open('process', 'w').write(str(os.getpid())); time.sleep(60)", waiting)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tool.folder / "process").read_text()), 0)
+
+
+def test_a_build_that_is_terminated_ends_its_tool(tool):
+    code = (
+        "from pathlib import Path; from mixcim import cli; from mixcim_fpga import tools; "
+        "tools.TOOLS['tool'] = ('a_tool', 'run'); cli.run = lambda: tools.run_tool('tool', "
+        "['import os, time; open(\"process\", \"w\").write(str(os.getpid())); time.sleep(60)'], Path('.')); cli.main()"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([*sys.path, str(tool.folder)])}
+    command = subprocess.Popen([sys.executable, "-c", code], cwd=tool.folder, env=environment)
+    process = tool.folder / "process"
+    while not (process.exists() and process.read_text()):
+        assert command.poll() is None
+        time.sleep(0.05)
+    command.terminate()
+    assert command.wait(30) == 128 + signal.SIGTERM
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(process.read_text()), 0)
+
+
 def test_only_ends_of_chains_that_mean_nothing_are_freed():
     def cell(carry_in, carry_out, init):
         pins = {"CIN": [carry_in], "COUT": [carry_out], "A0": [9]}
@@ -235,8 +336,12 @@ def test_a_placement_that_is_there_is_not_made_again(tmp_path, monkeypatch):
     netlist("b")
     building.place(tmp_path, "a", [], 50.0, 2)
     (tmp_path / "top.config").unlink()
+    building.place(tmp_path, "a", [], 50.0, 2)
+    (tmp_path / "top.config").write_text("half")
+    building.place(tmp_path, "a", [], 50.0, 2)
+    (tmp_path / "placement.json").write_text("null")
     report, cost = building.place(tmp_path, "a", [], 50.0, 2)
-    assert len(runs) == report["run"] == 4 and cost.seconds == 1.5
+    assert len(runs) == report["run"] == 6 and cost.seconds == 1.5
 
 
 class Adders(wiring.Component):
@@ -248,7 +353,7 @@ class Adders(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         value = self.x[:16]
-        for index in range(1, 16):
+        for index in range(1, 8):
             total = Signal(16)
             m.d.comb += total.eq((value ^ value.rotate_left(index)) + self.x.word_select(index, 16))
             value = total
@@ -268,7 +373,7 @@ def test_a_clock_out_of_reach_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(building, "run_tool", run_tool)
     device = ["--25k", "--package", "CABGA256"]
     report, cost = building.place(tmp_path, "top", device, 400.0, 1, seconds.append)
-    assert 10 < reached(report) < 400
+    assert 10 < reached(report, 400.0) < 400
     assert ["--tmg-ripup" in arguments for arguments in runs] == [True, False]
     assert seconds == sorted(seconds) and cost.seconds > seconds[-1]
     assert building.place(tmp_path, "top", device, 400.0, 1) == (report, cost) and len(runs) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,6 +58,8 @@ def command(
             output = DEFAULT_FOLDER / f"mixcim_{board.name}_{chip.name}.bit"
         if not output.parent.is_dir():
             raise MixcimError(f"folder '{output.parent}' of the output does not exist; create it first")
+        if (output.exists() and not output.is_file()) or not os.access(output.parent, os.W_OK):
+            raise MixcimError(f"output '{output}' cannot be written; choose a file in a folder that is yours")
         if not as_json:
             click.echo(f"chip {chip.name} for {board.title}, {megahertz or board.megahertz:g} MHz")
         made = build(board, chip, megahertz or board.megahertz, output, _silent if as_json else _report, seed, keep)
