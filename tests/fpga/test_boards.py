@@ -30,6 +30,7 @@ from mixcim_fpga.harness import Harness
 from mixcim_fpga.pll import OSCILLATOR, PHASE_DETECTOR, pll_dividers
 from mixcim_fpga.tools import Cost
 from mixcim_fpga.top import BoardTop
+from mixcim_hdl.config import ConfigError, load_chip
 from mixcim_hdl.presets import PRESETS
 from mixcim_hdl.verilog import to_verilog
 
@@ -130,6 +131,14 @@ def cli(capsys, *arguments: str) -> str:
     captured = capsys.readouterr()
     assert captured.err.count("\n") == 1
     return captured.err
+
+
+def test_the_smallest_chip_is_as_small_as_can_be():
+    """docs/fpga_boards.md tells what it needs."""
+    chip = load_chip(str(CONSTRAINTS.parent / "docs" / "smallest.toml"))
+    for field in ("rows", "channels", "activation_banks", "feeder_words", "output_lanes", "sram_planes"):
+        with pytest.raises(ConfigError, match=field):
+            dataclasses.replace(chip, **{field: getattr(chip, field) // 2})
 
 
 def test_refusals(capsys, tmp_path, monkeypatch):
