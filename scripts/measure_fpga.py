@@ -9,7 +9,7 @@ What is measured takes the place of what the file has; all else stays. With -o, 
 other, the tables are left alone. Parts: `arrays` (each between three pins: synthesis and placement), `boards` (BUILDS,
 as `mixcim fpga build` makes them), `cycles` (ResNet-20 and the demo network on their chips, predicted, which is exact),
 `memristor` (ResNet-20 under device variation on MEMRISTOR: RTL against model, and how fast the model is), `blocks` (of
-chip `ulx3s`), `presets` (cells of every preset, or of --presets).
+chip `ulx3s`: cells), `clocks` (of BLOCKS, placed alone), `presets` (cells of every preset, or of --presets).
 """
 
 from __future__ import annotations
@@ -46,14 +46,19 @@ from mixcim_fpga.errors import ClockMissed, DoesNotFit
 from mixcim_fpga.harness import BLOCK, Harness
 from mixcim_fpga.tools import Cost
 from mixcim_hdl.config import ChipConfig, load_chip
+from mixcim_hdl.control.layer_controller import LayerController
+from mixcim_hdl.feeder.feeder import Feeder
+from mixcim_hdl.memory.activation import ActivationMemory
+from mixcim_hdl.memory.store import Store
 from mixcim_hdl.memristor.bank import MemristorBank
+from mixcim_hdl.output.pipeline import OutputPipeline
 from mixcim_hdl.presets import PRESETS
 from mixcim_hdl.processor import Processor
 from mixcim_hdl.registers import Event
 from mixcim_hdl.sram.bank import SramBank
 from mixcim_hdl.tiny.bank import TinyBank
 
-PARTS = ("arrays", "boards", "cycles", "memristor", "blocks", "presets", "tables")
+PARTS = ("arrays", "boards", "cycles", "memristor", "blocks", "clocks", "presets", "tables")
 DOCUMENT = ROOT / "docs" / "fpga.json"
 PAGE = ROOT / "docs" / "fpga_boards.md"
 #: The FPGA that arrays are placed on, that of the ULX3S.
@@ -128,6 +133,22 @@ DEVICE_SEED, DEVICE_TIME_S = 1, 1e4
 INPUTS = {Method.DEFINITION: 16, Method.FASTEST: 512}
 
 
+def _weight_store(chip: ChipConfig) -> Store:
+    return Store(chip.load_bits, chip.weight_words * chip.load_cycles, late=chip.deep_pipeline)
+
+
+#: Blocks of chip `ulx3s` that are placed alone, by the names that they have in its netlist.
+BLOCKS: dict[str, Callable[[ChipConfig], Any]] = {
+    "unit_sram_bank": SramBank,
+    "output": OutputPipeline,
+    "feeder": Feeder,
+    "unit_tiny_bank": TinyBank,
+    "layer_controller": LayerController,
+    "activations": ActivationMemory,
+    "weights": _weight_store,
+}
+
+
 def work_per_cycle(component: Callable[[ChipConfig], Any], chip: ChipConfig, bits: int) -> float:
     """Multiply-accumulates a cycle with 8-bit weights and inputs of so many bits, at best."""
     slot = chip.rows * chip.channels
@@ -138,25 +159,31 @@ def work_per_cycle(component: Callable[[ChipConfig], Any], chip: ChipConfig, bit
     return slot / (bits * len(chip.mode.cells))
 
 
-def measure_array(name: str, placed: bool) -> dict[str, Any]:
-    """Cells of a compute array and, if it is to be placed, its clock."""
-    component, chip, bits = ARRAYS[name]
+def measure_alone(component: Any, placed: bool) -> tuple[Counter[str], float | None, float]:
+    """A block between three pins: its cells and, if it is to be placed, its clock in MHz; seconds that it took."""
     with tempfile.TemporaryDirectory(prefix="mixcim_array_") as folder:
-        _, cost = synthesise(Harness(component(chip)), "top", Path(folder), kept=(f"*{BLOCK}",))
+        _, cost = synthesise(Harness(component), "top", Path(folder), kept=(f"*{BLOCK}",))
         statistics = json.loads((Path(folder) / "stat.json").read_text())
         (module,) = (module for module in statistics["modules"] if module.endswith(BLOCK))
         cells = cells_of(statistics, module.lstrip("\\"))
         report, placing = place(Path(folder), "top", DEVICE, 100.0, 1, rip_up=False) if placed else (None, Cost(0, 0))
+    return cells, reached(report, 100.0) if report else None, cost.seconds + placing.seconds
+
+
+def measure_array(name: str, placed: bool) -> dict[str, Any]:
+    """Cells of a compute array and its clock."""
+    component, chip, bits = ARRAYS[name]
+    cells, megahertz, seconds = measure_alone(component(chip), placed)
     need = needed(cells)
     memory = sum(LUT_PLACES[cell] * cells.get(cell, 0) for cell in RAM_CELLS)
     found = {
         **dataclasses.asdict(need),
         "memory_luts": memory,
-        "megahertz": reached(report, 100.0) if report else None,
+        "megahertz": megahertz,
         "work": work_per_cycle(component, chip, bits),
         "slots": chip.sram_slots,
         "cells": dict(cells),
-        "seconds": cost.seconds + placing.seconds,
+        "seconds": seconds,
     }
     clock = f"{found['megahertz']:.1f} MHz" if placed else "not placed"
     say(f"{name}: {found['luts']:,} LUT4, {clock}, {found['seconds']:.0f} s")
@@ -345,12 +372,13 @@ def _part(used: int, have: int) -> str:
 
 
 def _blocks(document: Mapping[str, Any]) -> list[str]:
-    lines = ["| block | instances | LUT4 | FF | DSP | block RAM |", "| --- | --- | --- | --- | --- | --- |"]
+    lines = ["| block | instances | LUT4 | FF | DSP | block RAM | MHz alone |", f"|{' --- |' * 7}"]
     for name, item in document.get("blocks", {}).items():
         need = Resources(*(item[field.name] for field in dataclasses.fields(Resources)))
+        megahertz = document.get("clocks", {}).get(name, {}).get("megahertz")
         lines.append(
             f"| {name} | {item['times']} | {need.luts:,} | {need.flip_flops:,} | {need.multipliers} | "
-            f"{need.block_rams} |"
+            f"{need.block_rams} | {f'{megahertz:.0f}' if megahertz else '-'} |"
         )
     return lines
 
@@ -409,6 +437,11 @@ def main() -> None:
         document["blocks"] = {}
         for block, item in measure_blocks(PRESETS["ulx3s"]).items():
             save("blocks", block, item)
+    if "clocks" in chosen.parts:
+        for name, component in BLOCKS.items():
+            _, megahertz, seconds = measure_alone(component(PRESETS["ulx3s"]), True)
+            say(f"{name}: {megahertz:.1f} MHz, {seconds:.0f} s")
+            save("clocks", name, {"megahertz": megahertz, "seconds": seconds})
     if "presets" in chosen.parts:
         for name in chosen.presets:
             save("presets", name, measure_preset(PRESETS[name]))
