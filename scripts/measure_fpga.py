@@ -40,10 +40,10 @@ from mixcim.model import ProcessorModel
 from mixcim.model.memristor import Method
 from mixcim.rtl.processor import rtl_processor
 from mixcim_fpga.boards import BOARDS, Board
-from mixcim_fpga.build import build, cells_of, place, reached, synthesise
+from mixcim_fpga.build import build, cells_of, device_options, place, reached, synthesise
 from mixcim_fpga.devices import LUT_PLACES, Resources, needed
 from mixcim_fpga.errors import ClockMissed, DoesNotFit
-from mixcim_fpga.harness import BLOCK, Harness
+from mixcim_fpga.harness import BLOCK, Harness, harness_constraints
 from mixcim_fpga.tools import Cost
 from mixcim_hdl.config import ChipConfig, load_chip
 from mixcim_hdl.control.layer_controller import LayerController
@@ -61,8 +61,8 @@ from mixcim_hdl.tiny.bank import TinyBank
 PARTS = ("arrays", "boards", "cycles", "memristor", "blocks", "clocks", "presets", "tables")
 DOCUMENT = ROOT / "docs" / "fpga.json"
 PAGE = ROOT / "docs" / "fpga_boards.md"
-#: The FPGA that arrays are placed on, that of the ULX3S.
-DEVICE = ["--85k", "--package", "CABGA381", "--speed", "6"]
+#: What arrays are placed on.
+ARRAY_BOARD = BOARDS["ulx3s"]
 RAM_CELLS = ("TRELLIS_DPR16X4",)
 
 _BASE = dataclasses.replace(
@@ -139,13 +139,13 @@ def _weight_store(chip: ChipConfig) -> Store:
 
 #: Blocks of chip `ulx3s` that are placed alone, by the names that they have in its netlist.
 BLOCKS: dict[str, Callable[[ChipConfig], Any]] = {
-    "unit_sram_bank": SramBank,
     "output": OutputPipeline,
     "feeder": Feeder,
     "unit_tiny_bank": TinyBank,
     "layer_controller": LayerController,
     "activations": ActivationMemory,
     "weights": _weight_store,
+    "unit_sram_bank": SramBank,
 }
 
 
@@ -166,8 +166,11 @@ def measure_alone(component: Any, placed: bool) -> tuple[Counter[str], float | N
         statistics = json.loads((Path(folder) / "stat.json").read_text())
         (module,) = (module for module in statistics["modules"] if module.endswith(BLOCK))
         cells = cells_of(statistics, module.lstrip("\\"))
-        report, placing = place(Path(folder), "top", DEVICE, 100.0, 1, rip_up=False) if placed else (None, Cost(0, 0))
-    return cells, reached(report, 100.0) if report else None, cost.seconds + placing.seconds
+        if not placed:
+            return cells, None, cost.seconds
+        lpf, device = harness_constraints(ARRAY_BOARD), device_options(ARRAY_BOARD)
+        report, placing = place(Path(folder), "top", device, 100.0, 1, lpf=lpf, rip_up=False)
+    return cells, reached(report, 100.0), cost.seconds + placing.seconds
 
 
 def measure_array(name: str, placed: bool) -> dict[str, Any]:

@@ -8,7 +8,17 @@ from amaranth.lib.wiring import Flow, In, Out
 
 from mixcim_hdl.emission import once
 
+from .boards import Board, pins
+
 BLOCK = "measured"  #: name of the block's module, behind the top's
+#: Port -> port of a board's top whose pin it takes: one that nextpnr chooses may have no way to the clock network.
+PINS = {"clk": "clock", "rst": "reset", "serial": "rx", "shift": "busy", "parity": "tx"}
+
+
+def harness_constraints(board: Board) -> str:
+    """Constraints, in Lattice's LPF, of a harness on a board with a reset button."""
+    sites = {pin.port: pin.site for pin in pins(board)}
+    return "".join(f'LOCATE COMP "{port}" SITE "{sites[place]}";\n' for port, place in PINS.items())
 
 
 class Harness(wiring.Component):
