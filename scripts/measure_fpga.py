@@ -42,7 +42,7 @@ from mixcim.rtl.processor import rtl_processor
 from mixcim_fpga.boards import BOARDS, Board
 from mixcim_fpga.build import build, cells_of, device_options, place, reached, synthesise
 from mixcim_fpga.devices import LUT_PLACES, Resources, needed
-from mixcim_fpga.errors import ClockMissed, DoesNotFit
+from mixcim_fpga.errors import ClockMissed, DoesNotFit, OutOfMemory
 from mixcim_fpga.harness import BLOCK, Harness, harness_constraints
 from mixcim_fpga.tools import Cost
 from mixcim_hdl.config import ChipConfig, load_chip
@@ -224,8 +224,11 @@ def kept_apart(chip: ChipConfig) -> tuple[dict[str, Any], Cost]:
 
 
 def measure_preset(chip: ChipConfig) -> dict[str, Any]:
-    """What a chip needs of an ECP5, with its host port and without a board."""
-    statistics, cost = kept_apart(chip)
+    """What a chip needs of an ECP5, with its host port and without a board; or why that cannot be told."""
+    try:
+        statistics, cost = kept_apart(chip)
+    except OutOfMemory as error:
+        return {"reason": str(error)}
     need = needed(cells_of(statistics, TOP))
     say(f"{chip.name}: {need.luts:,} LUT4 ({cost.seconds:.0f} s, {cost.megabytes:,.0f} MB)")
     return dataclasses.asdict(need) | dataclasses.asdict(cost)

@@ -60,13 +60,18 @@ def chips_table(document: dict[str, Any], fpga: dict[str, Any]) -> str:
 
     def needs(field: str) -> list[str]:
         found = (presets.get(name, {}) for name in chips)
-        return [f"{item[field]:,}" if field in item else MISSING for item in found]
+        return [
+            f"{item[field]:,}" if field in item else "too large for yosys" if "reason" in item else MISSING
+            for item in found
+        ]
 
     def clock(name: str) -> str:
         builds = [fpga["boards"].get(build, {}) for build, (board, *_) in BUILDS.items() if board.name == "ulx3s"]
         clocks = [build["megahertz"] for build in builds if build.get("chip") == name and "luts" in build]
-        need = Resources(*(presets.get(name, {}).get(field.name, 0) for field in fields(Resources)))
-        return f"{max(clocks):.1f} MHz" if clocks else "does not fit" if too_much(need, ECP5["85F"]) else MISSING
+        found = presets.get(name, {})
+        need = Resources(*(found.get(field.name, 0) for field in fields(Resources)))
+        too_big = "reason" in found or too_much(need, ECP5["85F"])
+        return f"{max(clocks):.1f} MHz" if clocks else "does not fit" if too_big else MISSING
 
     rows = [
         row("units: memristor + SRAM-CIM + tiny-digital", units),

@@ -9,6 +9,10 @@ class DoesNotFit(BoardError):
     """A chip that needs more than the board's FPGA has."""
 
 
+class OutOfMemory(BoardError):
+    """A chip that is too large for a tool."""
+
+
 class ClockMissed(BoardError):
     """A chip that fits, but reaches only `megahertz`."""
 

