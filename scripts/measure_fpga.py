@@ -336,7 +336,7 @@ def _arrays(document: Mapping[str, Any]) -> list[str]:
             continue
         rest, clock = item["luts"] - item["memory_luts"], item["megahertz"]
         lines.append(
-            f"| {name} | {item['work']:g} | {item['luts']:,} | {item['memory_luts']:,} | {item['flip_flops']:,} | "
+            f"| {name} | {item['work']:.4g} | {item['luts']:,} | {item['memory_luts']:,} | {item['flip_flops']:,} | "
             f"{item['multipliers']} | {f'{clock:.0f}' if clock else '-'} | {item['luts'] / item['work']:.0f} | "
             f"{rest / item['work']:.0f} | {item['cells'].get('LUT4', 0) / item['work']:.0f} |"
         )
