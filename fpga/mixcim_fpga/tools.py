@@ -63,7 +63,7 @@ def run_tool(
     log = folder / f"{tool}.log"
     code = f"import sys, {module}; sys.exit({module}.{function}(sys.argv[1:]))"
     begin = time.perf_counter()
-    with tempfile.TemporaryDirectory(prefix="tool_", dir=folder) as scratch, log.open("w") as output:
+    with tempfile.TemporaryDirectory(prefix="tool_", dir=folder.resolve()) as scratch, log.open("w") as output:
         # YoWASP would leave its files behind when it is killed.
         environment = os.environ | {"TMPDIR": scratch}
         # Paths in the arguments are relative: the tools see a file system of their own.

@@ -257,10 +257,13 @@ def test_a_tool_without_memory_is_told_as_that(tool, monkeypatch):
         tool("raise RuntimeError('thrown Wasm exception')")
 
 
-def test_a_tool_is_stopped_by_what_it_says_and_leaves_nothing(tool):
-    code = "import tempfile, time; tempfile.mkdtemp(); print('round and round', flush=True); time.sleep(60)"
+def test_a_tool_is_stopped_by_what_it_says_and_leaves_nothing(tool, monkeypatch):
+    monkeypatch.chdir(tool.folder.parent)
+    tool.folder = Path(tool.folder.name)  # as --keep may be
+    code = "import tempfile, time; print(tempfile.mkdtemp(), 'round and round', flush=True); time.sleep(60)"
     with pytest.raises(tools.ToolStopped) as stopped:
         tool(code, None, lambda log: "round" in log)
+    assert str(tool.folder.resolve()) in (tool.folder / "tool.log").read_text()
     assert 0 < stopped.value.cost.seconds < 30 and stopped.value.cost.megabytes > 1
     assert sorted(path.name for path in tool.folder.iterdir() if path.name != "__pycache__") == [
         "a_tool.py",
