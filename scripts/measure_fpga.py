@@ -56,6 +56,7 @@ from mixcim_hdl.presets import PRESETS
 from mixcim_hdl.processor import Processor
 from mixcim_hdl.registers import Event
 from mixcim_hdl.sram.bank import SramBank
+from mixcim_hdl.sram.column import SramColumn
 from mixcim_hdl.tiny.bank import TinyBank
 
 PARTS = ("arrays", "boards", "cycles", "memristor", "blocks", "clocks", "presets", "tables")
@@ -145,7 +146,7 @@ BLOCKS: dict[str, Callable[[ChipConfig], Any]] = {
     "layer_controller": LayerController,
     "activations": ActivationMemory,
     "weights": _weight_store,
-    "unit_sram_bank": SramBank,
+    "sram_column": SramColumn,
 }
 
 
