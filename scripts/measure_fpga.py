@@ -47,9 +47,9 @@ from mixcim_fpga.harness import BLOCK, Harness, harness_constraints
 from mixcim_fpga.tools import Cost
 from mixcim_hdl.config import ChipConfig, load_chip
 from mixcim_hdl.control.layer_controller import LayerController
+from mixcim_hdl.core import weight_store
 from mixcim_hdl.feeder.feeder import Feeder
 from mixcim_hdl.memory.activation import ActivationMemory
-from mixcim_hdl.memory.store import Store
 from mixcim_hdl.memristor.bank import MemristorBank
 from mixcim_hdl.output.pipeline import OutputPipeline
 from mixcim_hdl.presets import PRESETS
@@ -134,10 +134,6 @@ DEVICE_SEED, DEVICE_TIME_S = 1, 1e4
 INPUTS = {Method.DEFINITION: 16, Method.FASTEST: 512}
 
 
-def _weight_store(chip: ChipConfig) -> Store:
-    return Store(chip.load_bits, chip.weight_words * chip.load_cycles, late=chip.deep_pipeline)
-
-
 #: Blocks of chip `ulx3s` that are placed alone, by the names that they have in its netlist.
 BLOCKS: dict[str, Callable[[ChipConfig], Any]] = {
     "output": OutputPipeline,
@@ -145,7 +141,7 @@ BLOCKS: dict[str, Callable[[ChipConfig], Any]] = {
     "unit_tiny_bank": TinyBank,
     "layer_controller": LayerController,
     "activations": ActivationMemory,
-    "weights": _weight_store,
+    "weights": weight_store,
     "sram_column": SramColumn,
 }
 
@@ -441,7 +437,9 @@ def main() -> None:
     if "memristor" in chosen.parts:
         save("memristor", MEMRISTOR, measure_memristor(chosen.workloads))
     if "blocks" in chosen.parts:
-        document["blocks"] = {}
+        document["blocks"] = {}  # those of another netlist may have other names
+        versions = document.get("hardware", {})
+        document["hardware"] = {name: version for name, version in versions.items() if not name.startswith("blocks ")}
         for block, item in measure_blocks(PRESETS["ulx3s"]).items():
             save("blocks", block, item)
     if "clocks" in chosen.parts:

@@ -131,8 +131,9 @@ def place(
     folder: Path, top: str, device: list[str], megahertz: float, seed: int,
     waiting: Callable[[float], None] | None = None, lpf: str | None = None, rip_up: bool = True,
 ) -> tuple[dict[str, Any], Cost]:  # fmt: skip
-    """Place and route `folder`/top.json into top.config; nextpnr's report. Misses of the clock are in it, no error.
-    `rip_up`: wires that are late are routed again, which makes up for what router2 is worse at than router1.
+    """Place and route `folder`/top.json into top.config; nextpnr's report, and what it took. Misses of the clock, in
+    MHz, are in the report, no error. `lpf`: constraints; None: pins that nextpnr chooses. `rip_up`: wires that are late
+    are routed again, which makes up for what router2 is worse at than router1. Raises BoardError when nextpnr fails.
 
     What `folder` has of the same netlist, options and constraints is not made again: it may take the better part of an
     hour.

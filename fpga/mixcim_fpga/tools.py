@@ -57,7 +57,7 @@ def run_tool(
     """Run a tool in `folder`; its output goes to `folder`/TOOL.log. `waiting` is told the seconds so far, now and then.
     `endless` is told the end of the log; where it says True, the tool is stopped.
 
-    Raises BoardError with the tool's own reason when it fails, ToolStopped; on Ctrl-C the tool ends, too.
+    Raises BoardError with the tool's own reason when it fails, OutOfMemory, ToolStopped; on Ctrl-C the tool ends, too.
     """
     module, function = TOOLS[tool]
     log = folder / f"{tool}.log"

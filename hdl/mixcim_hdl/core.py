@@ -36,6 +36,11 @@ OF_HOST = (
 )  # fmt: skip
 
 
+def weight_store(chip: ChipConfig) -> Store:
+    """The weight store of a chip: parts of words, in the order in which a LOAD takes them."""
+    return Store(chip.load_bits, chip.weight_words * chip.load_cycles, late=chip.deep_pipeline)
+
+
 class Core(wiring.Component):
     """The whole chip behind an AXI4-Lite slave port and an interrupt.
 
@@ -68,7 +73,7 @@ class Core(wiring.Component):
         m.submodules.layer_controller = controller = LayerController(chip)
         m.submodules.kernel_controller = kernel_controller = ResetInserter(controller.clear)(KernelController(chip))
         m.submodules.feeder = feeder = ResetInserter(controller.clear)(Feeder(chip))
-        weights = Store(chip.load_bits, chip.weight_words * chip.load_cycles, late=chip.deep_pipeline)
+        weights = weight_store(chip)
         # In a deep pipeline a word is in a register behind the store, too (_build_stores).
         loader = Loader(chip, weights.latency + chip.deep_pipeline)
         m.submodules.loader = ResetInserter(controller.clear)(loader)
